@@ -1,0 +1,113 @@
+"""The transcript: its schema, and how it is read and written.
+
+Field names follow slower-whisper's schema version 2, so that tools written for it read ours; what it drops (the evidence by which a
+segment can be judged later) is kept beside them. A transcript holds no clock value: the same bytes, weights and options give
+the same file, byte for byte. How long the work took stands in the ledger and in the run's metadata.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA_VERSION: Literal[2] = 2
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Word(_Record):
+    """One word with its times in seconds from the start of the recording."""
+
+    word: str = Field(description="The word as the model wrote it, with punctuation and the space before it.")
+    start: float = Field(ge=0)
+    end: float = Field(ge=0)
+    probability: float = Field(ge=0, le=1)
+
+
+class Speaker(_Record):
+    """Who spoke, and how sure we are. A recording with a speaker per channel gives confidence 1."""
+
+    id: str
+    confidence: float = Field(ge=0, le=1)
+
+
+class Segment(_Record):
+    """A stretch of speech with its text and the evidence for it. Times in seconds from the start of the recording."""
+
+    id: int = Field(ge=0)
+    start: float = Field(ge=0)
+    end: float = Field(ge=0)
+    text: str
+    speaker: Speaker | None = Field(default=None, description="Who spoke; null where nothing says so.")
+    channel: int | None = Field(default=None, description="Zero-based channel of the normalized audio; null when it has one channel.")
+    words: tuple[Word, ...] = ()
+    avg_logprob: float = Field(description="Mean log-probability of the tokens, natural logarithm.")
+    compression_ratio: float = Field(description="Text bytes over zlib-compressed bytes; repetition drives it up.")
+    no_speech_prob: float = Field(ge=0, le=1, description="Probability the model gave to its no-speech token.")
+    temperature: float = Field(ge=0, description="Sampling temperature that produced the text; above 0 is a fallback.")
+    decoded: Literal["sequential", "batched", "rescued"] = Field(description="Which path of the engine wrote the text.")
+    flags: tuple[str, ...] = Field(default=(), description="Why a reader should look twice; empty for an ordinary segment.")
+
+
+class LanguageGuess(_Record):
+    """A language the model considered, with its probability over all windows heard."""
+
+    language: str
+    probability: float = Field(ge=0, le=1)
+
+
+class SpeechSpan(_Record):
+    """A stretch in which the voice-activity detector heard speech, in seconds, on one channel."""
+
+    start: float = Field(ge=0)
+    end: float = Field(ge=0)
+    channel: int = Field(ge=0)
+
+
+class Options(_Record):
+    """Every option that can change the text. Part of the work key, so a changed option means a new transcript."""
+
+    language: str | None = Field(default=None, description="Forced language; null detects it.")
+    beam_size: int = 5
+    device: Literal["cpu", "cuda"] = "cpu"
+    compute_type: str = "int8"
+
+
+class Meta(_Record):
+    """Where the transcript came from: enough to make it again."""
+
+    audio_file: str = Field(description="Name of the recording below the input folder.")
+    audio_sha256: str
+    audio_duration_sec: float = Field(ge=0)
+    channels: int = Field(ge=1, description="Channels of the normalized audio.")
+    model_name: str
+    model_sha256: str = Field(description="sha256 of the weights' model.bin.")
+    engine_version: str
+    options: Options
+    language_probability: float | None = Field(default=None, ge=0, le=1, description="Null when forced or when nothing was said.")
+    language_alternatives: tuple[LanguageGuess, ...] = ()
+    speech: tuple[SpeechSpan, ...] = Field(description="Where speech was heard; what lies outside never reached the model.")
+    speech_seconds: float = Field(ge=0, description="Length of the union of the speech spans over all channels.")
+    flags: dict[str, str] = Field(default_factory=dict, description="Flag -> reason, for example no_speech.")
+
+
+class Transcript(_Record):
+    """What was said in one recording. An empty list of segments is a result, with its reason in ``meta.flags``."""
+
+    schema_version: Literal[2] = SCHEMA_VERSION
+    file: str
+    language: str | None = Field(description="ISO 639-1 code as Whisper names it; null when nothing was said.")
+    meta: Meta
+    segments: tuple[Segment, ...]
+
+    @property
+    def text(self) -> str:
+        """The whole text, one line per segment."""
+        return "\n".join(segment.text for segment in self.segments)
+
+    def to_json(self) -> str:
+        """The transcript as it is written to disk: stable key order, UTF-8 text unescaped, a final newline."""
+        return self.model_dump_json(indent=1) + "\n"
