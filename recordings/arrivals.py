@@ -1,0 +1,130 @@
+"""Which files of a listing have arrived: settled, new, within this look's budget. Pure; the caller lists and remembers.
+
+A file has settled when two looks found the same size and modification time, because a writer may still be at it. Between looks
+the unsettled ones wait in a cursor, with the place where the next look begins, so that a look is bounded however
+many files there are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+from recordings.batches import Delivery
+from recordings.store import Entry, Ignored
+
+CURSOR_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class LookLimits:
+    """The bounds of one look.
+
+    Attributes:
+        entries: Directory entries to examine; the next look goes on behind the last one.
+        pending: Unsettled files to remember; bounds the cursor (about 100 bytes each).
+    """
+
+    entries: int = 20_000
+    pending: int = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """What one look tells the next: where to go on, and which files it saw for the first time, with size and version."""
+
+    after: str = ""
+    pending: dict[str, tuple[int, str]] = field(default_factory=dict)
+
+    def dump(self) -> str:
+        """As versioned JSON."""
+        return json.dumps(
+            {"version": CURSOR_VERSION, "after": self.after, "pending": self.pending}, separators=(",", ":")
+        )
+
+    @classmethod
+    def load(cls, text: str | None) -> Cursor:
+        """From JSON. A cursor of another version, or none, begins anew: that costs a look, never a file."""
+        try:
+            stored = json.loads(text or "null")
+            if stored["version"] != CURSOR_VERSION:
+                return cls()
+            pending = {name: (int(size), str(version)) for name, (size, version) in stored["pending"].items()}
+            return cls(after=str(stored["after"]), pending=pending)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return cls()
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one look found.
+
+    Attributes:
+        settled: New deliveries, ready to be registered.
+        cursor: For the next look.
+        unsettled: How many new files still have to prove that nobody writes them.
+        ignored: Why -> how many entries are no inputs.
+        more: Whether the listing went on behind this look's budget.
+    """
+
+    settled: tuple[Delivery, ...]
+    cursor: Cursor
+    unsettled: int
+    ignored: dict[str, int]
+    more: bool
+
+
+def look(
+    listing: Iterable[Entry | Ignored],
+    known: Callable[[Sequence[str]], set[str]],
+    cursor: Cursor,
+    limits: LookLimits,
+) -> Look:
+    """Read a listing that begins behind ``cursor.after`` and say what has arrived.
+
+    Args:
+        listing: Entries in the order of their names.
+        known: Tells which delivery ids have been registered before.
+        cursor: What the last look left.
+        limits: Bounds of this look.
+    """
+    iterator = iter(listing)
+    seen = list(islice(iterator, limits.entries))
+    more = next(iterator, None) is not None
+    entries = [entry for entry in seen if isinstance(entry, Entry)]
+    found = {(delivery := _delivery(entry)).id: delivery for entry in entries}
+    registered = known(list(found))
+    new = [delivery for identity, delivery in found.items() if identity not in registered]
+    settled = tuple(d for d in new if cursor.pending.get(d.name) == (d.size, d.version))
+    unsettled = [d for d in new if cursor.pending.get(d.name) != (d.size, d.version)]
+    here = {entry.name for entry in entries}
+    # Files that this look did not reach keep waiting as they were.
+    elsewhere = {
+        name: state
+        for name, state in cursor.pending.items()
+        if name not in here and _unreached(name, cursor, seen, more)
+    }
+    pending = elsewhere | {d.name: (d.size, d.version) for d in unsettled[: max(0, limits.pending - len(elsewhere))]}
+    return Look(
+        settled=settled,
+        cursor=Cursor(after=seen[-1].name if more else "", pending=pending),
+        unsettled=len(unsettled),
+        ignored=dict(Counter(entry.why for entry in seen if isinstance(entry, Ignored))),
+        more=more,
+    )
+
+
+def settled_by_age(entries: Iterable[Entry], now: float, age_s: float) -> tuple[Delivery, ...]:
+    """The entries that nobody has written to for a while: for a caller that looks once, not in ticks."""
+    return tuple(_delivery(entry) for entry in entries if now - entry.modified >= age_s)
+
+
+def _delivery(entry: Entry) -> Delivery:
+    return Delivery(name=entry.name, size=entry.size, version=entry.version)
+
+
+def _unreached(name: str, cursor: Cursor, seen: Sequence[Entry | Ignored], more: bool) -> bool:
+    return name <= cursor.after or (more and name > seen[-1].name)

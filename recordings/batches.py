@@ -1,0 +1,65 @@
+"""Deliveries and batches: identities and how waiting deliveries are grouped. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One arrival of bytes under a name. The same name with other bytes, or later bytes, is another delivery.
+
+    Attributes:
+        name: Name below the input folder (see ``recordings.names``).
+        size: Bytes.
+        version: mtime in nanoseconds, or ETag: what changes when the content may have.
+        attempt: How often it has been re-armed.
+    """
+
+    name: str
+    size: int
+    version: str
+    attempt: int = 0
+
+    @property
+    def id(self) -> str:
+        """32 hex digits from name, size and version; a re-armed delivery keeps its own."""
+        return _digest(f"{self.name}\0{self.size}\0{self.version}")
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLimits:
+    """How large a batch may become. A single recording may exceed the bytes: it is a batch of its own.
+
+    The defaults keep a batch near an hour of work on the two cores we measure on: 200 recordings of a call centre, or 2 GiB of
+    compressed speech at most. Bytes stand for hours because nobody has read the audio yet.
+    """
+
+    recordings: int = 200
+    size: int = 2 * 1024**3
+
+
+def batch_key(members: Sequence[Delivery]) -> str:
+    """The key of a batch: the same members, in any order, give the same key; a re-armed member gives another."""
+    identities = sorted(f"{member.id}:{member.attempt}" for member in members)
+    return "batch-" + _digest("\0".join(identities))[:16]
+
+
+def group(waiting: Sequence[Delivery], limits: BatchLimits) -> Iterator[tuple[Delivery, ...]]:
+    """Cut waiting deliveries into batches within the limits, in their order. Every delivery is in exactly one."""
+    batch: list[Delivery] = []
+    size = 0
+    for delivery in waiting:
+        if batch and (len(batch) >= limits.recordings or size + delivery.size > limits.size):
+            yield tuple(batch)
+            batch, size = [], 0
+        batch.append(delivery)
+        size += delivery.size
+    if batch:
+        yield tuple(batch)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", errors="surrogatepass")).hexdigest()[:32]

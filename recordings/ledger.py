@@ -1,0 +1,471 @@
+"""The ledger: what was delivered, which recording its bytes are, and the one state each recording is in.
+
+SQL through SQLAlchemy Core: SQLite by default, PostgreSQL where several machines work. Every change of state is one
+compare-and-set statement, so of two processes exactly one makes it. No other truth about progress exists anywhere.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Connection, Engine, Row
+
+from recordings.batches import Delivery
+from recordings.schema import batch_members, batches, deliveries, recordings
+from recordings.states import ENDED, State, check_move
+
+_BUSY_SECONDS = 30
+_VARIABLES = 500  # well below SQLite's old limit of 999 bound variables a statement
+_HEAD = "0001"
+T = TypeVar("T")
+
+
+class LedgerError(Exception):
+    """The ledger cannot be used: unreachable, locked, read-only, or of another version. Never a recording's fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """One content and what became of it. Column comments of ``recordings.schema`` say what each fact means."""
+
+    sha256: str
+    name: str
+    size: int
+    state: State
+    kind: str | None
+    reason: str | None
+    flags: Mapping[str, str]
+    seconds: float | None
+    channels: int | None
+    speech_seconds: float | None
+    language: str | None
+    words: int | None
+    preview: str | None
+    normalized_key: str | None
+    transcript_key: str | None
+    enriched_key: str | None
+    timings: Mapping[str, float]
+    changed_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A delivery of a batch with its recording, once that is known."""
+
+    delivery: Delivery
+    recording: Recording | None
+    kind: str | None = None
+    reason: str | None = None
+    flags: Mapping[str, str] = field(default_factory=dict)
+    placed: Mapping[str, str] = field(default_factory=dict)
+    superseded: bool = False
+    """A newer delivery came under the same name, so the name's bytes and outputs are no longer this one's."""
+
+    @property
+    def state(self) -> State:
+        """The state a person sees for this delivery."""
+        if self.recording is not None:
+            return self.recording.state
+        return State.QUARANTINED if self.kind else State.RECEIVED
+
+    @property
+    def why(self) -> str | None:
+        """Why it is quarantined or failed, in a sentence."""
+        return self.recording.reason if self.recording is not None else self.reason
+
+
+class Ledger:
+    """The tables, opened. Safe to use from several threads and processes."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    @classmethod
+    def open(cls, url: str) -> Ledger:
+        """Open the ledger at a SQLAlchemy URL and bring its tables up to this version.
+
+        Raises:
+            LedgerError: It cannot be reached or written, or belongs to a newer version.
+        """
+        try:
+            parsed = sa.make_url(url)
+            if parsed.drivername == "sqlite" and parsed.database:
+                Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+            engine = _engine(parsed)
+        except (sa.exc.SQLAlchemyError, OSError, ImportError) as error:
+            raise LedgerError(f"The ledger address {url!r} cannot be used: {error}") from error
+        ledger = cls(engine)
+        with ledger._write() as connection:
+            _migrate(connection)
+        return ledger
+
+    @property
+    def address(self) -> str:
+        """The ledger's URL without its password."""
+        return self._engine.url.render_as_string(hide_password=True)
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        self._engine.dispose()
+
+    # Arrivals and batches
+
+    def register(self, arrived: Iterable[Delivery]) -> int:
+        """Note deliveries; those already known stay as they are. Returns how many are new."""
+        rows = [
+            {
+                "id": d.id,
+                "name": d.name,
+                "size": d.size,
+                "version": d.version,
+                "attempt": 0,
+                "flags": {},
+                "placed": {},
+                "received_at": time.time(),
+            }
+            for d in arrived
+        ]
+        if not rows:
+            return 0
+        dialect = postgresql if self._engine.dialect.name == "postgresql" else sqlite
+        with self._write() as connection:
+            before = connection.scalar(sa.select(sa.func.count()).select_from(deliveries))
+            for part in _parts(rows, _VARIABLES // len(rows[0])):
+                connection.execute(dialect.insert(deliveries).values(part).on_conflict_do_nothing())
+            after = connection.scalar(sa.select(sa.func.count()).select_from(deliveries))
+        return (after or 0) - (before or 0)
+
+    def known(self, ids: Sequence[str]) -> set[str]:
+        """Which of these delivery ids the ledger holds."""
+        found: set[str] = set()
+        with self._read() as connection:
+            for part in _parts(ids, _VARIABLES):
+                found.update(connection.scalars(sa.select(deliveries.c.id).where(deliveries.c.id.in_(part))))
+        return found
+
+    def waiting(self, limit: int) -> list[Delivery]:
+        """The oldest deliveries that no batch holds, re-armed ones among them."""
+        query = (
+            sa.select(deliveries)
+            .where(deliveries.c.batch_key.is_(None))
+            .order_by(deliveries.c.received_at, deliveries.c.name)
+            .limit(limit)
+        )
+        with self._read() as connection:
+            return [_delivery(row) for row in connection.execute(query)]
+
+    def claim(self, key: str, members: Sequence[Delivery], origin: str) -> bool:
+        """Make a batch of waiting deliveries: all of them, or nothing when somebody else took one first."""
+        with self._write() as connection:
+            taken = 0
+            for part in _parts([d.id for d in members], _VARIABLES):
+                free = deliveries.c.id.in_(part) & deliveries.c.batch_key.is_(None)
+                taken += connection.execute(sa.update(deliveries).where(free).values(batch_key=key)).rowcount
+            if taken != len(members):
+                connection.rollback()
+                return False
+            connection.execute(sa.insert(batches).values(key=key, origin=origin, made_at=time.time()))
+            connection.execute(
+                sa.insert(batch_members),
+                [{"batch_key": key, "position": i, "delivery_id": d.id} for i, d in enumerate(members)],
+            )
+        return True
+
+    def members(self, batch_key: str) -> list[Member]:
+        """The deliveries of a batch in its order, each with its recording.
+
+        Raises:
+            LookupError: There is no such batch.
+        """
+        newer = deliveries.alias("newer")
+        superseded = sa.exists().where(
+            newer.c.name == deliveries.c.name,
+            newer.c.id != deliveries.c.id,
+            newer.c.received_at > deliveries.c.received_at,
+        )
+        query = (
+            _shown(superseded.label("superseded"))
+            .join(batch_members, batch_members.c.delivery_id == deliveries.c.id)
+            .where(batch_members.c.batch_key == batch_key)
+            .order_by(batch_members.c.position)
+        )
+        with self._read() as connection:
+            found = [_member(row) for row in connection.execute(query)]
+        if not found:
+            raise LookupError(f"There is no batch {batch_key!r} in the ledger {self.address}.")
+        return found
+
+    def open_batches(self, made_before: float, limit: int) -> list[str]:
+        """Batches made before a time (seconds since the epoch) with a member that has not ended, oldest first."""
+        open_member = _shown_state().not_in([str(state) for state in ENDED])
+        query = (
+            sa.select(batches.c.key)
+            .where(
+                batches.c.made_at < made_before,
+                sa.exists(
+                    sa.select(sa.literal(1))
+                    .select_from(_joined())
+                    .where(deliveries.c.batch_key == batches.c.key, open_member)
+                ).correlate(batches),
+            )
+            .order_by(batches.c.made_at)
+            .limit(limit)
+        )
+        with self._read() as connection:
+            return list(connection.scalars(query))
+
+    # What became of a delivery's bytes
+
+    def bind(self, delivery: Delivery, sha256: str, size: int) -> Recording:
+        """Say whose bytes a delivery carries. The first delivery of a content names the recording, later ones are duplicates."""
+        now = time.time()
+        dialect = postgresql if self._engine.dialect.name == "postgresql" else sqlite
+        fresh = {"sha256": sha256, "name": delivery.name, "size": size, "state": State.RECEIVED}
+        with self._write() as connection:
+            connection.execute(
+                dialect.insert(recordings)
+                .values(**fresh, flags={}, timings={}, changed_at=now)
+                .on_conflict_do_nothing()
+            )
+            row = connection.execute(sa.select(recordings).where(recordings.c.sha256 == sha256)).one()
+            flags = {} if row.name == delivery.name else {"duplicate": f"same bytes as {row.name}"}
+            connection.execute(
+                sa.update(deliveries)
+                .where(deliveries.c.id == delivery.id)
+                .values(sha256=sha256, kind=None, reason=None, flags=flags)
+            )
+        return _recording(row)
+
+    def reject(self, delivery: Delivery, kind: str, reason: str) -> None:
+        """Say that a delivery's bytes could not be read at all, so there is no recording; it counts as quarantined."""
+        unread = (deliveries.c.id == delivery.id) & deliveries.c.sha256.is_(None)
+        with self._write() as connection:
+            connection.execute(sa.update(deliveries).where(unread).values(kind=kind, reason=reason))
+
+    def move(self, sha256: str, source: State, target: State, **facts: Any) -> bool:
+        """Move a recording from one state to another and note facts about it, in one compare-and-set statement.
+
+        Args:
+            sha256: Which recording.
+            source: The state it must be in.
+            target: The state it is to be in.
+            facts: Columns to set with it; ``kind`` and ``reason`` are cleared unless given.
+
+        Returns:
+            False when the recording was not in ``source``: somebody else moved it, and nothing was changed.
+
+        Raises:
+            ValueError: The states do not know the move.
+        """
+        check_move(source, target)
+        here = (recordings.c.sha256 == sha256) & (recordings.c.state == source)
+        values = {"kind": None, "reason": None, **facts, "state": target, "changed_at": time.time()}
+        with self._write() as connection:
+            return connection.execute(sa.update(recordings).where(here).values(**values)).rowcount == 1
+
+    def place(self, member: Member, step: str, key: str) -> None:
+        """Say that the outputs of a step, made under a work key, now stand under a delivery's name."""
+        with self._write() as connection:
+            connection.execute(
+                sa.update(deliveries)
+                .where(deliveries.c.id == member.delivery.id)
+                .values(placed={**member.placed, step: key})
+            )
+
+    def holders(self, sha256: str, step: str, key: str) -> list[str]:
+        """Names under which a step's outputs of a recording stand, if nothing removed them."""
+        query = sa.select(deliveries.c.name, deliveries.c.placed).where(deliveries.c.sha256 == sha256)
+        with self._read() as connection:
+            return [row.name for row in connection.execute(query) if row.placed.get(step) == key]
+
+    def recording(self, sha256: str) -> Recording | None:
+        """A recording by the sha256 of its bytes."""
+        with self._read() as connection:
+            row = connection.execute(sa.select(recordings).where(recordings.c.sha256 == sha256)).one_or_none()
+        return _recording(row) if row else None
+
+    # What people ask
+
+    def counts(self) -> dict[State, int]:
+        """Deliveries by the state they show. Every state is there; the sum is the number of deliveries."""
+        state = _shown_state()
+        query = sa.select(state, sa.func.count()).select_from(_joined()).group_by(state)
+        with self._read() as connection:
+            found = {State(row[0]): row[1] for row in connection.execute(query)}
+        return {each: found.get(each, 0) for each in State}
+
+    def size(self) -> int:
+        """How many deliveries there are, counted without regard to states: what ``counts`` must add up to."""
+        with self._read() as connection:
+            return connection.scalar(sa.select(sa.func.count()).select_from(deliveries)) or 0
+
+    def find(self, text: str, limit: int = 20) -> list[Member]:
+        """Deliveries by name, part of a name, delivery id or beginning of a sha256; the newest first."""
+        escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+        matches = sa.or_(
+            deliveries.c.name.like(f"%{escaped}%", escape="\\"),
+            deliveries.c.id == text,
+            deliveries.c.sha256.like(f"{escaped}%", escape="\\"),
+        )
+        exact_first = sa.case((deliveries.c.name == text, 0), else_=1)
+        query = _shown().where(matches).order_by(exact_first, deliveries.c.received_at.desc()).limit(limit)
+        with self._read() as connection:
+            return [_member(row) for row in connection.execute(query)]
+
+    def newest(self, limit: int) -> list[Member]:
+        """The newest deliveries, by name within one moment."""
+        query = _shown().order_by(deliveries.c.received_at.desc(), deliveries.c.name).limit(limit)
+        with self._read() as connection:
+            return [_member(row) for row in connection.execute(query)]
+
+    def broken(self) -> list[Member]:
+        """Every delivery that shows quarantined or failed."""
+        query = _shown().where(_shown_state().in_([State.QUARANTINED, State.FAILED])).order_by(deliveries.c.name)
+        with self._read() as connection:
+            return [_member(row) for row in connection.execute(query)]
+
+    def rearm(self, members: Sequence[Member]) -> int:
+        """Put quarantined and failed deliveries back to ``received`` and let them wait for a new batch. Returns how many."""
+        rearmed = 0
+        with self._write() as connection:
+            for member in members:
+                if member.state not in (State.QUARANTINED, State.FAILED):
+                    continue
+                if member.recording is not None:
+                    connection.execute(
+                        sa.update(recordings)
+                        .where(
+                            recordings.c.sha256 == member.recording.sha256, recordings.c.state == member.recording.state
+                        )
+                        .values(state=State.RECEIVED, kind=None, reason=None, flags={}, changed_at=time.time())
+                    )
+                rearmed += connection.execute(
+                    sa.update(deliveries)
+                    .where(deliveries.c.id == member.delivery.id)
+                    .values(batch_key=None, kind=None, reason=None, attempt=deliveries.c.attempt + 1)
+                ).rowcount
+        return rearmed
+
+    @contextmanager
+    def _read(self) -> Iterator[Connection]:
+        with self._said(), self._engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def _write(self) -> Iterator[Connection]:
+        with self._said(), self._engine.connect().execution_options(ledger_writes=True) as connection:
+            yield connection
+            connection.commit()
+
+    @contextmanager
+    def _said(self) -> Iterator[None]:
+        try:
+            yield
+        except sa.exc.OperationalError as error:
+            cause = str(error.orig)
+            remedy = "Check that it is reachable and that its place can be written"
+            if "locked" in cause:
+                remedy = f"Another process held it for over {_BUSY_SECONDS} s; find it with `lsof`"
+            raise LedgerError(
+                f"The ledger {self.address} cannot be used: {cause}. {remedy}, then run again: nothing is lost."
+            ) from error
+
+
+def _engine(url: sa.URL) -> Engine:
+    if url.drivername == "postgresql":
+        # SQLAlchemy 2.1 reads the plain name as psycopg 3; Dagster's storage speaks psycopg2, and one driver is enough.
+        url = url.set(drivername="postgresql+psycopg2")
+    if url.get_backend_name() != "sqlite":
+        return sa.create_engine(url, pool_pre_ping=True)
+    engine = sa.create_engine(url, connect_args={"timeout": _BUSY_SECONDS})
+    sa.event.listen(engine, "connect", _configure_sqlite)
+    sa.event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _configure_sqlite(connection: Any, _: Any) -> None:
+    # The driver's own transactions begin too late to be compare-and-set; ours begin in _begin_sqlite.
+    connection.isolation_level = None
+    connection.execute("PRAGMA journal_mode=WAL")
+    # A power cut may cost the last moves, never the file's soundness; a rerun makes the same moves again.
+    connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute("PRAGMA foreign_keys=ON")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A reader that turns writer in the middle can only fail when another was quicker; a writer says so at its start.
+    writes = connection.get_execution_options().get("ledger_writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _migrate(connection: Connection) -> None:
+    """Apply the missing revisions. Alembic itself is only loaded when there are any: opening a ledger is a hot path."""
+    if sa.inspect(connection).has_table("alembic_version"):
+        version = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+        if version == _HEAD:
+            return
+        if version is not None and version > _HEAD:
+            place = connection.engine.url.render_as_string(hide_password=True)
+            raise LedgerError(
+                f"The ledger {place} has version {version}, newer than {_HEAD}: use the release that wrote it."
+            )
+    from alembic import command  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415
+
+    if connection.dialect.name == "postgresql":
+        # Several pods start at once; the others wait here and then find the work done.
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(7368716)"))
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def _joined() -> sa.FromClause:
+    return deliveries.outerjoin(recordings, recordings.c.sha256 == deliveries.c.sha256)
+
+
+def _shown_state() -> sa.ColumnElement[str]:
+    """The state a delivery shows: its recording's, or quarantined when nobody could read it, or received."""
+    unread = sa.case((deliveries.c.kind.is_not(None), str(State.QUARANTINED)), else_=str(State.RECEIVED))
+    return sa.func.coalesce(recordings.c.state, unread)
+
+
+_OWN = [column.label(f"delivery_{column.name}") for column in deliveries.c]
+
+
+def _shown(*more: sa.ColumnElement[Any]) -> sa.Select[Any]:
+    return sa.select(*_OWN, recordings, *more).select_from(_joined())
+
+
+def _delivery(row: Row[Any]) -> Delivery:
+    return Delivery(name=row.name, size=row.size, version=row.version, attempt=row.attempt)
+
+
+def _recording(row: Row[Any]) -> Recording:
+    facts = {column.name: getattr(row, column.name) for column in recordings.c}
+    return Recording(**{**facts, "state": State(row.state)})
+
+
+def _member(row: Row[Any]) -> Member:
+    return Member(
+        delivery=Delivery(row.delivery_name, row.delivery_size, row.delivery_version, row.delivery_attempt),
+        recording=_recording(row) if row.sha256 else None,
+        kind=row.delivery_kind,
+        reason=row.delivery_reason,
+        flags=row.delivery_flags,
+        placed=row.delivery_placed,
+        superseded=bool(getattr(row, "superseded", False)),
+    )
+
+
+def _parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

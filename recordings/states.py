@@ -1,0 +1,51 @@
+"""The states of a recording and the moves between them. Nothing else decides what may follow what."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from itertools import pairwise
+
+
+class State(StrEnum):
+    """Where a recording stands. Every recording is in exactly one of them."""
+
+    RECEIVED = "received"
+    NORMALIZED = "normalized"
+    TRANSCRIBED = "transcribed"
+    DONE = "done"
+    QUARANTINED = "quarantined"
+    FAILED = "failed"
+
+
+PIPELINE = (State.RECEIVED, State.NORMALIZED, State.TRANSCRIBED, State.DONE)
+"""The way of a good recording. A move of one to the right is progress; any move to the left is work done again, because an
+option changed or an output is gone."""
+
+ENDED = frozenset({State.DONE, State.QUARANTINED, State.FAILED})
+"""States in which nothing happens by itself any more."""
+
+
+def _moves() -> frozenset[tuple[State, State]]:
+    forward = set(pairwise(PIPELINE))
+    back = {(later, earlier) for i, later in enumerate(PIPELINE) for earlier in PIPELINE[:i]}
+    out = {(state, end) for state in PIPELINE[:-1] for end in (State.QUARANTINED, State.FAILED)}
+    rearm = {(end, State.RECEIVED) for end in (State.QUARANTINED, State.FAILED)}
+    return frozenset(forward | back | out | rearm)
+
+
+MOVES = _moves()
+
+
+def check_move(source: State, target: State) -> None:
+    """Refuse a move that the states do not know.
+
+    Raises:
+        ValueError: ``target`` may not follow ``source``.
+    """
+    if (source, target) not in MOVES:
+        raise ValueError(f"A recording never goes from {source} to {target}.")
+
+
+def reached(state: State, step: State) -> bool:
+    """Whether a recording in ``state`` has the outputs of ``step`` behind it."""
+    return state in PIPELINE and PIPELINE.index(state) >= PIPELINE.index(step)

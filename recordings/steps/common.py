@@ -1,0 +1,127 @@
+"""What the steps share: who belongs together in a batch, reading bytes that must not change, and whose fault an error is."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from recordings.batches import Delivery
+from recordings.ledger import LedgerError, Member, Recording
+from recordings.names import Folder
+from recordings.states import State
+from recordings.workspace import Workspace
+from speech.errors import BadAudio
+
+log = logging.getLogger("stt")
+
+FAILED_SHARE = 0.5
+"""When more than this share of a batch fails for reasons that are not the recordings', the machine is at fault, not they."""
+
+_FEW = 4  # below so many recordings a share says nothing
+
+
+class StepFailed(Exception):  # noqa: N818 - reads as what it says
+    """A step gave up: its recordings keep the state they had, and the step can be run again."""
+
+
+class BytesChanged(Exception):  # noqa: N818 - reads as what it says
+    """The bytes under a delivery's name are not the ones that were delivered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A recording of a batch and the deliveries of it whose names still carry its bytes."""
+
+    recording: Recording
+    members: tuple[Member, ...]
+
+
+def groups(members: list[Member]) -> list[Group]:
+    """The recordings of a batch, in its order. Deliveries overtaken by newer ones of the same name are left alone."""
+    found: dict[str, list[Member]] = {}
+    for member in members:
+        if member.recording is not None and not member.superseded:
+            found.setdefault(member.recording.sha256, []).append(member)
+    return [Group(recording, tuple(same)) for same in found.values() if (recording := same[0].recording) is not None]
+
+
+@contextmanager
+def delivered_bytes(workspace: Workspace, delivery: Delivery) -> Iterator[Path]:
+    """The bytes of a delivery, and proof that they were the delivered ones from the first to the last read.
+
+    Raises:
+        BytesChanged: They are gone, or others.
+    """
+    _check_unchanged(workspace, delivery)
+    try:
+        with workspace.store.fetch(f"{Folder.RAW}/{delivery.name}") as path:
+            yield path
+    except FileNotFoundError as error:
+        raise BytesChanged(f"{delivery.name} was removed before it could be read. Deliver it again.") from error
+    _check_unchanged(workspace, delivery)
+
+
+def _check_unchanged(workspace: Workspace, delivery: Delivery) -> None:
+    now = workspace.store.look(delivery.name)
+    if now is None:
+        raise BytesChanged(f"{delivery.name} was removed before it could be read. Deliver it again.")
+    if (now.size, now.version) != (delivery.size, delivery.version):
+        raise BytesChanged(
+            f"{delivery.name} changed after it was seen with {delivery.size} bytes. Its newer bytes are a delivery of their own."
+        )
+
+
+class Faults:
+    """Keeps a recording's trouble to itself, and notices when the trouble is the machine's.
+
+    ``BadAudio`` quarantines the recording. Trouble with disk, database or memory is raised at once. Anything else is held back:
+    at the end the few are marked failed, but when they are many the step fails and they keep their state.
+    """
+
+    def __init__(self, workspace: Workspace, step: str, total: int) -> None:
+        self._workspace = workspace
+        self._step = step
+        self._total = total
+        self._held: list[tuple[Recording, State, str]] = []
+
+    def run(self, recording: Recording, state: State, work: Callable[[], None]) -> None:
+        """Do the work on one recording that is in ``state``.
+
+        Raises:
+            OSError, LedgerError, SQLAlchemyError, MemoryError: The machine's trouble, as it came.
+        """
+        ledger = self._workspace.ledger
+        try:
+            work()
+        except BadAudio as bad:
+            log.warning("%s is quarantined: %s", recording.name, bad.sentence)
+            ledger.move(recording.sha256, state, State.QUARANTINED, kind=bad.kind, reason=bad.sentence)
+        except BytesChanged as changed:
+            log.warning("%s is quarantined: %s", recording.name, changed)
+            ledger.move(recording.sha256, state, State.QUARANTINED, kind="changed", reason=str(changed))
+        except (OSError, LedgerError, SQLAlchemyError, MemoryError, StepFailed):
+            raise
+        except Exception as error:
+            log.exception("%s: the %s step failed", recording.name, self._step)
+            self._held.append((recording, state, f"{type(error).__name__}: {error}"))
+
+    def settle(self) -> None:
+        """Mark the few failed recordings, or fail the step for the many.
+
+        Raises:
+            StepFailed: More than ``FAILED_SHARE`` of the batch failed.
+        """
+        if self._total >= _FEW and len(self._held) > FAILED_SHARE * self._total:
+            causes = sorted({reason for _, _, reason in self._held})
+            raise StepFailed(
+                f"{len(self._held)} of {self._total} recordings failed in the {self._step} step, which points to the machine "
+                f"and not to them: {'; '.join(causes[:3])}. They keep their state; mend the cause and run the step again."
+            )
+        for recording, state, reason in self._held:
+            sentence = f"The {self._step} step failed on it: {reason}. Report it, or try again with `stt retry`."
+            self._workspace.ledger.move(recording.sha256, state, State.FAILED, kind="error", reason=sentence)

@@ -1,0 +1,131 @@
+"""The ``enriched`` step: what people read and other programs take in, made from transcript and audio."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from urllib.parse import quote
+
+from speech.page import EmbeddedAudio, LinkedAudio, embed_mp3, render
+from speech.pauses import analyse
+from speech.subtitles import cues, to_srt, to_txt, to_vtt
+
+from recordings.ledger import Member
+from recordings.names import Folder, output_key
+from recordings.states import State, reached
+from recordings.steps import transcript as transcript_step
+from recordings.steps.common import Faults, Group, groups
+from recordings.steps.normalized import wav_key
+from recordings.steps.report import StepReport, Tally
+from recordings.work import work_key
+from recordings.workspace import Workspace
+from speech.transcript import Transcript
+
+STEP = "enriched"
+VERSION = "1"
+"""Part of the work key: raise it when an output can change."""
+
+SUFFIXES = (".txt", ".srt", ".vtt", ".json", ".html")
+
+
+@dataclass(frozen=True, slots=True)
+class EnrichOptions:
+    """What the operator decides about the outputs.
+
+    Attributes:
+        page: Make the listening page and the analysis of pauses; the plain transcript and subtitles are always made.
+        embed_minutes: The page carries the audio of recordings up to this long; of a longer one it links to the WAV beside it.
+    """
+
+    page: bool = True
+    embed_minutes: float = 60.0
+
+
+def output(name: str, suffix: str) -> str:
+    """Where an output of a name lives."""
+    return output_key(Folder.ENRICHED, name, suffix)
+
+
+def run(workspace: Workspace, batch_key: str, options: EnrichOptions, say: Callable[[str], None]) -> StepReport:
+    """Make the outputs of every transcribed recording of a batch, under each of its names.
+
+    Raises:
+        LookupError: There is no such batch.
+        StepFailed, OSError, LedgerError: The machine's trouble.
+    """
+    found = groups(workspace.ledger.members(batch_key))
+    tally = Tally(say, len(found))
+    faults = Faults(workspace, STEP, len(found))
+    for group in found:
+        recording = group.recording
+        if recording.transcript_key is None or not reached(recording.state, State.TRANSCRIBED):
+            continue
+        key = work_key(recording.transcript_key, STEP, VERSION, asdict(options))
+        todo = [m for m in group.members if m.placed.get(STEP) != key or not _complete(workspace, m, options)]
+        if recording.state is State.DONE and not todo and recording.enriched_key == key:
+            continue
+        if recording.state is State.DONE:
+            workspace.ledger.move(recording.sha256, State.DONE, State.TRANSCRIBED)
+        faults.run(
+            recording,
+            State.TRANSCRIBED,
+            lambda group=group, todo=todo, key=key: _work(workspace, group, todo, key, options, tally),
+        )
+    faults.settle()
+    return tally.report(STEP, batch_key, workspace.ledger)
+
+
+def _complete(workspace: Workspace, member: Member, options: EnrichOptions) -> bool:
+    suffixes = SUFFIXES if options.page else SUFFIXES[:3]
+    return all(workspace.store.exists(output(member.delivery.name, suffix)) for suffix in suffixes)
+
+
+def _work(
+    workspace: Workspace, group: Group, todo: list[Member], key: str, options: EnrichOptions, tally: Tally
+) -> None:
+    began = time.monotonic()
+    recording = group.recording
+    for member in todo:
+        _write(workspace, member.delivery.name, options)
+        workspace.ledger.place(member, STEP, key)
+    workspace.ledger.move(
+        recording.sha256,
+        State.TRANSCRIBED,
+        State.DONE,
+        enriched_key=key,
+        timings={**recording.timings, STEP: round(time.monotonic() - began, 4)},
+    )
+    tally.add(recording.name, recording.seconds or 0.0)
+
+
+def _write(workspace: Workspace, name: str, options: EnrichOptions) -> None:
+    transcript = transcript_step.read(workspace, transcript_step.json_key(name))
+    lines = cues(transcript)
+    texts = {".txt": to_txt(transcript), ".srt": to_srt(lines), ".vtt": to_vtt(lines)}
+    if options.page:
+        report = analyse(transcript)
+        texts[".json"] = json.dumps(
+            {**transcript.model_dump(mode="json"), "annotations": {"pauses": report.to_dict()}},
+            ensure_ascii=False,
+            indent=1,
+        )
+        audio = _audio(workspace, name, transcript, options)
+        base = posixpath.basename(output(name, ""))
+        siblings = {suffix[1:].upper(): quote(base + suffix) for suffix in SUFFIXES[:4]}
+        texts[".html"] = render(transcript, report, audio=audio, title=name, downloads=siblings)
+    for suffix, text in texts.items():
+        with workspace.store.create(output(name, suffix)) as path:
+            path.write_text(text, encoding="utf-8")
+
+
+def _audio(
+    workspace: Workspace, name: str, transcript: Transcript, options: EnrichOptions
+) -> EmbeddedAudio | LinkedAudio | None:
+    if transcript.meta.audio_duration_sec > options.embed_minutes * 60:
+        way = posixpath.relpath(wav_key(name), posixpath.dirname(output(name, ".html")))
+        return LinkedAudio(quote(way))
+    with workspace.store.fetch(wav_key(name)) as path:
+        return embed_mp3(path)

@@ -1,0 +1,97 @@
+"""The ``normalized`` step: every recording as 16 kHz WAV, ready to be listened to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+from speech.audio import normalize
+
+from recordings.names import Folder, output_key
+from recordings.states import State, reached
+from recordings.steps.common import Faults, Group, delivered_bytes, groups
+from recordings.steps.report import StepReport, Tally
+from recordings.steps.sharing import share
+from recordings.work import work_key
+from recordings.workspace import Workspace
+
+STEP = "normalized"
+VERSION = "1"
+"""Part of the work key: raise it when the samples written can change."""
+
+
+@dataclass(frozen=True, slots=True)
+class NormalizeOptions:
+    """What the operator decides about normalization.
+
+    Attributes:
+        max_hours: Longest recording; a longer one is quarantined, so that a small file cannot fill the disk.
+        accept_partial: Keep what can be decoded of a truncated recording, flagged, in place of quarantining it.
+        keep_channels: Keep channels apart that hold different sound; otherwise always mix to one.
+    """
+
+    max_hours: float = 24.0
+    accept_partial: bool = False
+    keep_channels: bool = True
+
+
+def wav_key(name: str) -> str:
+    """Where the normalized audio of a name lives."""
+    return output_key(Folder.NORMALIZED, name, ".wav")
+
+
+def run(workspace: Workspace, batch_key: str, options: NormalizeOptions, say: Callable[[str], None]) -> StepReport:
+    """Normalize every recording of a batch that is not normalized under these options.
+
+    Raises:
+        LookupError: There is no such batch.
+        StepFailed, OSError, LedgerError: The machine's trouble.
+    """
+    found = groups(workspace.ledger.members(batch_key))
+    tally = Tally(say, len(found))
+    faults = Faults(workspace, STEP, len(found))
+    for group in found:
+        recording = group.recording
+        key = work_key(recording.sha256, STEP, VERSION, asdict(options))
+        if recording.state in (State.QUARANTINED, State.FAILED):
+            continue
+        if (
+            reached(recording.state, State.NORMALIZED)
+            and recording.normalized_key == key
+            and _share(workspace, group, key)
+        ):
+            continue
+        if recording.state is not State.RECEIVED:
+            workspace.ledger.move(recording.sha256, recording.state, State.RECEIVED)
+        faults.run(recording, State.RECEIVED, lambda group=group, key=key: _work(workspace, group, key, options, tally))
+    faults.settle()
+    return tally.report(STEP, batch_key, workspace.ledger)
+
+
+def _work(workspace: Workspace, group: Group, key: str, options: NormalizeOptions, tally: Tally) -> None:
+    began = time.monotonic()
+    first = group.members[0]
+    with (
+        delivered_bytes(workspace, first.delivery) as source,
+        workspace.store.create(wav_key(first.delivery.name)) as target,
+    ):
+        done = normalize(source, target, **asdict(options))
+    workspace.ledger.place(first, STEP, key)
+    workspace.ledger.move(
+        group.recording.sha256,
+        State.RECEIVED,
+        State.NORMALIZED,
+        seconds=done.duration_s,
+        channels=done.channels,
+        flags=dict(done.flags),
+        normalized_key=key,
+        timings={**group.recording.timings, STEP: round(time.monotonic() - began, 4)},
+    )
+    tally.add(first.delivery.name, done.duration_s)
+    _share(workspace, group, key)
+
+
+def _share(workspace: Workspace, group: Group, key: str) -> bool:
+    """Give every name of the recording its audio, copied from one that has it; False when none has."""
+    return bool(share(workspace, group, STEP, key, wav_key, workspace.store.copy))

@@ -1,0 +1,52 @@
+"""One piece of work, several names: the outputs of a recording stand under every name that delivered its bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from recordings.ledger import Recording
+from recordings.steps.common import Group
+from recordings.workspace import Workspace
+
+
+def share(
+    workspace: Workspace,
+    group: Group,
+    step: str,
+    key: str,
+    output: Callable[[str], str],
+    copy: Callable[[str, str], None],
+) -> str | None:
+    """Copy a finished output to the names of the group that lack it.
+
+    Args:
+        workspace: Store and ledger.
+        group: The recording and its deliveries.
+        step: Whose output it is.
+        key: Under which work key.
+        output: Name -> key of the output in the store.
+        copy: Copies from one store key to another.
+
+    Returns:
+        A name that holds the output, or None when nobody does and the work has to be done again.
+    """
+    lacking = [
+        m for m in group.members if m.placed.get(step) != key or not workspace.store.exists(output(m.delivery.name))
+    ]
+    if not lacking:
+        return group.members[0].delivery.name
+    holder = _holder(workspace, group.recording, step, key, output)
+    if holder is None:
+        return None
+    for member in lacking:
+        if member.delivery.name != holder:
+            copy(output(holder), output(member.delivery.name))
+            workspace.ledger.place(member, step, key)
+    return holder
+
+
+def _holder(
+    workspace: Workspace, recording: Recording, step: str, key: str, output: Callable[[str], str]
+) -> str | None:
+    names = workspace.ledger.holders(recording.sha256, step, key)
+    return next((name for name in names if workspace.store.exists(output(name))), None)

@@ -1,0 +1,159 @@
+"""The ``transcript`` step: every normalized recording of a batch heard by one engine, the model loaded at most once."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from threading import Lock
+
+from recordings.names import Folder, output_key
+from recordings.states import State, reached
+from recordings.steps.common import Faults, Group, groups
+from recordings.steps.normalized import wav_key
+from recordings.steps.report import StepReport, Tally, words_of
+from recordings.steps.sharing import share
+from recordings.work import work_key
+from recordings.workspace import Workspace
+from speech.engine import ENGINE_VERSION, Engine, Subject
+from speech.transcript import Options, Transcript
+
+STEP = "transcript"
+_KEPT_FLAGS = ("partial",)  # facts of the audio, not of what was heard in it
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRecipe:
+    """How to get an engine, and what is known of it before there is one.
+
+    Attributes:
+        model_sha256: Checksum of the weights it will use.
+        options: Everything that can change a text.
+        make: Makes it; called at most once a step, and not at all when there is nothing to hear.
+        workers: Recordings heard at the same time.
+    """
+
+    model_sha256: str
+    options: Options
+    make: Callable[[], AbstractContextManager[Engine]]
+    workers: int = 1
+
+
+def json_key(name: str) -> str:
+    """Where the transcript of a name lives."""
+    return output_key(Folder.TRANSCRIPTS, name, ".json")
+
+
+def run(workspace: Workspace, batch_key: str, recipe: EngineRecipe, say: Callable[[str], None]) -> StepReport:
+    """Transcribe every recording of a batch that has no transcript by these weights, options and engine.
+
+    Raises:
+        LookupError: There is no such batch.
+        DeviceUnavailable, WeightsError: The engine cannot run here.
+        StepFailed, OSError, LedgerError: The machine's trouble.
+    """
+    found = groups(workspace.ledger.members(batch_key))
+    todo = [(group, key) for group in found if (key := _key(group, recipe)) and not _finished(workspace, group, key)]
+    tally = Tally(say, len(todo))
+    faults = Faults(workspace, STEP, len(found))
+    if todo:
+        # The longest first: what is left at the end is short, and no worker waits long for the last.
+        todo.sort(key=lambda item: -(item[0].recording.seconds or 0.0))
+        lock = Lock()
+        with ExitStack() as stack:
+            engine = stack.enter_context(recipe.make())
+            pool = stack.enter_context(ThreadPoolExecutor(recipe.workers, thread_name_prefix="recording"))
+
+            def one(group: Group, key: str) -> None:
+                faults.run(group.recording, State.NORMALIZED, lambda: _work(workspace, group, key, engine))
+                with lock:
+                    tally.add(group.recording.name, group.recording.seconds or 0.0)
+
+            running = [pool.submit(one, group, key) for group, key in todo]
+            try:
+                for future in running:
+                    future.result()
+            finally:
+                for future in running:
+                    future.cancel()
+    faults.settle()
+    return tally.report(STEP, batch_key, workspace.ledger)
+
+
+def _key(group: Group, recipe: EngineRecipe) -> str | None:
+    """The work key of a recording's transcript; None when it has no audio to listen to."""
+    recording = group.recording
+    if recording.normalized_key is None or not reached(recording.state, State.NORMALIZED):
+        return None
+    options = {"model": recipe.model_sha256, **recipe.options.model_dump()}
+    return work_key(recording.normalized_key, STEP, ENGINE_VERSION, options)
+
+
+def _finished(workspace: Workspace, group: Group, key: str) -> bool:
+    recording = group.recording
+    if reached(recording.state, State.TRANSCRIBED):
+        if recording.transcript_key == key and share(workspace, group, STEP, key, json_key, _copy(workspace)):
+            return True
+        workspace.ledger.move(recording.sha256, recording.state, State.NORMALIZED, flags=_audio_flags(group))
+    return False
+
+
+def _audio_flags(group: Group) -> dict[str, str]:
+    return {flag: why for flag, why in group.recording.flags.items() if flag in _KEPT_FLAGS}
+
+
+def _work(workspace: Workspace, group: Group, key: str, engine: Engine) -> None:
+    began = time.monotonic()
+    first, recording = group.members[0], group.recording
+    with workspace.store.fetch(wav_key(first.delivery.name)) as path:
+        transcript = engine.transcribe(path, Subject(first.delivery.name, recording.sha256))
+    with workspace.store.create(json_key(first.delivery.name)) as target:
+        target.write_text(transcript.to_json(), encoding="utf-8")
+    workspace.ledger.place(first, STEP, key)
+    workspace.ledger.move(
+        recording.sha256,
+        State.NORMALIZED,
+        State.TRANSCRIBED,
+        language=transcript.language,
+        speech_seconds=transcript.meta.speech_seconds,
+        words=sum(len(segment.words) for segment in transcript.segments),
+        preview=words_of(transcript.text),
+        flags={**_audio_flags(group), **transcript.meta.flags},
+        transcript_key=key,
+        timings={**recording.timings, STEP: round(time.monotonic() - began, 4)},
+    )
+    share(workspace, group, STEP, key, json_key, _copy(workspace))
+
+
+def _copy(workspace: Workspace) -> Callable[[str, str], None]:
+    """Copies a transcript under another name; inside, it must bear that name."""
+
+    def copy(source: str, target: str) -> None:
+        name = target.removeprefix(f"{Folder.TRANSCRIPTS}/").removesuffix(".json")
+        transcript = read(workspace, source)
+        renamed = transcript.model_copy(
+            update={"file": name, "meta": transcript.meta.model_copy(update={"audio_file": name})}
+        )
+        with workspace.store.create(target) as path:
+            path.write_text(renamed.to_json(), encoding="utf-8")
+
+    return copy
+
+
+def read(workspace: Workspace, key: str) -> Transcript:
+    """Read a transcript from the store.
+
+    Raises:
+        FileNotFoundError: There is none.
+        pydantic.ValidationError: Somebody else wrote it.
+    """
+    with workspace.store.fetch(key) as path:
+        return Transcript.model_validate_json(path.read_bytes())
+
+
+def usable_cores() -> int:
+    """Processor cores this process may use: affinity where the system has it, else all."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
