@@ -117,11 +117,6 @@ def look(
     )
 
 
-def settled_by_age(entries: Iterable[Entry], now: float, age_s: float) -> tuple[Delivery, ...]:
-    """The entries that nobody has written to for a while: for a caller that looks once, not in ticks."""
-    return tuple(_delivery(entry) for entry in entries if now - entry.modified >= age_s)
-
-
 def _delivery(entry: Entry) -> Delivery:
     return Delivery(name=entry.name, size=entry.size, version=entry.version)
 

@@ -184,14 +184,8 @@ class Ledger:
         Raises:
             LookupError: There is no such batch.
         """
-        newer = deliveries.alias("newer")
-        superseded = sa.exists().where(
-            newer.c.name == deliveries.c.name,
-            newer.c.id != deliveries.c.id,
-            newer.c.received_at > deliveries.c.received_at,
-        )
         query = (
-            _shown(superseded.label("superseded"))
+            _shown(_superseded().label("superseded"))
             .join(batch_members, batch_members.c.delivery_id == deliveries.c.id)
             .where(batch_members.c.batch_key == batch_key)
             .order_by(batch_members.c.position)
@@ -279,11 +273,11 @@ class Ledger:
                 .values(placed={**member.placed, step: key})
             )
 
-    def holders(self, sha256: str, step: str, key: str) -> list[str]:
-        """Names under which a step's outputs of a recording stand, if nothing removed them."""
-        query = sa.select(deliveries.c.name, deliveries.c.placed).where(deliveries.c.sha256 == sha256)
+    def current(self, sha256: str) -> list[Member]:
+        """The deliveries of a recording whose names no newer delivery has taken over."""
+        query = _shown().where(deliveries.c.sha256 == sha256, ~_superseded())
         with self._read() as connection:
-            return [row.name for row in connection.execute(query) if row.placed.get(step) == key]
+            return [_member(row) for row in connection.execute(query)]
 
     def recording(self, sha256: str) -> Recording | None:
         """A recording by the sha256 of its bytes."""
@@ -416,8 +410,8 @@ def _migrate(connection: Connection) -> None:
             raise LedgerError(
                 f"The ledger {place} has version {version}, newer than {_HEAD}: use the release that wrote it."
             )
-    from alembic import command  # noqa: PLC0415
-    from alembic.config import Config  # noqa: PLC0415
+    from alembic import command
+    from alembic.config import Config
 
     if connection.dialect.name == "postgresql":
         # Several pods start at once; the others wait here and then find the work done.
@@ -436,6 +430,16 @@ def _shown_state() -> sa.ColumnElement[str]:
     """The state a delivery shows: its recording's, or quarantined when nobody could read it, or received."""
     unread = sa.case((deliveries.c.kind.is_not(None), str(State.QUARANTINED)), else_=str(State.RECEIVED))
     return sa.func.coalesce(recordings.c.state, unread)
+
+
+def _superseded() -> sa.ColumnElement[bool]:
+    """Whether a newer delivery has come under the same name."""
+    newer = deliveries.alias("newer")
+    return sa.exists().where(
+        newer.c.name == deliveries.c.name,
+        newer.c.id != deliveries.c.id,
+        newer.c.received_at > deliveries.c.received_at,
+    )
 
 
 _OWN = [column.label(f"delivery_{column.name}") for column in deliveries.c]

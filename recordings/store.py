@@ -6,6 +6,7 @@ A store knows keys and bytes. It knows nothing of recordings' states, batches or
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -15,12 +16,14 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import unquote
 
 from recordings.names import Folder, decode_name, encode_name
 
 # Names that writers use while they write: browsers, rsync, editors, cloud clients, scp wrappers.
 TEMPORARY_SUFFIXES = (".part", ".partial", ".tmp", ".temp", ".crdownload", ".download", ".filepart", ".swp", "~")
 REFERENCE_SUFFIX = ".ref.txt"
+_DOCUMENTATION = re.compile(r"(readme|licen[cs]e|notice)(\.(md|txt|rst))?", re.IGNORECASE)
 _TEMPORARY_FOLDER = ".tmp"
 
 
@@ -81,6 +84,20 @@ class Store(Protocol):
         """Remove what a killed process left half written; returns how many."""
 
 
+def open_store(url: str) -> Store:
+    """The store at a URL; today a directory, ``file:///path``.
+
+    Raises:
+        ValueError: No store is known for the scheme.
+    """
+    scheme, _, path = url.partition("://")
+    if scheme != "file" or not path.startswith("/"):
+        raise ValueError(f"No store is known for {url!r}. Give a directory as file:///absolute/path.")
+    store = DirectoryStore(Path(unquote(path)))
+    store.prepare()
+    return store
+
+
 def why_ignored(base_name: str) -> str | None:
     """Why a file of that name is no input, or None. Pure: looks at the name alone."""
     if base_name.startswith("."):
@@ -90,6 +107,8 @@ def why_ignored(base_name: str) -> str | None:
         return "temporary name"
     if lowered.endswith(REFERENCE_SUFFIX):
         return "reference transcript"
+    if _DOCUMENTATION.fullmatch(base_name):
+        return "documentation"
     return None
 
 

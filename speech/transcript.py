@@ -42,14 +42,18 @@ class Segment(_Record):
     end: float = Field(ge=0)
     text: str
     speaker: Speaker | None = Field(default=None, description="Who spoke; null where nothing says so.")
-    channel: int | None = Field(default=None, description="Zero-based channel of the normalized audio; null when it has one channel.")
+    channel: int | None = Field(
+        default=None, description="Zero-based channel of the normalized audio; null when it has one channel."
+    )
     words: tuple[Word, ...] = ()
     avg_logprob: float = Field(description="Mean log-probability of the tokens, natural logarithm.")
     compression_ratio: float = Field(description="Text bytes over zlib-compressed bytes; repetition drives it up.")
     no_speech_prob: float = Field(ge=0, le=1, description="Probability the model gave to its no-speech token.")
     temperature: float = Field(ge=0, description="Sampling temperature that produced the text; above 0 is a fallback.")
     decoded: Literal["sequential", "batched", "rescued"] = Field(description="Which path of the engine wrote the text.")
-    flags: tuple[str, ...] = Field(default=(), description="Why a reader should look twice; empty for an ordinary segment.")
+    flags: tuple[str, ...] = Field(
+        default=(), description="Why a reader should look twice; empty for an ordinary segment."
+    )
 
 
 class LanguageGuess(_Record):
@@ -87,9 +91,13 @@ class Meta(_Record):
     model_sha256: str = Field(description="sha256 of the weights' model.bin.")
     engine_version: str
     options: Options
-    language_probability: float | None = Field(default=None, ge=0, le=1, description="Null when forced or when nothing was said.")
+    language_probability: float | None = Field(
+        default=None, ge=0, le=1, description="Null when forced or when nothing was said."
+    )
     language_alternatives: tuple[LanguageGuess, ...] = ()
-    speech: tuple[SpeechSpan, ...] = Field(description="Where speech was heard; what lies outside never reached the model.")
+    speech: tuple[SpeechSpan, ...] = Field(
+        description="Where speech was heard; what lies outside never reached the model."
+    )
     speech_seconds: float = Field(ge=0, description="Length of the union of the speech spans over all channels.")
     flags: dict[str, str] = Field(default_factory=dict, description="Flag -> reason, for example no_speech.")
 

@@ -6,8 +6,13 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from speech.weights import UnavailableWeights, Weights, default_cache_dir, resolve
+
+# A property is judged by its truth: machines that share a core miss any deadline.
+settings.register_profile("project", deadline=None)
+settings.load_profile("project")
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +31,8 @@ class StepFailed(Exception):  # noqa: N818 - reads as what it says
 
 class BytesChanged(Exception):  # noqa: N818 - reads as what it says
     """The bytes under a delivery's name are not the ones that were delivered."""
+
+    KIND = "changed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,41 @@ def delivered_bytes(workspace: Workspace, delivery: Delivery) -> Iterator[Path]:
     except FileNotFoundError as error:
         raise BytesChanged(f"{delivery.name} was removed before it could be read. Deliver it again.") from error
     _check_unchanged(workspace, delivery)
+
+
+@contextmanager
+def made_before(workspace: Workspace, key: str, by: str) -> Iterator[Path]:
+    """An output of an earlier step.
+
+    Raises:
+        StepFailed: It is gone; the step that makes it has to run again first.
+    """
+    with ExitStack() as stack:
+        try:
+            path = stack.enter_context(workspace.store.fetch(key))
+        except FileNotFoundError as error:
+            place = workspace.store.locate(key)
+            raise StepFailed(f"{place} is gone. Run the whole batch again: the {by} step makes it anew.") from error
+        yield path
+
+
+def still_delivered(workspace: Workspace, group: Group) -> Member | None:
+    """A delivery of the group whose bytes still lie under its name; None when all are gone or replaced."""
+    for member in group.members:
+        try:
+            _check_unchanged(workspace, member.delivery)
+        except BytesChanged:
+            continue
+        return member
+    return None
+
+
+def kept(recording: Recording, missing: str) -> None:
+    """Say that a finished recording keeps the results it has, because what would be needed to redo them is gone.
+
+    A result is never given up for one that cannot be made.
+    """
+    log.warning("%s stays as it is: it would have to be done again, but %s is gone.", recording.name, missing)
 
 
 def _check_unchanged(workspace: Workspace, delivery: Delivery) -> None:
@@ -103,7 +140,7 @@ class Faults:
             ledger.move(recording.sha256, state, State.QUARANTINED, kind=bad.kind, reason=bad.sentence)
         except BytesChanged as changed:
             log.warning("%s is quarantined: %s", recording.name, changed)
-            ledger.move(recording.sha256, state, State.QUARANTINED, kind="changed", reason=str(changed))
+            ledger.move(recording.sha256, state, State.QUARANTINED, kind=BytesChanged.KIND, reason=str(changed))
         except (OSError, LedgerError, SQLAlchemyError, MemoryError, StepFailed):
             raise
         except Exception as error:

@@ -7,21 +7,21 @@ import posixpath
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from urllib.parse import quote
-
-from speech.page import EmbeddedAudio, LinkedAudio, embed_mp3, render
-from speech.pauses import analyse
-from speech.subtitles import cues, to_srt, to_txt, to_vtt
+from functools import partial
+from typing import Any
 
 from recordings.ledger import Member
 from recordings.names import Folder, output_key
 from recordings.states import State, reached
 from recordings.steps import transcript as transcript_step
-from recordings.steps.common import Faults, Group, groups
+from recordings.steps.common import Faults, Group, groups, kept, made_before
 from recordings.steps.normalized import wav_key
 from recordings.steps.report import StepReport, Tally
 from recordings.work import work_key
 from recordings.workspace import Workspace
+from speech.page import EmbeddedAudio, LinkedAudio, embed_mp3, relative_href, render
+from speech.pauses import PauseReport, analyse
+from speech.subtitles import cues, to_srt, to_txt, to_vtt
 from speech.transcript import Transcript
 
 STEP = "enriched"
@@ -36,11 +36,15 @@ class EnrichOptions:
     """What the operator decides about the outputs.
 
     Attributes:
-        page: Make the listening page and the analysis of pauses; the plain transcript and subtitles are always made.
+        page: Make the listening page and the annotated JSON; the plain transcript and subtitles are always made.
+        prosody: Analyse pauses and speech rate.
+        emotion: Asked for emotions. No model for them is part of this release, and the annotations say so.
         embed_minutes: The page carries the audio of recordings up to this long; of a longer one it links to the WAV beside it.
     """
 
     page: bool = True
+    prosody: bool = True
+    emotion: bool = False
     embed_minutes: float = 60.0
 
 
@@ -67,15 +71,19 @@ def run(workspace: Workspace, batch_key: str, options: EnrichOptions, say: Calla
         todo = [m for m in group.members if m.placed.get(STEP) != key or not _complete(workspace, m, options)]
         if recording.state is State.DONE and not todo and recording.enriched_key == key:
             continue
+        if recording.state is State.DONE and not _can_redo(workspace, todo):
+            kept(recording, "its transcript or its normalized audio")
+            continue
         if recording.state is State.DONE:
             workspace.ledger.move(recording.sha256, State.DONE, State.TRANSCRIBED)
-        faults.run(
-            recording,
-            State.TRANSCRIBED,
-            lambda group=group, todo=todo, key=key: _work(workspace, group, todo, key, options, tally),
-        )
+        faults.run(recording, State.TRANSCRIBED, partial(_work, workspace, group, todo, key, options, tally))
     faults.settle()
     return tally.report(STEP, batch_key, workspace.ledger)
+
+
+def _can_redo(workspace: Workspace, todo: list[Member]) -> bool:
+    needed = [key(m.delivery.name) for m in todo for key in (wav_key, transcript_step.json_key)]
+    return all(workspace.store.exists(key) for key in needed)
 
 
 def _complete(workspace: Workspace, member: Member, options: EnrichOptions) -> bool:
@@ -106,19 +114,29 @@ def _write(workspace: Workspace, name: str, options: EnrichOptions) -> None:
     lines = cues(transcript)
     texts = {".txt": to_txt(transcript), ".srt": to_srt(lines), ".vtt": to_vtt(lines)}
     if options.page:
-        report = analyse(transcript)
-        texts[".json"] = json.dumps(
-            {**transcript.model_dump(mode="json"), "annotations": {"pauses": report.to_dict()}},
-            ensure_ascii=False,
-            indent=1,
-        )
-        audio = _audio(workspace, name, transcript, options)
+        pauses = analyse(transcript)
+        texts[".json"] = _annotated(transcript, pauses, options)
         base = posixpath.basename(output(name, ""))
-        siblings = {suffix[1:].upper(): quote(base + suffix) for suffix in SUFFIXES[:4]}
-        texts[".html"] = render(transcript, report, audio=audio, title=name, downloads=siblings)
+        texts[".html"] = render(
+            transcript,
+            pauses,
+            audio=_audio(workspace, name, transcript, options),
+            title=name,
+            siblings={suffix[1:].upper(): relative_href(base + suffix) for suffix in SUFFIXES[:4]},
+        )
     for suffix, text in texts.items():
         with workspace.store.create(output(name, suffix)) as path:
             path.write_text(text, encoding="utf-8")
+
+
+def _annotated(transcript: Transcript, pauses: PauseReport, options: EnrichOptions) -> str:
+    """The transcript with what was found in it; what was asked for and cannot be had is said, never filled in."""
+    annotations: dict[str, Any] = {}
+    if options.prosody:
+        annotations["pauses"] = pauses.to_dict()
+    if options.emotion:
+        annotations["emotion"] = {"status": "unavailable", "reason": "no emotion model is part of this release"}
+    return json.dumps({**transcript.model_dump(mode="json"), "annotations": annotations}, ensure_ascii=False, indent=1)
 
 
 def _audio(
@@ -126,6 +144,6 @@ def _audio(
 ) -> EmbeddedAudio | LinkedAudio | None:
     if transcript.meta.audio_duration_sec > options.embed_minutes * 60:
         way = posixpath.relpath(wav_key(name), posixpath.dirname(output(name, ".html")))
-        return LinkedAudio(quote(way))
-    with workspace.store.fetch(wav_key(name)) as path:
+        return LinkedAudio(relative_href(way))
+    with made_before(workspace, wav_key(name), "normalized") as path:
         return embed_mp3(path)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 
-from speech.audio import normalize
-
+from recordings.ledger import Member
 from recordings.names import Folder, output_key
 from recordings.states import State, reached
-from recordings.steps.common import Faults, Group, delivered_bytes, groups
+from recordings.steps.common import Faults, Group, delivered_bytes, groups, kept, still_delivered
 from recordings.steps.report import StepReport, Tally
 from recordings.steps.sharing import share
 from recordings.work import work_key
 from recordings.workspace import Workspace
+from speech.audio import normalize
 
 STEP = "normalized"
 VERSION = "1"
@@ -62,22 +63,29 @@ def run(workspace: Workspace, batch_key: str, options: NormalizeOptions, say: Ca
             and _share(workspace, group, key)
         ):
             continue
+        source = still_delivered(workspace, group)
+        if recording.state is State.DONE and source is None:
+            kept(recording, "what was delivered")
+            continue
         if recording.state is not State.RECEIVED:
             workspace.ledger.move(recording.sha256, recording.state, State.RECEIVED)
-        faults.run(recording, State.RECEIVED, lambda group=group, key=key: _work(workspace, group, key, options, tally))
+        faults.run(
+            recording, State.RECEIVED, partial(_work, workspace, group, source or group.members[0], key, options, tally)
+        )
     faults.settle()
     return tally.report(STEP, batch_key, workspace.ledger)
 
 
-def _work(workspace: Workspace, group: Group, key: str, options: NormalizeOptions, tally: Tally) -> None:
+def _work(
+    workspace: Workspace, group: Group, source: Member, key: str, options: NormalizeOptions, tally: Tally
+) -> None:
     began = time.monotonic()
-    first = group.members[0]
     with (
-        delivered_bytes(workspace, first.delivery) as source,
-        workspace.store.create(wav_key(first.delivery.name)) as target,
+        delivered_bytes(workspace, source.delivery) as delivered,
+        workspace.store.create(wav_key(source.delivery.name)) as target,
     ):
-        done = normalize(source, target, **asdict(options))
-    workspace.ledger.place(first, STEP, key)
+        done = normalize(delivered, target, **asdict(options))
+    workspace.ledger.place(source, STEP, key)
     workspace.ledger.move(
         group.recording.sha256,
         State.RECEIVED,
@@ -88,7 +96,7 @@ def _work(workspace: Workspace, group: Group, key: str, options: NormalizeOption
         normalized_key=key,
         timings={**group.recording.timings, STEP: round(time.monotonic() - began, 4)},
     )
-    tally.add(first.delivery.name, done.duration_s)
+    tally.add(source.delivery.name, done.duration_s)
     _share(workspace, group, key)
 
 

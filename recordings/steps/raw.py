@@ -6,14 +6,16 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-from speech.audio import probe
-
 from recordings.ledger import Member
-from recordings.states import State
+from recordings.states import ENDED, State
 from recordings.steps.common import BytesChanged, delivered_bytes, log
 from recordings.steps.report import StepReport, Tally
 from recordings.workspace import Workspace
+from speech.audio import probe
 from speech.errors import BadAudio
+
+VERSION = "1"
+"""The step's version as Dagster shows it: raise it when what is registered can change."""
 
 _LEFT_OVER_S = 24 * 3600  # a file half written for that long has no writer any more
 
@@ -37,9 +39,8 @@ def run(workspace: Workspace, batch_key: str, say: Callable[[str], None]) -> Ste
         if member.state is State.RECEIVED and not member.superseded:
             _register(workspace, member)
             tally.add(member.delivery.name, 0.0)
-        elif member.recording is None and member.superseded and member.kind is None:
-            reason = f"{member.delivery.name} was replaced by newer bytes before it was read."
-            workspace.ledger.reject(member.delivery, "replaced", reason)
+        elif member.superseded and member.state not in ENDED:
+            _replaced(workspace, member)
     return tally.report("raw", batch_key, workspace.ledger)
 
 
@@ -51,12 +52,26 @@ def _register(workspace: Workspace, member: Member) -> None:
             bad = _what_is_wrong(path)
     except BytesChanged as changed:
         log.warning("%s is quarantined: %s", delivery.name, changed)
-        workspace.ledger.reject(delivery, "changed", str(changed))
+        workspace.ledger.reject(delivery, BytesChanged.KIND, str(changed))
         return
     recording = workspace.ledger.bind(delivery, sha256, delivery.size)
+    if recording.state is State.QUARANTINED and recording.kind == BytesChanged.KIND:
+        # It was quarantined because its bytes had gone, and here they are again.
+        workspace.ledger.move(sha256, State.QUARANTINED, State.RECEIVED)
     if bad is not None and recording.state is State.RECEIVED:
         log.warning("%s is quarantined: %s", delivery.name, bad.sentence)
         workspace.ledger.move(sha256, State.RECEIVED, State.QUARANTINED, kind=bad.kind, reason=bad.sentence)
+
+
+def _replaced(workspace: Workspace, member: Member) -> None:
+    """End a delivery whose bytes were replaced under its name before it was finished, unless they lie under another name."""
+    reason = f"{member.delivery.name} was replaced by newer bytes before it was finished. Deliver the older ones again."
+    recording = member.recording
+    if recording is None:
+        workspace.ledger.reject(member.delivery, BytesChanged.KIND, reason)
+    elif not workspace.ledger.current(recording.sha256):
+        kind = BytesChanged.KIND
+        workspace.ledger.move(recording.sha256, recording.state, State.QUARANTINED, kind=kind, reason=reason)
 
 
 def _what_is_wrong(path: Path) -> BadAudio | None:

@@ -48,5 +48,5 @@ def share(
 def _holder(
     workspace: Workspace, recording: Recording, step: str, key: str, output: Callable[[str], str]
 ) -> str | None:
-    names = workspace.ledger.holders(recording.sha256, step, key)
+    names = (m.delivery.name for m in workspace.ledger.current(recording.sha256) if m.placed.get(step) == key)
     return next((name for name in names if workspace.store.exists(output(name))), None)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
+from functools import partial
 from threading import Lock
 
 from recordings.names import Folder, output_key
 from recordings.states import State, reached
-from recordings.steps.common import Faults, Group, groups
+from recordings.steps.common import Faults, Group, groups, kept, made_before
 from recordings.steps.normalized import wav_key
 from recordings.steps.report import StepReport, Tally, words_of
 from recordings.steps.sharing import share
@@ -68,7 +68,7 @@ def run(workspace: Workspace, batch_key: str, recipe: EngineRecipe, say: Callabl
             pool = stack.enter_context(ThreadPoolExecutor(recipe.workers, thread_name_prefix="recording"))
 
             def one(group: Group, key: str) -> None:
-                faults.run(group.recording, State.NORMALIZED, lambda: _work(workspace, group, key, engine))
+                faults.run(group.recording, State.NORMALIZED, partial(_work, workspace, group, key, engine))
                 with lock:
                     tally.add(group.recording.name, group.recording.seconds or 0.0)
 
@@ -97,6 +97,9 @@ def _finished(workspace: Workspace, group: Group, key: str) -> bool:
     if reached(recording.state, State.TRANSCRIBED):
         if recording.transcript_key == key and share(workspace, group, STEP, key, json_key, _copy(workspace)):
             return True
+        if recording.state is State.DONE and not workspace.store.exists(wav_key(group.members[0].delivery.name)):
+            kept(recording, "its normalized audio")
+            return True
         workspace.ledger.move(recording.sha256, recording.state, State.NORMALIZED, flags=_audio_flags(group))
     return False
 
@@ -108,7 +111,7 @@ def _audio_flags(group: Group) -> dict[str, str]:
 def _work(workspace: Workspace, group: Group, key: str, engine: Engine) -> None:
     began = time.monotonic()
     first, recording = group.members[0], group.recording
-    with workspace.store.fetch(wav_key(first.delivery.name)) as path:
+    with made_before(workspace, wav_key(first.delivery.name), "normalized") as path:
         transcript = engine.transcribe(path, Subject(first.delivery.name, recording.sha256))
     with workspace.store.create(json_key(first.delivery.name)) as target:
         target.write_text(transcript.to_json(), encoding="utf-8")
@@ -147,13 +150,8 @@ def read(workspace: Workspace, key: str) -> Transcript:
     """Read a transcript from the store.
 
     Raises:
-        FileNotFoundError: There is none.
+        StepFailed: It is gone.
         pydantic.ValidationError: Somebody else wrote it.
     """
-    with workspace.store.fetch(key) as path:
+    with made_before(workspace, key, STEP) as path:
         return Transcript.model_validate_json(path.read_bytes())
-
-
-def usable_cores() -> int:
-    """Processor cores this process may use: affinity where the system has it, else all."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,29 @@
+"""The ``enriched`` asset: what people read."""
+
+import dagster as dg
+
+from assets.partitions import batches
+from assets.resources import OptionsResource, WorkspaceResource
+from assets.step import GROUP, OWNERS, RETRY_INFRASTRUCTURE, materialize
+from assets.transcript import transcript
+from recordings.steps import enriched as step
+
+
+@dg.asset(
+    deps=[transcript],
+    partitions_def=batches,
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"python", "html"},
+    code_version=step.VERSION,
+    retry_policy=RETRY_INFRASTRUCTURE,
+    description=(
+        "What people read and other programs take in, under transcripts/: plain text, SRT and VTT subtitles, an annotated JSON "
+        "with pauses and speech rate, and a page per recording on which every word plays its moment."
+    ),
+)
+def enriched(
+    context: dg.AssetExecutionContext, workspace: WorkspaceResource, options: OptionsResource
+) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    """Run ``recordings.steps.enriched`` over the batch."""
+    return materialize(context, workspace, lambda opened, key, say: step.run(opened, key, options.enrich(), say))

@@ -1,0 +1,29 @@
+"""The ``normalized`` asset: audio as the engine hears it."""
+
+import dagster as dg
+
+from assets.partitions import batches
+from assets.raw import raw
+from assets.resources import OptionsResource, WorkspaceResource
+from assets.step import GROUP, OWNERS, RETRY_INFRASTRUCTURE, materialize
+from recordings.steps import normalized as step
+
+
+@dg.asset(
+    deps=[raw],
+    partitions_def=batches,
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"python", "wav"},
+    code_version=step.VERSION,
+    retry_policy=RETRY_INFRASTRUCTURE,
+    description=(
+        "The first audio stream of every recording as 16 kHz WAV under input_audio/, channels kept apart where they hold different "
+        "speakers. Truncated and undecodable recordings are quarantined here."
+    ),
+)
+def normalized(
+    context: dg.AssetExecutionContext, workspace: WorkspaceResource, options: OptionsResource
+) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    """Run ``recordings.steps.normalized`` over the batch."""
+    return materialize(context, workspace, lambda opened, key, say: step.run(opened, key, options.normalize(), say))

@@ -1,0 +1,106 @@
+"""What a step needs from outside, as Dagster resources: the workspace, the engine and the operator's options.
+
+Values come from the settings, in the shell above; nothing here reads the environment. Each opens what it names when a step
+asks, so loading the definitions touches no disk and no database.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import dagster as dg
+
+from recordings.ledger import Ledger
+from recordings.steps.enriched import EnrichOptions
+from recordings.steps.normalized import NormalizeOptions
+from recordings.steps.transcript import EngineRecipe
+from recordings.store import open_store
+from recordings.workspace import Workspace
+from speech.engine import Engine
+from speech.transcript import Options
+from speech.weights import resolve
+
+log = logging.getLogger("stt")
+
+
+class WorkspaceResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Where the bytes and the states are."""
+
+    store_url: str
+    ledger_url: str
+    pages_url: str
+
+    @contextmanager
+    def open(self) -> Iterator[Workspace]:
+        """Open store and ledger; the ledger's connections are closed at the end."""
+        ledger = Ledger.open(self.ledger_url)
+        try:
+            yield Workspace(open_store(self.store_url), ledger)
+        finally:
+            ledger.close()
+
+
+class EngineResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Which model listens, and how."""
+
+    model: str
+    model_dir: str | None
+    cache_dir: str
+    device: Literal["cpu", "cuda"]
+    compute_type: str
+    language: str | None
+    beam_size: int
+    workers: int | None
+
+    def recipe(self) -> EngineRecipe:
+        """Find and check the weights, and say how to make an engine of them.
+
+        Raises:
+            WeightsError: They are wrong or nowhere to be had.
+        """
+        weights = resolve(
+            self.model,
+            model_dir=Path(self.model_dir) if self.model_dir else None,
+            cache_dir=Path(self.cache_dir),
+            progress=log.info,
+        )
+        workers = self.workers or (1 if self.device == "cuda" else usable_cores())
+        options = Options(
+            language=self.language, beam_size=self.beam_size, device=self.device, compute_type=self.compute_type
+        )
+        return EngineRecipe(
+            model_sha256=weights.sha256,
+            options=options,
+            make=lambda: Engine(weights, options, workers=workers),
+            workers=workers,
+        )
+
+
+class OptionsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """What the operator decides about the audio and the outputs; see the options of the steps for each meaning."""
+
+    max_hours: float
+    accept_partial: bool
+    keep_channels: bool
+    page: bool
+    prosody: bool
+    emotion: bool
+    embed_minutes: float
+
+    def normalize(self) -> NormalizeOptions:
+        """The options of the ``normalized`` step."""
+        return NormalizeOptions(self.max_hours, self.accept_partial, self.keep_channels)
+
+    def enrich(self) -> EnrichOptions:
+        """The options of the ``enriched`` step."""
+        return EnrichOptions(self.page, self.prosody, self.emotion, self.embed_minutes)
+
+
+def usable_cores() -> int:
+    """Processor cores this process may use: affinity where the system has it, else all."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

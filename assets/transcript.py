@@ -1,0 +1,31 @@
+"""The ``transcript`` asset: what was said."""
+
+import dagster as dg
+
+from assets.normalized import normalized
+from assets.partitions import batches
+from assets.resources import EngineResource, WorkspaceResource
+from assets.step import GROUP, OWNERS, RETRY_INFRASTRUCTURE, materialize
+from recordings.steps import transcript as step
+from speech.engine import ENGINE_VERSION
+
+
+@dg.asset(
+    deps=[normalized],
+    partitions_def=batches,
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"python", "whisper"},
+    code_version=ENGINE_VERSION,
+    retry_policy=RETRY_INFRASTRUCTURE,
+    pool="gpu",
+    description=(
+        "What was said, as JSON under whisper_json/: segments and words with times and the evidence for each. The model is "
+        "loaded once for the batch, and not at all where nothing is left to hear. Silence gives an empty transcript and a reason."
+    ),
+)
+def transcript(
+    context: dg.AssetExecutionContext, workspace: WorkspaceResource, engine: EngineResource
+) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    """Run ``recordings.steps.transcript`` over the batch."""
+    return materialize(context, workspace, lambda opened, key, say: step.run(opened, key, engine.recipe(), say))

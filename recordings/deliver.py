@@ -1,0 +1,76 @@
+"""Delivering by hand: files from elsewhere copied into the input folder, as ``stt run PATH`` does."""
+
+from __future__ import annotations
+
+import filecmp
+import os
+import shutil
+import stat
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from recordings.names import Folder, encode_name
+from recordings.store import Store, why_ignored
+
+
+class CannotDeliver(Exception):  # noqa: N818 - reads as what it says
+    """A path that was named cannot be taken in. Says which, why and what to do."""
+
+
+def deliver(store: Store, paths: Sequence[Path]) -> list[str]:
+    """Copy files, and folders with all that is in them, into the input folder.
+
+    A file goes under its own name, a folder under its own name with the paths inside it kept. Modification times are kept too,
+    so delivering the same file twice is one delivery. What a look at the input folder would ignore (hidden and temporary
+    names, symbolic links) is not copied.
+
+    Args:
+        store: Where to.
+        paths: Files and folders outside the input folder; a path inside it is delivered already.
+
+    Returns:
+        The names under which the files now stand, in the order given.
+
+    Raises:
+        CannotDeliver: A path does not exist, is no file or folder, or its name is taken by other bytes.
+    """
+    inside = Path(store.locate(Folder.RAW))
+    names: list[str] = []
+    for path in paths:
+        absolute = path.absolute()
+        if absolute.is_relative_to(inside):
+            continue
+        if not absolute.exists():
+            raise CannotDeliver(f"{path} does not exist.")
+        if absolute.is_dir():
+            names += [_copy(store, file, absolute.parent) for file in _files(absolute)]
+        elif absolute.is_file():
+            names.append(_copy(store, absolute, absolute.parent))
+        else:
+            raise CannotDeliver(f"{path} is neither a file nor a folder.")
+    return names
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for parent, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            path = Path(parent, name)
+            if why_ignored(name) is None and stat.S_ISREG(path.lstat().st_mode):
+                yield path
+
+
+def _copy(store: Store, source: Path, base: Path) -> str:
+    name = encode_name(os.fsencode(source.relative_to(base)))
+    key = f"{Folder.RAW}/{name}"
+    if store.look(name) is not None:
+        with store.fetch(key) as here:
+            if not filecmp.cmp(source, here, shallow=False):
+                raise CannotDeliver(
+                    f"{source} would overwrite {here}, which holds other bytes. Rename it, or put it into a folder and name that."
+                )
+        return name
+    with store.create(key) as target:
+        shutil.copyfile(source, target)
+        shutil.copystat(source, target)
+    return name

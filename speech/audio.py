@@ -1,0 +1,189 @@
+"""Normalizing: any audio or video container in, one 16 kHz PCM WAV out, and the truth about what was lost on the way.
+
+Here belongs the judgement: what makes a recording bad, and what only needs a flag. Opening is ``speech.containers``, promised
+lengths are ``speech.promises``, decoding is ``speech.decode``, channels are ``speech.channels``, the file is ``speech.wav``.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from speech.channels import ChannelEvidence, mix
+from speech.containers import AudioInfo, Opened, opened, probe
+from speech.decode import Decoding
+from speech.errors import BadAudio
+from speech.promises import Promise, promise_of
+from speech.wav import SAMPLE_RATE, Wav, WavWriter, read_window
+
+__all__ = ["SAMPLE_RATE", "AudioInfo", "Normalized", "Wav", "normalize", "probe", "read_window"]
+
+LOSS_SHARE = 0.05
+"""With more lost packets than this a transcript would miss or invent words all along: nothing to pass on."""
+
+ROUNDING_S = 0.02
+"""Differences between samples and timestamps up to this are roundings; a lost FLAC frame or Ogg page is longer."""
+
+_PROMISE_MARGIN_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Normalized:
+    """What was written, and what has to be known about it.
+
+    Attributes:
+        duration_s: Length in seconds, exactly ``samples / 16000``.
+        samples: Samples of each channel.
+        channels: Channels of the written file.
+        source: What the container said about itself.
+        flags: Flag -> reason. ``partial``: something of the recording is missing; ``gaps``: timestamps jump, silence was filled in.
+        peak_dbfs: Level of the largest sample below full scale; None if every sample is zero.
+    """
+
+    duration_s: float
+    samples: int
+    channels: int
+    source: AudioInfo
+    flags: dict[str, str]
+    peak_dbfs: float | None
+
+
+def normalize(
+    source: Path, target: Path, *, max_hours: float = 24.0, accept_partial: bool = False, keep_channels: bool = True
+) -> Normalized:
+    """Decode the first audio stream of ``source`` and write it to ``target`` as a 16 kHz, 16-bit PCM WAV (RF64 above 4 GiB).
+
+    Memory does not depend on the length. On any error ``target`` is removed; nothing else is ever written.
+
+    Args:
+        source: Any audio or video file.
+        target: Where to write; the caller gives a temporary name and renames it.
+        max_hours: Longer recordings are refused, as soon as that is known.
+        accept_partial: Keep what is there of a cut-off recording, flagged ``partial``, instead of refusing it.
+        keep_channels: Keep channels apart that hold different sound; otherwise always mix down to one.
+
+    Raises:
+        BadAudio: A fact about the bytes; see ``BadAudioKind`` and the sentence.
+        OSError: The source cannot be read or the target not written: the machine is at fault, trying again may help.
+    """
+    try:
+        with opened(source) as delivery:
+            promise = _promise(delivery, max_hours)
+            decoding = Decoding(
+                delivery,
+                limit_s=promise.seconds + _PROMISE_MARGIN_S if promise else None,
+                every_stream=promise is not None and promise.whole_file,
+            )
+            writer = _write(delivery, decoding, target, max_hours=max_hours, keep_channels=keep_channels)
+            heard = writer.frames > 0
+            flags = _judge(delivery, decoding, promise, heard=heard, accept_partial=accept_partial)
+    except BaseException:
+        with suppress(OSError):  # the error on its way is the one to know about
+            target.unlink(missing_ok=True)
+        raise
+    return Normalized(
+        duration_s=writer.frames / SAMPLE_RATE,
+        samples=writer.frames,
+        channels=writer.channels,
+        source=delivery.info,
+        flags=flags,
+        peak_dbfs=writer.peak_dbfs,
+    )
+
+
+def _promise(delivery: Opened, max_hours: float) -> Promise | None:
+    """Return what the container promises, unless that is too long already."""
+    promise = promise_of(delivery)
+    if promise is not None and promise.seconds > max_hours * 3600:
+        raise _too_long(delivery, max_hours)
+    return promise
+
+
+def _write(delivery: Opened, decoding: Decoding, target: Path, *, max_hours: float, keep_channels: bool) -> WavWriter:
+    """Write all that decodes, be it nothing, then fold channels together that hold the same sound."""
+    writer: WavWriter | None = None
+    evidence: ChannelEvidence | None = None
+    try:
+        for block in decoding.blocks():
+            if writer is None:
+                writer = WavWriter(target, decoding.channels)
+                evidence = ChannelEvidence(decoding.channels) if decoding.channels > 1 else None
+            if writer.frames + len(block) > max_hours * 3600 * SAMPLE_RATE:
+                raise _too_long(delivery, max_hours)
+            writer.write(block)
+            if evidence is not None:
+                evidence.hear(block)
+        if writer is None:
+            writer = WavWriter(target, 1)
+        if evidence is not None:
+            voices = evidence.voices(keep_channels=keep_channels)
+            if len(voices) < writer.channels:
+                writer.fold(partial(mix, voices=voices), len(voices))
+        writer.finish()
+        return writer
+    finally:
+        if writer is not None:
+            with suppress(OSError):  # only reached with buffered bytes when another error is on its way
+                writer.close()
+
+
+def _judge(
+    delivery: Opened, decoding: Decoding, promise: Promise | None, *, heard: bool, accept_partial: bool
+) -> dict[str, str]:
+    """Refuse what is no recording, and name what is missing from the rest."""
+    name, codec = delivery.info.container, delivery.info.codec
+    missing = []
+    if promise is not None and promise.missing_s(decoding.reached_s):
+        there_s = promise.seconds - promise.missing_s(decoding.reached_s)
+        facts = f"{name} promises {promise.seconds:.1f} s, but only {there_s:.1f} s can be decoded."
+        if promise.broken_by(decoding.reached_s) and not (accept_partial and heard):
+            raise BadAudio(
+                "truncated", f"{facts} Deliver it again, or set STT_ACCEPT_PARTIAL=true to keep what is there."
+            )
+        missing.append(facts)
+    if not heard and not decoding.packets:
+        raise BadAudio(
+            "empty",
+            f"The {name} file ({delivery.source.size:,} bytes) holds no sound: no packet of audio follows its header. "
+            "Deliver it again.",
+        )
+    lost_s = _lost_between_packets(delivery, decoding)
+    if not heard or decoding.failed > LOSS_SHARE * decoding.packets or lost_s > LOSS_SHARE * decoding.reached_s:
+        raise BadAudio(
+            "undecodable",
+            f"{decoding.failed:,} of {decoding.packets:,} packets of {codec} audio in the {name} file cannot be decoded, "
+            f"{lost_s:.1f} s are missing between them: the bytes are damaged. Deliver it again from the original.",
+        )
+    if decoding.failed or lost_s:
+        missing.append(
+            f"{decoding.failed:,} of {decoding.packets:,} packets of {codec} audio could not be decoded; "
+            f"with what is lost between packets about {decoding.failed_s + lost_s:.2f} s are missing."
+        )
+    flags = {"partial": " ".join(missing)} if missing else {}
+    if decoding.jumps_s or decoding.gaps_s > lost_s:
+        flags["gaps"] = (
+            f"The timestamps jump: {decoding.gaps_s:.1f} s of silence were filled in, {decoding.jumps_s:.1f} s were not."
+        )
+    return flags
+
+
+def _lost_between_packets(delivery: Opened, decoding: Decoding) -> float:
+    """Seconds that vanished without a packet, where the container counts every sample and so gives the loss away."""
+    if delivery.demuxer == "ogg":
+        end_s = delivery.info.duration_s or 0.0  # by the last page, so it knows of pages lost in front as well
+    elif delivery.demuxer == "flac":
+        end_s = decoding.reached_s
+    else:
+        return 0.0
+    lost_s = decoding.gaps_s + decoding.short_of(end_s)
+    return lost_s if lost_s > ROUNDING_S else 0.0
+
+
+def _too_long(delivery: Opened, max_hours: float) -> BadAudio:
+    return BadAudio(
+        "too_long",
+        f"The {delivery.info.container} recording is longer than {max_hours:g} hours. "
+        "Split it, or raise the limit with STT_MAX_RECORDING_HOURS.",
+    )

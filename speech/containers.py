@@ -1,0 +1,325 @@
+"""Opening what was delivered: which containers we listen to, and what the bytes are when they are none of them.
+
+Here belongs everything between a path and an open container; nothing is decoded here. Deliveries are hostile until proven
+otherwise:
+
+* Only the containers listed below are opened. Playlists, concat scripts, DASH, SDP, numbered pictures and the like are
+  refused before they are read, because their purpose is to make the reader open other files and addresses.
+* FFmpeg gets bytes, never a name: a file called ``http:x.mp3`` or ``-i.mp3`` is only a file, a name that is no UTF-8 is no
+  difficulty, a lying extension decides nothing, and with no protocol allowed there is nothing else that it could open.
+* A read that fails is an ``OSError`` of Python, never mistaken for the end of a damaged file.
+"""
+
+from __future__ import annotations
+
+import codecs
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import av
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+
+from speech.errors import BadAudio
+
+CONTAINERS = {
+    "wav": "WAV",
+    "w64": "Wave64",
+    "aiff": "AIFF",
+    "au": "AU",
+    "caf": "CAF",
+    "flac": "FLAC",
+    "mp3": "MP3",
+    "aac": "AAC",
+    "loas": "AAC (LATM)",
+    "ac3": "AC-3",
+    "eac3": "E-AC-3",
+    "dts": "DTS",
+    "amr": "AMR",
+    "ogg": "Ogg",
+    "mov": "MP4",
+    "matroska": "Matroska",
+    "asf": "ASF",
+    "avi": "AVI",
+    "flv": "FLV",
+    "mpegts": "MPEG-TS",
+    "mpeg": "MPEG-PS",
+    "mxf": "MXF",
+    "nut": "NUT",
+    "rm": "RealMedia",
+    "wv": "WavPack",
+    "ape": "Monkey's Audio",
+    "tta": "True Audio",
+    "tak": "TAK",
+    "mpc": "Musepack",
+    "mpc8": "Musepack",
+    "dsf": "DSF",
+    "sox": "SoX",
+    "voc": "VOC",
+    "nistsphere": "NIST SPHERE",
+}
+"""FFmpeg's name of each demuxer we allow, and what people call it. None of them refers to other files once ``enable_drefs`` is off.
+
+Left out on purpose are formats without any mark of their own (raw PCM, A-law, GSM, G.722): any bytes would "decode" as them,
+to noise.
+"""
+
+_OPTIONS = {
+    "format_whitelist": ",".join(CONTAINERS),
+    "protocol_whitelist": "",
+    "enable_drefs": "0",  # MP4 can name other files as its data; this is FFmpeg's default, and must stay it
+}
+
+_MP4_BOXES = 4_096
+"""Boxes looked at in search of the index: real files have a handful in front of it, hostile ones millions."""
+
+_OTHER_MARKS = (
+    (0, b"\x89PNG", "a PNG picture"),
+    (0, b"\xff\xd8\xff", "a JPEG picture"),
+    (0, b"GIF8", "a GIF picture"),
+    (0, b"BM", "a BMP picture"),
+    (8, b"WEBP", "a WebP picture"),
+    (4, b"ftyphei", "a HEIC picture"),
+    (4, b"ftypmif1", "a HEIC picture"),
+    (4, b"ftypavif", "an AVIF picture"),
+    (0, b"%PDF", "a PDF document"),
+    (0, b"PK\x03\x04", "a ZIP archive or office document"),
+    (0, b"\x1f\x8b", "a gzip archive"),
+    (0, b"#EXTM3U", "a playlist"),
+    (0, b"[playlist]", "a playlist"),
+    (0, b"ffconcat", "a list of files to join"),
+    (0, b"v=0", "a description of a network stream"),
+    (0, b"<", "an XML or HTML document"),
+)
+
+_SOUND_MARKS = (
+    (8, b"WAVE", "WAV"),
+    (8, b"AVI ", "AVI"),
+    (8, b"AIF", "AIFF"),
+    (0, b"fLaC", "FLAC"),
+    (0, b"OggS", "Ogg"),
+    (0, b"\x1aE\xdf\xa3", "Matroska or WebM"),
+    (4, b"ftyp", "MP4"),
+    (0, b"caff", "CAF"),
+    (0, b".snd", "AU"),
+    (0, b"FLV", "FLV"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AudioInfo:
+    """What a container says about itself before anything is decoded.
+
+    Attributes:
+        container: What people call the container, for example ``MP4``.
+        codec: FFmpeg's name of the first audio stream's codec.
+        sample_rate: Samples a second of the first audio stream; 0 if the container does not say.
+        channels: Channels of the first audio stream; 0 if the container does not say.
+        duration_s: Length in seconds as announced or, for containers that announce none, estimated from the bit rate; None if
+            unknown.
+        audio_streams: How many audio streams there are.
+        video: Whether there is moving picture; cover art is none.
+    """
+
+    container: str
+    codec: str
+    sample_rate: int
+    channels: int
+    duration_s: float | None
+    audio_streams: int
+    video: bool
+
+
+class Source:
+    """The bytes of one delivery as FFmpeg gets to see them: without a name, and without an ID3 tag in front.
+
+    The tag is passed over here because FFmpeg recognises the container from the first mebibyte only, and cover art can be larger.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._origin = _id3_size(file)
+        self.size = os.fstat(file.fileno()).st_size - self._origin
+        self.seek(0)
+
+    def read(self, count: int) -> bytes:
+        """Return up to ``count`` bytes from the current position."""
+        return self._file.read(count)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move the position and return it."""
+        return self._file.seek(offset + (self._origin if whence == os.SEEK_SET else 0), whence) - self._origin
+
+    def tell(self) -> int:
+        """Return the position."""
+        return self._file.tell() - self._origin
+
+    def peek(self, offset: int, count: int) -> bytes:
+        """Return up to ``count`` bytes at ``offset`` without moving the position."""
+        position = self.tell()
+        try:
+            self.seek(offset)
+            return self.read(count)
+        finally:
+            self.seek(position)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An open container with the audio stream we listen to."""
+
+    source: Source
+    container: InputContainer
+    stream: AudioStream
+    info: AudioInfo
+    demuxer: str
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Opened]:
+    """Open a delivery and find its first audio stream.
+
+    Raises:
+        BadAudio: ``empty`` (no byte), ``not_audio`` (no container we know), ``truncated`` (a header cut short), ``undecodable`` (a
+            damaged header, or a codec without decoder), ``no_audio_stream`` (a video without sound).
+        OSError: The file is missing or cannot be read.
+    """
+    with path.open("rb") as file:
+        source = Source(file)
+        if source.size <= 0:
+            what = (
+                "there is an ID3 tag and nothing behind it" if os.fstat(file.fileno()).st_size else "it is 0 bytes long"
+            )
+            raise BadAudio("empty", f"The file holds no sound: {what}. Deliver it again.")
+        try:
+            container = av.open(
+                source, mode="r", container_options=_OPTIONS, metadata_errors="ignore", buffer_size=1 << 16
+            )
+        except av.FFmpegError as error:
+            raise _refusal(source) from error
+        with container:
+            demuxer = container.format.name.split(",")[0]
+            if demuxer == "mov" and not container.streams.audio and _mp4_index_is_cut(source):
+                raise _mp4_without_index(source)
+            yield Opened(source, container, _first_audio(container, demuxer), _info(container, demuxer), demuxer)
+
+
+def probe(path: Path) -> AudioInfo:
+    """Read what the container says about itself; decodes no more than FFmpeg needs to know the codec.
+
+    Raises:
+        BadAudio: See ``opened``.
+        OSError: The file is missing or cannot be read.
+    """
+    with opened(path) as delivery:
+        return delivery.info
+
+
+def _first_audio(container: InputContainer, demuxer: str) -> AudioStream:
+    name = CONTAINERS[demuxer]
+    if not container.streams.audio:
+        what = "a picture but no sound" if container.streams.video else "neither sound nor picture"
+        raise BadAudio("no_audio_stream", f"The {name} file has {what}: there is no audio stream to transcribe.")
+    stream = container.streams.audio[0]
+    if stream.codec_context is None:
+        raise BadAudio(
+            "undecodable",
+            f"The audio stream of the {name} file uses a codec that cannot be decoded (unknown or copy-protected). "
+            "Convert it to FLAC, MP3 or Opus and deliver it again.",
+        )
+    return stream
+
+
+def _info(container: InputContainer, demuxer: str) -> AudioInfo:
+    stream = container.streams.audio[0]
+    duration_s = None
+    if stream.duration is not None and stream.time_base is not None:
+        duration_s = float(stream.duration * stream.time_base)
+    elif container.duration is not None:
+        duration_s = container.duration / av.time_base
+    cover = av.stream.Disposition.attached_pic | av.stream.Disposition.still_image
+    return AudioInfo(
+        container=CONTAINERS[demuxer],
+        codec=stream.codec_context.codec.canonical_name,
+        sample_rate=stream.codec_context.sample_rate or 0,
+        channels=stream.codec_context.channels or 0,
+        duration_s=duration_s,
+        audio_streams=len(container.streams.audio),
+        video=any(not video.disposition & cover for video in container.streams.video),
+    )
+
+
+def _refusal(source: Source) -> BadAudio:
+    """Say what the bytes are instead of what FFmpeg failed at."""
+    head = source.peek(0, 512)
+    size = f"{source.size:,} bytes"
+    other, sound = _marked(head, _OTHER_MARKS), _marked(head, _SOUND_MARKS)
+    if other is None and sound == "MP4":
+        return _mp4_without_index(source)
+    if other is None and sound is not None:
+        promised = int.from_bytes(head[4:8], "little") + 8 if head[:4] == b"RIFF" else 0
+        if promised > source.size:
+            return BadAudio(
+                "truncated",
+                f"The {sound} header promises a file of {promised:,} bytes, but only {size} were delivered, and no sound among "
+                "them. Deliver it again.",
+            )
+        return BadAudio(
+            "undecodable", f"The file begins like {sound}, but its header cannot be read ({size}). Deliver it again."
+        )
+    what = other or ("text" if _is_text(head) else "in no audio or video format we know")
+    return BadAudio("not_audio", f"Not a recording: the {size} are {what}. Deliver an audio or video file.")
+
+
+def _marked(head: bytes, marks: tuple[tuple[int, bytes, str], ...]) -> str | None:
+    return next((name for offset, mark, name in marks if head.startswith(mark, offset)), None)
+
+
+def _is_text(head: bytes) -> bool:
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)  # incremental: the last character may be cut
+    except UnicodeDecodeError:
+        return False
+    return b"\0" not in head
+
+
+def _mp4_without_index(source: Source) -> BadAudio:
+    return BadAudio(
+        "truncated",
+        f"The MP4 file ({source.size:,} bytes) has no complete index (its moov box), which is usually written last: the "
+        "delivery was cut off, or the recorder stopped before it was done. Deliver it again.",
+    )
+
+
+def _mp4_index_is_cut(source: Source) -> bool:
+    """Whether the moov box runs past the end of the file (boxes as ISO/IEC 14496-12, section 4.2, lays them out)."""
+    position = 0
+    for _ in range(_MP4_BOXES):
+        head = source.peek(position, 16)
+        if len(head) < 8:
+            return False
+        size = int.from_bytes(head[:4], "big")
+        if size == 1 and len(head) == 16:
+            size = int.from_bytes(head[8:], "big")
+        if head[4:8] == b"moov":
+            return position + size > source.size
+        if size < 8:  # 0 is "to the end of the file", and nothing else is below a header's length
+            return False
+        position += size
+    return False
+
+
+def _id3_size(file: BinaryIO) -> int:
+    """Length of the ID3v2 tags in front, as the ID3v2.4 standard counts it: ten bytes of header, sizes of seven bits a byte."""
+    size = 0
+    while True:
+        file.seek(size)
+        head = file.read(10)
+        if len(head) < 10 or head[:3] != b"ID3" or max(head[6:10]) > 0x7F:
+            return size
+        footer = 10 if head[5] & 0x10 else 0
+        size += 10 + footer + sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))

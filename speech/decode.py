@@ -1,0 +1,237 @@
+"""From packets to 16 kHz samples, as a stream: what was lost, what was skipped, and where on the clock each sample belongs.
+
+Here belong FFmpeg's decoder and resampler and the timeline; what the findings mean for a recording is decided in ``speech.audio``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+import av
+import numpy as np
+from av.audio.fifo import AudioFifo
+from av.audio.frame import AudioFrame
+from av.audio.layout import AudioLayout
+from av.audio.resampler import AudioResampler
+from av.audio.stream import AudioStream
+from av.stream import Discard
+from numpy.typing import NDArray
+
+from speech.containers import Opened
+from speech.errors import BadAudio
+from speech.promises import SLACK_FLOOR_S
+from speech.wav import SAMPLE_RATE
+
+MAX_CHANNELS = 64
+"""More than any recorder of speech has; a header that claims hundreds is damaged or hostile."""
+
+RATES = range(1_000, 768_001)
+"""Sample rates we resample from. Below, a small file would swell to hours; above, the resampling filter alone fills the memory."""
+
+GAP_S = 0.1
+"""Timestamps ahead of the samples by more than this are a gap. Rounding and paddings stay below; half a syllable is longer."""
+
+UNPROMISED_FILL_S = 60.0
+"""Silence filled in at most, in all, where no header promises a length that could bound it."""
+
+_CHECKED_CODECS = ("flac", "wavpack")
+"""Their frames carry checksums, which FFmpeg passes over unless asked: damage would be heard as noise instead of counted."""
+
+_DEMUX_RETRIES = 20
+
+
+class Decoding:
+    """One pass over an audio stream.
+
+    Iterate over ``blocks``; the other attributes are true once it is exhausted.
+
+    Args:
+        delivery: The open container.
+        limit_s: Position up to which gaps may be filled with silence; None if nothing promises one.
+        every_stream: Follow the timestamps of all streams, not only of the one decoded.
+
+    Attributes:
+        channels: Channels of every block; 0 before the first.
+        packets: Packets of the audio stream.
+        failed: Packets that could not be decoded, without the cut-off rest of one at the very end of the file.
+        failed_s: Approximate length of the failed packets in seconds.
+        reached_s: How far the container's packets reach, in seconds: with ``every_stream`` from time zero, else from the first
+            packet.
+        gaps_s: Silence filled in after the beginning, in seconds, where timestamps jump and no packet failed.
+        jumps_s: Jumps of the timestamps that were too long to fill, in seconds.
+    """
+
+    def __init__(self, delivery: Opened, *, limit_s: float | None, every_stream: bool) -> None:
+        self.channels = 0
+        self.packets = 0
+        self.failed = 0
+        self.failed_s = 0.0
+        self.reached_s = 0.0
+        self.gaps_s = 0.0
+        self.jumps_s = 0.0
+        self._container = delivery.container
+        self._stream = delivery.stream
+        self._info = delivery.info
+        self._every_stream = every_stream
+        # Plain numbers, because arithmetic on fractions for every packet was a third of the profile of ten hours of Opus.
+        self._ticks_s = [float(stream.time_base or 0) for stream in delivery.container.streams]
+        self._limit_s = limit_s
+        self._unpromised_s = UNPROMISED_FILL_S
+        self._origin_s = (delivery.container.start_time or 0) / av.time_base
+        self._position_s = 0.0  # on the source's clock, of the next sample we hand out
+        self._skipped_s = 0.0
+        self._frame_s = 0.0
+        self._pending, self._pending_s = 0, 0.0  # failures since the last success
+        self._owed_s = 0.0  # of failed packets: a gap of that length in the timestamps is theirs, and explained
+        self._first_pts_s: float | None = None
+        self._fifo = AudioFifo()
+        self._resampler: AudioResampler | None = None
+        self._source_format: tuple[str, str, int] | None = None
+        self._layout: AudioLayout | None = None
+        if not every_stream:
+            for stream in delivery.container.streams:
+                if stream.index != self._stream.index:
+                    stream.discard = Discard.all  # an hour of pictures need not be read to hear an hour of sound
+        if delivery.info.codec in _CHECKED_CODECS:
+            self._stream.codec_context.options = {"err_detect": "crccheck+explode"}
+        # One thread, so that an error belongs to the packet that caused it.
+        self._stream.codec_context.thread_count = 1
+
+    def blocks(self) -> Iterator[NDArray[np.int16]]:
+        """Yield the audio as blocks of shape (samples, channels), about a second each.
+
+        Raises:
+            BadAudio: ``undecodable``, for a number of channels or a sample rate beyond all bounds.
+        """
+        for frame in self._frames():
+            yield from self._silence_before(frame)
+            yield from self._take(frame)
+        yield from self._drain()
+        # A short failure at the very end is a frame cut by the end of the file, or a tag behind the audio: nothing that sounded.
+        if self._pending_s > SLACK_FLOOR_S or (self._pending and not self.channels):
+            self._count_failures()
+
+    def short_of(self, end_s: float) -> float:
+        """Seconds that lie between the last sample and ``end_s``, and are not those of failed packets."""
+        return max(0.0, end_s - self._position_s - self._owed_s - self._pending_s)
+
+    def _frames(self) -> Iterator[AudioFrame]:
+        for packet in self._packets_of_stream():
+            try:
+                frames = packet.decode()
+            except av.FFmpegError:
+                if packet.size:
+                    self._pending += 1
+                    self._pending_s += (packet.duration or 0) * self._ticks_s[packet.stream_index] or self._frame_s
+                continue
+            if packet.size:
+                self._count_failures()
+            yield from frames
+
+    def _packets_of_stream(self) -> Iterator[av.Packet[AudioStream]]:
+        errors = 0
+        while errors <= _DEMUX_RETRIES:
+            try:
+                streams = () if self._every_stream else (self._stream,)
+                for packet in cast("Iterator[av.Packet[AudioStream]]", self._container.demux(*streams)):
+                    errors = 0
+                    self._reach(packet)
+                    if packet.stream_index != self._stream.index:
+                        continue
+                    if not packet.size and packet.pts is not None:
+                        continue  # an empty packet; handed to the decoder it would mean the end
+                    self.packets += bool(packet.size)
+                    yield packet
+            except IndexError:
+                return  # PyAV trips over streams that only appear midway, after it has flushed ours
+            except av.FFmpegError:
+                # Damage between packets: the demuxer goes on behind it. One piece is lost, however often it has to try.
+                errors += 1
+                self._pending += errors == 1
+            else:
+                return
+
+    def _count_failures(self) -> None:
+        self.failed += self._pending
+        self.failed_s += self._pending_s
+        self._owed_s += self._pending_s
+        self._pending, self._pending_s = 0, 0.0
+
+    def _reach(self, packet: av.Packet[Any]) -> None:
+        if packet.pts is None:
+            return
+        tick_s = self._ticks_s[packet.stream_index]
+        start_s = packet.pts * tick_s
+        if self._first_pts_s is None:
+            self._first_pts_s = 0.0 if self._every_stream else start_s
+        self.reached_s = max(self.reached_s, start_s + (packet.duration or 0) * tick_s - self._first_pts_s)
+
+    def _silence_before(self, frame: AudioFrame) -> Iterator[NDArray[np.int16]]:
+        """Fill what the timestamps leave out before a frame, so that times in the transcript are times of the player."""
+        self._accept(frame)
+        if frame.time is None:
+            return
+        ahead_s = frame.time - self._origin_s - self._skipped_s - self._position_s
+        if ahead_s <= GAP_S:
+            return  # timestamps that go back are ignored: sound that is there is never thrown away
+        room_s = self._unpromised_s if self._limit_s is None else self._limit_s - self._position_s
+        if ahead_s > room_s:
+            self._skipped_s += ahead_s
+            self.jumps_s += ahead_s
+            return
+        self._unpromised_s -= ahead_s
+        if self._position_s:
+            unexplained_s = ahead_s - self._owed_s
+            self.gaps_s += unexplained_s if unexplained_s > GAP_S else 0.0
+            self._owed_s = max(0.0, -unexplained_s)
+        self._position_s += ahead_s
+        yield from self._drain()
+        left = round(ahead_s * SAMPLE_RATE)
+        while left:
+            count = min(left, SAMPLE_RATE)
+            yield np.zeros((count, self.channels), dtype=np.int16)
+            left -= count
+
+    def _accept(self, frame: AudioFrame) -> None:
+        """Check what a frame claims to be, and remember the channels of the first one."""
+        channels = frame.layout.nb_channels
+        if channels > MAX_CHANNELS or frame.sample_rate not in RATES:
+            raise BadAudio(
+                "undecodable",
+                f"The {self._info.container} file claims {channels} channels at {frame.sample_rate:,} Hz; at most {MAX_CHANNELS} "
+                f"channels at {RATES[0]:,} to {RATES[-1]:,} Hz can be transcribed. Convert it and deliver it again.",
+            )
+        if not self.channels:
+            self.channels = channels
+            self._layout = frame.layout
+
+    def _take(self, frame: AudioFrame) -> Iterator[NDArray[np.int16]]:
+        """Collect frames for about a second before resampling: a call per frame would cost more than the resampling."""
+        source_format = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if source_format != self._source_format:
+            yield from self._drain()
+            self._source_format = source_format
+        self._frame_s = frame.samples / frame.sample_rate
+        self._position_s += self._frame_s
+        frame.pts = None  # the timeline is ours; the queue would refuse frames whose timestamps do not adjoin
+        self._fifo.write(frame)
+        if self._fifo.samples >= frame.sample_rate:
+            yield from self._resample(self._fifo.read())
+
+    def _drain(self) -> Iterator[NDArray[np.int16]]:
+        """Hand out everything collected, to the last sample, and start afresh."""
+        if self._fifo.samples:
+            yield from self._resample(self._fifo.read())
+        if self._resampler is not None:
+            yield from self._resample(None)
+        self._fifo = AudioFifo()
+        self._resampler = None
+
+    def _resample(self, frame: AudioFrame | None) -> Iterator[NDArray[np.int16]]:
+        if self._resampler is None:
+            # The layout of the first frame for all: a stream that changes its layout midway is mapped onto it.
+            self._resampler = AudioResampler(format="s16", layout=self._layout, rate=SAMPLE_RATE)
+        for out in self._resampler.resample(frame):
+            if out is not None:
+                yield out.to_ndarray().astype(np.int16, copy=False).reshape(-1, self.channels)

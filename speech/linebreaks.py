@@ -1,0 +1,218 @@
+"""Where text may be broken, and where it is best broken: the units of a segment and the lines they are set in.
+
+Here belong what no line break may split, the width of text, and the choice of line breaks. What a cue is and when it is shown
+stands in ``speech/subtitles.py``.
+
+Characters are counted as columns: a full-width character (Chinese, Japanese, Korean) takes two.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from bisect import bisect_right
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+
+from speech.pauses import PAUSE_S
+from speech.transcript import Segment
+
+# From here on a pause is as good a place for a break as the middle of a sentence has.
+LONG_PAUSE_S = 0.5
+
+_SENTENCE_ENDS = frozenset(".!?…。！？｡؟۔।॥።")  # noqa: RUF001 - the punctuation of other scripts is meant
+_CLAUSE_ENDS = frozenset(",;:—–、，；：،؛")  # noqa: RUF001
+_CLOSERS = "\"'”’»)]}」』）】》〉"  # noqa: RUF001
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A piece of text that no line break may split.
+
+    Attributes:
+        text: Without any white space.
+        start: Seconds.
+        end: Seconds.
+        spaced: Whether a space stands before it.
+        opens: Whether it is the first of its segment.
+        voice: Who says it: channel and speaker.
+    """
+
+    text: str
+    start: float
+    end: float
+    spaced: bool
+    opens: bool
+    voice: tuple[int | None, str | None]
+
+
+def units(segment: Segment, max_width: int) -> Iterator[Unit]:
+    """Split a segment at its spaces and, in scripts without spaces, at the model's words or, failing them, characters."""
+    times, seams = _character_times(segment)
+    voice = (segment.channel, segment.speaker.id if segment.speaker else None)
+    position = 0
+    for piece in segment.text.split():
+        opens_piece = position
+        for text in _unbreakable(piece, opens_piece, seams, max_width):
+            yield Unit(
+                text=text,
+                start=times[position][0],
+                end=times[position + len(text) - 1][1],
+                spaced=position == opens_piece,
+                opens=position == 0,
+                voice=voice,
+            )
+            position += len(text)
+
+
+def _character_times(segment: Segment) -> tuple[list[tuple[float, float]], Container[int]]:
+    """When each visible character is said, in seconds, and the positions at which one of the model's words begins."""
+    visible = "".join(segment.text.split())
+    times: list[tuple[float, float]] = []
+    seams = set()
+    spelled = ""
+    for word in segment.words:
+        letters = "".join(word.word.split())
+        seams.add(len(spelled))
+        spelled += letters
+        times += _spread(word.start, word.end, len(letters))
+    if spelled == visible:
+        return times, frozenset(seams)
+    return _spread(segment.start, segment.end, len(visible)), range(len(visible))
+
+
+def _spread(start: float, end: float, count: int) -> list[tuple[float, float]]:
+    edges = [start + (max(end, start) - start) * index / max(count, 1) for index in range(count + 1)]
+    return list(pairwise(edges))
+
+
+def _unbreakable(piece: str, offset: int, seams: Container[int], max_width: int) -> Iterator[str]:
+    """Cut a piece without spaces where its script allows a line break; between words first, inside one only if it is too long."""
+    breaks = [index for index in range(1, len(piece)) if _may_break(piece[index - 1], piece[index])]
+    for start, end in pairwise([0, *(index for index in breaks if offset + index in seams), len(piece)]):
+        inside = [] if width_of(piece[start:end]) <= max_width else [index for index in breaks if start < index < end]
+        for left, right in pairwise([start, *inside, end]):
+            yield piece[left:right]
+
+
+# Scripts written without spaces: Thai, Lao, Tibetan, Myanmar, Khmer, then Chinese and Japanese with their full-width forms.
+_SPACELESS = (
+    (0x0E00, 0x0FFF),
+    (0x1000, 0x109F),
+    (0x1780, 0x17FF),
+    (0x2E80, 0x9FFF),
+    (0xF900, 0xFAFF),
+    (0xFF00, 0xFFEF),
+)
+# What must not open a line: small kana, the long mark and the repeat mark; Thai and Lao vowels written behind their consonant.
+_NEVER_FIRST = frozenset("ぁぃぅぇぉっゃゅょゎァィゥェォッャュョヮー々〻ゝゞヽヾะาำๅๆฯະາຳໆ")
+# What must not close one: Thai and Lao vowels written before their consonant, and marks that stack the next consonant.
+_NEVER_LAST = frozenset("เแโใไເແໂໃໄ\u1039\u17d2\u200d")
+
+
+def _may_break(left: str, right: str) -> bool:
+    if not (_is_spaceless(left) or _is_spaceless(right)) or left in _NEVER_LAST or right in _NEVER_FIRST:
+        return False
+    before, after = unicodedata.category(left), unicodedata.category(right)
+    return before not in {"Ps", "Pi"} and after[0] != "M" and after not in {"Pe", "Pf", "Po", "Cf"}
+
+
+def _is_spaceless(character: str) -> bool:
+    code = ord(character)
+    return code >= 0x20000 or any(first <= code <= last for first, last in _SPACELESS)
+
+
+def width_of(text: str) -> int:
+    """Columns that a text takes."""
+    return len(text) + sum(
+        unicodedata.east_asian_width(character) in "WF" for character in text if character > "\u10ff"
+    )
+
+
+class Layout:
+    """The widths of a run of units and how good a break before each of them would be."""
+
+    def __init__(self, units: Sequence[Unit], max_width: int) -> None:
+        self.units = units
+        self._max_width = max_width
+        self._edges = [0, *accumulate(width_of(unit.text) + unit.spaced for unit in units)]
+        self.seams = [0.0, *(_seam(left, right) for left, right in pairwise(units)), 0.0]
+
+    def width(self, first: int, end: int) -> int:
+        """Columns of the units from ``first`` up to ``end``, set in one line."""
+        return self._edges[end] - self._edges[first] - self.units[first].spaced
+
+    def fits(self, first: int, end: int) -> bool:
+        """Whether they are one line; a single unit always is, since nothing may split it."""
+        return self.width(first, end) <= self._max_width or end - first == 1
+
+    def ends(self, first: int, max_lines: int) -> Iterator[int]:
+        """Every end up to which the text from ``first`` on can be set in so many lines."""
+        lines, line_first = 1, first
+        for end in range(first + 1, len(self.units) + 1):
+            if not self.fits(line_first, end):
+                lines, line_first = lines + 1, end - 1
+            if lines > max_lines:
+                return
+            yield end
+
+    def wrap(self, first: int, end: int, max_lines: int) -> tuple[float, list[int]] | None:
+        """The best line breaks and their cost, or None if the text needs more lines.
+
+        One line where it fits (Netflix), else breaks at punctuation, lines of like length, the lower one longer.
+        """
+        if self.fits(first, end):
+            return 0.0, []
+        best: tuple[float, list[int]] | None = None
+        reach = self._edges[first] + self.units[first].spaced + self._max_width
+        longest = max(first + 1, min(end, bisect_right(self._edges, reach)) - 1)
+        for middle in range(longest, first, -1) if max_lines > 1 else ():
+            rest = self.wrap(middle, end, max_lines - 1)
+            if rest is None:
+                break  # an earlier break leaves still more for the lines below
+            upper, lower = self.width(first, middle), self.width(middle, rest[1][0] if rest[1] else end)
+            uneven = abs(upper - lower) / self._max_width + (0.25 if upper > lower else 0.0)
+            if best is not None and max_lines == 2 and upper <= lower and 0.4 + uneven >= best[0]:
+                break  # from here on the lines only grow more unlike
+            cost = 0.4 + 0.8 * self.seams[middle] + uneven + rest[0]
+            if best is None or cost < best[0]:
+                best = cost, [middle, *rest[1]]
+        return best
+
+    def lines(self, max_lines: int) -> list[str] | None:
+        """All of the text in its lines, or None if it needs more of them."""
+        wrapped = self.wrap(0, len(self.units), max_lines)
+        if wrapped is None:
+            return None
+        return [text_of(self.units[a:b]) for a, b in pairwise([0, *wrapped[1], len(self.units)])]
+
+
+def text_of(units: Sequence[Unit]) -> str:
+    """The units as one line of text."""
+    return "".join((" " if unit.spaced and index else "") + unit.text for index, unit in enumerate(units))
+
+
+def _seam(left: Unit, right: Unit) -> float:
+    """How bad a break between two units is: 0 after a sentence, 1 in the middle of a phrase, more after a little word.
+
+    A word of up to three letters is most often an article, a preposition or a pronoun, in any language written with spaces;
+    Netflix asks not to part it from what follows.
+    """
+    if ends_sentence(left):
+        return 0.0
+    pause = right.start - left.end
+    if pause >= LONG_PAUSE_S:
+        return 0.2
+    if left.text.rstrip(_CLOSERS)[-1:] in _CLAUSE_ENDS:
+        return 0.35
+    if pause >= PAUSE_S:
+        return 0.5
+    if right.opens:
+        return 0.6
+    return 1.5 if right.spaced and len(left.text) <= 3 else 1.0
+
+
+def ends_sentence(unit: Unit) -> bool:
+    """Whether a sentence ends here. A capital with a full stop close behind ("Mr.", "J.") is taken for an abbreviation."""
+    text = unit.text.rstrip(_CLOSERS)
+    return text[-1:] in _SENTENCE_ENDS and not (text.endswith(".") and len(text) <= 3 and text[:1].isupper())

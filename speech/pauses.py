@@ -1,0 +1,215 @@
+"""Pauses and the rate of speech, from the times of words and from where speech was heard.
+
+Here belong the definitions and their arithmetic; what a page or a file makes of them does not.
+
+* A pause is a gap of at least 250 ms between two consecutive words of one channel. The threshold is Goldman-Eisler's
+  (Psycholinguistics: Experiments in Spontaneous Speech, 1968), below which a gap may be the closure of a consonant; it is the
+  usual one in research on pauses.
+* The speech rate is words over the time somebody was speaking, pauses counted in. A pause counts where the voice-activity
+  detector heard one stretch of speech around it. A silence between two stretches does not: there another channel speaks, or
+  nobody, and a listener is not a slow speaker. How long a silence must be to part two stretches is the detector's setting.
+* The articulation rate is words over the same time with all pauses left out.
+
+What is unknown is None: there is no rate where nothing was said or where the times of words are missing.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from speech.transcript import Segment, SpeechSpan, Transcript
+
+# Seconds; Goldman-Eisler (1968), see above.
+PAUSE_S = 0.25
+# Whisper's codes of the languages written without spaces, where its words are no words: the list by which its own tokenizer
+# decides to split text at characters.
+SPACELESS_LANGUAGES = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A silence between two words.
+
+    Attributes:
+        start: Seconds from the start of the recording.
+        end: Seconds from the start of the recording.
+        while_speaking: Whether it lies within one stretch of speech, so that it counts in the speech rate.
+    """
+
+    start: float
+    end: float
+    while_speaking: bool
+
+    @property
+    def duration(self) -> float:
+        """Seconds."""
+        return self.end - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechRate:
+    """How much was said in how much time.
+
+    Words are counted in languages written with spaces, characters (letters, marks and digits) in those written without; the
+    other fields are None.
+
+    Attributes:
+        words: Words said.
+        characters: Characters said.
+        speech_s: Seconds of speaking, pauses within stretches of speech included. Over several channels it is their sum.
+        articulation_s: The same without any pause; None where words have no times.
+        words_per_minute: The speech rate.
+        articulation_wpm: The articulation rate in words a minute.
+        characters_per_second: The speech rate in characters.
+        articulation_cps: The articulation rate in characters a second.
+    """
+
+    words: int | None
+    characters: int | None
+    speech_s: float
+    articulation_s: float | None
+    words_per_minute: float | None
+    articulation_wpm: float | None
+    characters_per_second: float | None
+    articulation_cps: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentPauses:
+    """One segment: its number in the transcript, its rate, and the pauses inside it."""
+
+    id: int
+    rate: SpeechRate
+    pauses: tuple[Pause, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelPauses:
+    """One channel, None in a recording with one: its rate and all its pauses, those between segments included."""
+
+    channel: int | None
+    rate: SpeechRate
+    pauses: tuple[Pause, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PauseReport:
+    """The recording, its channels and its segments.
+
+    Attributes:
+        threshold_s: The shortest gap that is a pause, in seconds.
+        unit: What the rates count.
+        recording: The rate over all channels.
+        channels: Only channels on which something was said.
+        segments: In the order of the transcript.
+    """
+
+    threshold_s: float
+    unit: str
+    recording: SpeechRate
+    channels: tuple[ChannelPauses, ...]
+    segments: tuple[SegmentPauses, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON knows it."""
+        return asdict(self)
+
+
+def analyse(transcript: Transcript) -> PauseReport:
+    """Find the pauses and the rates of a recording, of each channel and of each segment."""
+    unit = "characters" if transcript.language in SPACELESS_LANGUAGES else "words"
+    by_channel: dict[int | None, list[Segment]] = {}
+    for segment in sorted(transcript.segments, key=lambda segment: segment.start):
+        by_channel.setdefault(segment.channel, []).append(segment)
+    channels: list[ChannelPauses] = []
+    segments: dict[int, SegmentPauses] = {}
+    tallies: list[_Tally] = []
+    for channel, members in sorted(by_channel.items(), key=lambda item: -1 if item[0] is None else item[0]):
+        spans = [span for span in transcript.meta.speech if channel is None or span.channel == channel]
+        for segment in members:
+            tally = _tally([segment], spans, unit)
+            segments[id(segment)] = SegmentPauses(segment.id, _rate([tally], unit), tally.pauses)
+        tallies.append(_tally(members, spans, unit))
+        if tallies[-1].count:
+            channels.append(ChannelPauses(channel, _rate(tallies[-1:], unit), tallies[-1].pauses))
+    return PauseReport(
+        threshold_s=PAUSE_S,
+        unit=unit,
+        recording=_rate(tallies, unit),
+        channels=tuple(channels),
+        segments=tuple(segments[id(segment)] for segment in transcript.segments),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Tally:
+    """What was said on one channel: how much, from when to when, with which pauses, and whether words had times."""
+
+    count: int
+    total_s: float
+    pauses: tuple[Pause, ...]
+    timed: bool
+
+
+def _tally(segments: Sequence[Segment], spans: Sequence[SpeechSpan], unit: str) -> _Tally:
+    count = sum(_count(segment.text, unit) for segment in segments)
+    said = [
+        (word.start, max(word.start, word.end))
+        for segment in segments
+        for word in (segment.words or (segment,))
+        if _count(segment.text, unit)
+    ]
+    if not said:
+        return _Tally(0, 0.0, (), timed=True)
+    # The furthest end so far, because a word inside another one opens no gap.
+    pauses = []
+    until = said[0][1]
+    for start, end in said[1:]:
+        if round((start - until) * 1000) >= round(PAUSE_S * 1000):
+            pauses.append(Pause(until, start, while_speaking=_heard_through(until, start, spans)))
+        until = max(until, end)
+    return _Tally(
+        count,
+        until - min(start for start, _ in said),
+        tuple(pauses),
+        timed=all(segment.words for segment in segments if _count(segment.text, unit)),
+    )
+
+
+def _heard_through(start: float, end: float, spans: Sequence[SpeechSpan]) -> bool:
+    """Whether one stretch of speech covers the whole silence. Without any stretch on record nothing parts it, so it counts."""
+    return not spans or any(span.start <= start and end <= span.end for span in spans)
+
+
+def _count(text: str, unit: str) -> int:
+    if unit == "characters":
+        return sum(unicodedata.category(character)[0] in "LMN" for character in text)
+    return sum(any(character.isalnum() for character in word) for word in text.split())
+
+
+def _rate(tallies: Iterable[_Tally], unit: str) -> SpeechRate:
+    tallies = list(tallies)
+    count = sum(tally.count for tally in tallies)
+    listening = sum(pause.duration for tally in tallies for pause in tally.pauses if not pause.while_speaking)
+    pausing = sum(pause.duration for tally in tallies for pause in tally.pauses)
+    total = sum(tally.total_s for tally in tallies)
+    speech_s = round(total - listening, 3)
+    articulation_s = round(total - pausing, 3) if all(tally.timed for tally in tallies) else None
+    counts_words = unit == "words"
+    return SpeechRate(
+        words=count if counts_words else None,
+        characters=None if counts_words else count,
+        speech_s=speech_s,
+        articulation_s=articulation_s,
+        words_per_minute=_per(count * 60, speech_s) if counts_words else None,
+        articulation_wpm=_per(count * 60, articulation_s) if counts_words else None,
+        characters_per_second=None if counts_words else _per(count, speech_s),
+        articulation_cps=None if counts_words else _per(count, articulation_s),
+    )
+
+
+def _per(count: float, seconds: float | None) -> float | None:
+    return round(count / seconds, 2) if seconds else None

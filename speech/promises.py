@@ -1,0 +1,178 @@
+"""How long a container says it is, when it says so in a header and not by guessing from the bit rate.
+
+A promise is what makes a cut-off delivery visible: decoders end without complaint where the bytes end. Estimates must not count
+as promises, or every mp3 with a variable bit rate would look cut off; and since FFmpeg does not tell which of the two its
+durations are, the headers that matter are read here.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from speech.containers import Opened, Source
+
+SLACK_S = 1.0
+"""So much less than promised is no truncation: players' and encoders' paddings stay below it, a lost sentence does not."""
+
+SLACK_SHARE = 0.05
+"""Short recordings are held to this share of their promise instead ..."""
+
+SLACK_FLOOR_S = 0.25
+"""... but never to less than this: two frames of AAC at 8 kHz (2 x 1,024 samples), the coarsest padding among usual codecs."""
+
+_HEADER_DURATIONS = ("mov", "aiff", "au", "wv", "tta", "ape", "tak", "dsf")
+"""Containers that count their samples in the header, and FFmpeg's figure is that count (for MP4 in fragments, of those present)."""
+
+_CHILDREN = 4_096
+"""Chunks or elements looked at before the search for a header is given up: real files have dozens, hostile ones millions."""
+
+_PLACEHOLDERS = (0, 1 << 31, 1 << 32, 1 << 63, 1 << 64)
+_PLACEHOLDER_SPAN = 0x1000
+"""Tools that write WAV into a pipe cannot know the size: ffmpeg leaves 2^32 - 1, SoX 2^31 - 4,096, others 0 or about 2^31."""
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What a header promises.
+
+    Attributes:
+        seconds: The promised length.
+        delivered_s: How much of it lies in the file, where the header counts bytes; None where only decoding can tell.
+        whole_file: The promise is about all streams together, of which the audio may be a shorter one.
+    """
+
+    seconds: float
+    delivered_s: float | None = None
+    whole_file: bool = False
+
+    def missing_s(self, reached_s: float) -> float:
+        """Seconds that are missing if decoding reached ``reached_s``; paddings count as nothing."""
+        missing_s = self.seconds - (reached_s if self.delivered_s is None else self.delivered_s)
+        return missing_s if missing_s > SLACK_FLOOR_S else 0.0
+
+    def broken_by(self, reached_s: float) -> bool:
+        """Whether so much is missing that the recording is cut off, not merely frayed at its end."""
+        return self.missing_s(reached_s) > min(SLACK_S, max(SLACK_FLOOR_S, SLACK_SHARE * self.seconds))
+
+
+def promise_of(delivery: Opened) -> Promise | None:
+    """Return what the container's header promises; None when it promises nothing."""
+    reader = _READERS.get(delivery.demuxer)
+    if reader is not None:
+        return reader(delivery)
+    seconds = _announced_s(delivery) if delivery.demuxer in _HEADER_DURATIONS else None
+    return Promise(seconds) if seconds else None
+
+
+def _announced_s(delivery: Opened) -> float | None:
+    stream = delivery.stream
+    return float(stream.duration * stream.time_base) if stream.duration and stream.time_base else None
+
+
+def _wav(delivery: Opened) -> Promise | None:
+    """Compare the size of the data chunk with the bytes there are (RIFF as Microsoft defines it, RF64 as EBU Tech 3306)."""
+    source = delivery.source
+    wide = source.peek(0, 4) in {b"RF64", b"BW64"}
+    wide_size = byte_rate = 0
+    position = 12
+    for _ in range(_CHILDREN):
+        header = source.peek(position, 24)
+        if len(header) < 8:
+            return None
+        name, size = struct.unpack_from("<4sI", header)
+        position += 8
+        if name == b"data":
+            size = wide_size if wide and size == 0xFFFF_FFFF else size
+            if not any(abs(size - placeholder) <= _PLACEHOLDER_SPAN for placeholder in _PLACEHOLDERS[1:]) and size:
+                seconds = size / byte_rate if byte_rate else _announced_s(delivery)
+                return Promise(seconds, min(size, source.size - position) / size * seconds) if seconds else None
+            return None
+        if name == b"fmt " and len(header) >= 20:
+            (byte_rate,) = struct.unpack_from("<I", header, 16)
+        if name == b"ds64" and len(header) == 24:
+            (wide_size,) = struct.unpack_from("<Q", header, 16)
+        position += size + size % 2
+    return None
+
+
+def _flac(delivery: Opened) -> Promise | None:
+    """Sample count over rate of STREAMINFO (RFC 9639, section 8.2); a count of 0 means unknown."""
+    stream_info = delivery.stream.codec_context.extradata or b""
+    bits = int.from_bytes(stream_info[10:18], "big") if len(stream_info) >= 18 else 0
+    rate, samples = bits >> 44, bits & ((1 << 36) - 1)
+    return Promise(samples / rate) if rate and samples else None
+
+
+def _caf(delivery: Opened) -> Promise | None:
+    """Frames by the size of the data or by the packet table; FFmpeg's duration is clipped to the file, its count is not."""
+    frames, rate = delivery.stream.frames, delivery.info.sample_rate
+    return Promise(frames / rate) if frames and rate else None
+
+
+def _mp3(delivery: Opened) -> Promise | None:
+    """Frame count of a Xing, Info or VBRI header, which encoders put into the first frame."""
+    head = delivery.source.peek(0, 1 << 16)
+    start = head.find(b"\xff")
+    while 0 <= start < len(head) - 54:
+        version, layer, rate_index = head[start + 1] >> 3 & 3, head[start + 1] >> 1 & 3, head[start + 2] >> 2 & 3
+        if (
+            head[start + 1] >= 0xE0 and version != 1 and layer == 1 and rate_index != 3
+        ):  # none of them reserved, layer III
+            rate = (44_100, 48_000, 32_000)[rate_index] >> {3: 0, 2: 1, 0: 2}[version]
+            frames = _mp3_frames(head[start : start + 54], mpeg1=version == 3)
+            return Promise(frames * (1152 if version == 3 else 576) / rate) if frames else None
+        start = head.find(b"\xff", start + 1)
+    return None
+
+
+def _mp3_frames(frame: bytes, *, mpeg1: bool) -> int:
+    mono = frame[3] >> 6 == 3
+    side_info = (17 if mono else 32) if mpeg1 else (9 if mono else 17)
+    tag = frame[4 + side_info :]
+    if tag[:4] in {b"Xing", b"Info"}:
+        return int.from_bytes(tag[8:12], "big") if tag[7] & 1 else 0
+    return int.from_bytes(frame[50:54], "big") if frame[36:40] == b"VBRI" else 0
+
+
+def _matroska(delivery: Opened) -> Promise | None:
+    """Segment/Info/Duration (RFC 9559, section 5.1.2.10); live recordings have none, and FFmpeg then guesses."""
+    source, duration = delivery.source, delivery.container.duration
+    for segment, segment_begin, segment_end in _elements(source, 0, source.size):
+        if segment != 0x18538067 or not duration:
+            continue
+        for identity, begin, end in _elements(source, segment_begin, segment_end):
+            if identity == 0x1549A966 and any(
+                inner == 0x4489 for inner, _, _ in _elements(source, begin, end)
+            ):  # Info, Duration
+                return Promise(duration / 1e6, whole_file=True)
+            if identity == 0x1F43B675:  # the first Cluster: what describes the file is over
+                return None
+    return None
+
+
+def _elements(source: Source, position: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Walk EBML elements (RFC 8794): identity, begin and end of each one's body."""
+    for _ in range(_CHILDREN):
+        head = source.peek(position, 12)
+        if position >= end or len(head) < 2 or not head[0]:
+            return
+        id_length = 9 - head[0].bit_length()
+        if len(head) <= id_length or not head[id_length]:
+            return
+        size_length = 9 - head[id_length].bit_length()
+        unknown = (1 << 7 * size_length) - 1
+        size = int.from_bytes(head[id_length : id_length + size_length], "big") & unknown
+        begin = position + id_length + size_length
+        position = end if size == unknown else begin + size
+        yield int.from_bytes(head[:id_length], "big"), begin, position
+
+
+_READERS: dict[str, Callable[[Opened], Promise | None]] = {
+    "wav": _wav,
+    "flac": _flac,
+    "caf": _caf,
+    "mp3": _mp3,
+    "matroska": _matroska,
+}

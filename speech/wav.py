@@ -1,0 +1,190 @@
+"""Normalized audio on disk: 16 kHz, signed 16-bit PCM in a WAV file, written as a stream and read in windows.
+
+Here belong the bytes of the WAV file and nothing about what they sound like. The file is RIFF/WAVE; where it would pass the 4 GiB
+that RIFF can count it becomes RF64 as EBU Tech 3306 lays it out: 28 bytes are reserved by a ``JUNK`` chunk, which turns into
+``ds64``. We write the header ourselves, so that equal audio gives equal bytes and every failed write is a plain ``OSError``.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Callable
+from math import log10
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+SAMPLE_RATE = 16_000
+"""Samples a second of everything we listen to; what Whisper and the voice-activity model were trained on."""
+
+RIFF_LIMIT = 0xFFFF_FFFF
+"""The largest size a RIFF header can hold; in an RF64 header this value means "see ds64"."""
+
+_BYTES = 2  # of one sample
+_FOLD_FRAMES = 1 << 18  # 16 s: 0.5 MiB a channel in flight, long enough that the disk sees large reads and writes
+_PCM_GUID = struct.pack("<HHHH8s", 1, 0, 0, 0x10, bytes.fromhex("800000aa00389b71"))  # KSDATAFORMAT_SUBTYPE_PCM
+
+
+class WavWriter:
+    """Writes one file block by block; ``finish`` makes its header true.
+
+    The file may be folded to fewer channels in place, because what channels hold is known only after the last one was heard.
+
+    Args:
+        path: The file to write; replaced if it exists.
+        channels: Channels of every block.
+        riff_limit: From which RIFF size on the file is RF64. Only tests want another value.
+    """
+
+    def __init__(self, path: Path, channels: int, *, riff_limit: int = RIFF_LIMIT) -> None:
+        self.channels = channels
+        self.frames = 0
+        self.peak = 0
+        self._riff_limit = riff_limit
+        self._file = path.open("w+b")
+        self._file.write(bytes(_header_size(channels)))
+
+    def write(self, block: NDArray[np.int16]) -> None:
+        """Append one block of shape (samples, channels)."""
+        if block.shape[0]:
+            self.peak = max(self.peak, int(block.max()), -int(block.min()))
+        self._file.write(np.ascontiguousarray(block, dtype="<i2").data)
+        self.frames += block.shape[0]
+
+    def fold(self, mix: Callable[[NDArray[np.int16]], NDArray[np.int16]], channels: int) -> None:
+        """Rewrite what was written so far with fewer channels, in blocks, and give the freed space back.
+
+        Args:
+            mix: Turns a block of shape (n, old channels) into one of shape (n, ``channels``).
+            channels: Channels from now on; fewer than before, so that writing never overtakes reading.
+        """
+        if channels >= self.channels:
+            raise ValueError(f"can only fold to fewer than {self.channels} channels, not to {channels}")
+        source, target, left = _header_size(self.channels), _header_size(channels), self.frames
+        old_channels, self.channels, self.frames, self.peak = self.channels, channels, 0, 0
+        while left:
+            count = min(left, _FOLD_FRAMES)
+            self._file.seek(source)
+            raw = self._file.read(count * old_channels * _BYTES)
+            block = mix(np.frombuffer(raw, dtype="<i2").reshape(count, old_channels))
+            self._file.seek(target)
+            self.write(block)
+            source, target, left = source + len(raw), target + count * channels * _BYTES, left - count
+        self._file.seek(target)
+        self._file.truncate()
+
+    def finish(self) -> None:
+        """Write the header and close the file. Raises ``OSError`` if anything buffered cannot be written."""
+        self._file.seek(0)
+        self._file.write(_header(self.channels, self.frames, self._riff_limit))
+        self._file.close()
+
+    def close(self) -> None:
+        """Close the file as it stands; after ``finish`` this does nothing."""
+        self._file.close()
+
+    @property
+    def peak_dbfs(self) -> float | None:
+        """Level of the largest sample in decibels below full scale; None for digital silence, which has no level."""
+        return 20 * log10(self.peak / 32_768) if self.peak else None
+
+
+class Wav:
+    """A normalized file, open for reading windows of it; memory is what one window needs.
+
+    Raises:
+        OSError: The file is missing or unreadable.
+        ValueError: It is no 16 kHz WAV, so it was not written by this project.
+    """
+
+    def __init__(self, path: Path) -> None:
+        with path.open("rb"):  # a missing or forbidden file is an OSError by name, not a message of the library
+            pass
+        # An absolute name of bytes: the library takes "-" for standard input and refuses names that are no UTF-8.
+        try:
+            self._file = soundfile.SoundFile(os.fsencode(path.absolute()))
+        except soundfile.LibsndfileError as error:
+            raise ValueError(
+                f"{path} is no normalized audio: {error.error_string} Normalize the recording again."
+            ) from error
+        if self._file.samplerate != SAMPLE_RATE:
+            rate = self._file.samplerate
+            self._file.close()
+            raise ValueError(
+                f"{path} has {rate} Hz, normalized audio has {SAMPLE_RATE} Hz. Normalize the recording again."
+            )
+
+    @property
+    def channels(self) -> int:
+        """Channels of the file."""
+        return int(self._file.channels)
+
+    @property
+    def frames(self) -> int:
+        """Samples of each channel."""
+        return int(self._file.frames)
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return self.frames / SAMPLE_RATE
+
+    def read(self, start: int, frames: int) -> NDArray[np.float32]:
+        """Return ``frames`` samples from sample ``start`` on, of shape (channels, n), full scale 1.
+
+        n is smaller at the end of the file, and zero beyond it.
+        """
+        begin = min(max(start, 0), self.frames)
+        self._file.seek(begin)
+        block = self._file.read(max(min(start + frames, self.frames) - begin, 0), dtype="float32", always_2d=True)
+        return np.ascontiguousarray(block.T)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def read_window(path: Path, start_s: float, stop_s: float) -> NDArray[np.float32]:
+    """Return the window [start_s, stop_s) of a normalized file, of shape (channels, samples), full scale 1.
+
+    Both ends are rounded to the nearest sample, so adjoining windows neither overlap nor leave a sample out.
+    """
+    start, stop = round(start_s * SAMPLE_RATE), round(stop_s * SAMPLE_RATE)
+    with Wav(path) as wav:
+        return wav.read(start, stop - start)
+
+
+def _fmt(channels: int) -> bytes:
+    align = channels * _BYTES
+    rates = (SAMPLE_RATE, SAMPLE_RATE * align, align, 8 * _BYTES)
+    if channels <= 2:
+        return struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, channels, *rates)
+    # More channels need WAVE_FORMAT_EXTENSIBLE; an empty mask says that they are no loudspeaker positions.
+    return struct.pack("<4sIHHIIHHHHI16s", b"fmt ", 40, 0xFFFE, channels, *rates, 22, 8 * _BYTES, 0, _PCM_GUID)
+
+
+def _header_size(channels: int) -> int:
+    return 12 + 36 + len(_fmt(channels)) + 8
+
+
+def _header(channels: int, frames: int, riff_limit: int) -> bytes:
+    data = frames * channels * _BYTES
+    riff = _header_size(channels) - 8 + data
+    if riff < riff_limit:
+        outer = struct.pack("<4sI4s4sI28x", b"RIFF", riff, b"WAVE", b"JUNK", 28)
+        return outer + _fmt(channels) + struct.pack("<4sI", b"data", data)
+    outer = struct.pack("<4sI4s4sIQQQI", b"RF64", RIFF_LIMIT, b"WAVE", b"ds64", 28, riff, data, frames, 0)
+    return outer + _fmt(channels) + struct.pack("<4sI", b"data", RIFF_LIMIT)

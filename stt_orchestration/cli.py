@@ -1,0 +1,326 @@
+"""The ``stt`` command. Exit codes: 0 all done, 1 the machine's trouble, 2 usage or settings, 3 something quarantined or failed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from enum import IntEnum
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, ParamSpec
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from recordings.batches import BatchLimits
+from recordings.deliver import CannotDeliver
+from recordings.ingest import take_in
+from recordings.ledger import Ledger, LedgerError, Member
+from recordings.names import Folder
+from recordings.states import State
+from recordings.steps import enriched, normalized
+from recordings.steps import transcript as transcript_step
+from recordings.store import open_store
+from recordings.workspace import Workspace
+from speech.weights import WeightsError, catalogue, resolve
+from stt_orchestration.settings import PROJECT_ROOT, Settings, SettingsError
+from stt_orchestration.show import batch_progress, console, recordings_table
+
+P = ParamSpec("P")
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Turn recordings into transcripts people can trust. Exit codes: 0 all done; 1 the machine's trouble (disk, ledger, "
+    "model, GPU); 2 wrong usage or settings; 3 finished, with something quarantined or failed.",
+)
+
+
+class Exit(IntEnum):
+    """What an exit code says."""
+
+    DONE = 0
+    MACHINE = 1
+    USAGE = 2
+    SOME_BROKEN = 3
+
+
+def _spoken_errors(command: Callable[P, None]) -> Callable[P, None]:
+    """Turn the errors a person can mend into a sentence and an exit code; anything else is a defect and keeps its traceback."""
+
+    @wraps(command)
+    def spoken(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except (SettingsError, CannotDeliver, ValueError) as error:
+            _stop(str(error), Exit.USAGE)
+        except (LedgerError, WeightsError, OSError) as error:
+            _stop(str(error), Exit.MACHINE)
+
+    return spoken
+
+
+def _stop(sentence: str, code: Exit) -> None:
+    typer.echo(sentence, err=True)
+    raise typer.Exit(code)
+
+
+@contextmanager
+def _workspace(settings: Settings) -> Iterator[Workspace]:
+    ledger = Ledger.open(settings.ledger)
+    try:
+        yield Workspace(open_store(settings.store), ledger)
+    finally:
+        ledger.close()
+
+
+@app.command()
+@_spoken_errors
+def run(
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Files and folders to copy into the input folder first; default: what is there."),
+    ] = None,
+) -> None:
+    """Take in what has arrived and transcribe it now, in this process. Goes on with whatever was left unfinished."""
+    raise typer.Exit(_run(paths or []))
+
+
+@app.command()
+@_spoken_errors
+def samples() -> None:
+    """Run the bundled samples and check that each ends as it should: the broken one in quarantine, the others done."""
+    _run([PROJECT_ROOT / "samples"])
+    screen = console()
+    with _workspace(Settings.read()) as workspace:
+        found = [m for m in workspace.ledger.newest(10_000) if m.delivery.name.startswith("samples/")]
+    unexpected = [m for m in found if (m.state is State.QUARANTINED) != m.delivery.name.endswith("/broken.mp3")]
+    unexpected += [m for m in found if m.state not in (State.DONE, State.QUARANTINED)]
+    if not found or unexpected:
+        names = ", ".join(m.delivery.name for m in unexpected) or "none was found"
+        _stop(f"The samples did not end as they should: {names}. Look with `stt show`.", Exit.MACHINE)
+    screen.print("\nEvery sample ended as it should: the broken one is in quarantine, the others are done.")
+    screen.print(
+        "Your turn: put recordings into the input folder and type `.venv/bin/stt run`, or `.venv/bin/stt run YOUR_FOLDER`."
+    )
+
+
+def _run(paths: Sequence[Path]) -> Exit:
+    settings = Settings.read()
+    screen = console()
+    with _workspace(settings) as workspace:
+        limits = BatchLimits(settings.batch_recordings, settings.batch_bytes)
+        unsettled = take_in(workspace, paths, limits, "stt run")
+        if unsettled:
+            screen.print(f"{unsettled} files are still being written; they wait for the next run.")
+        resolve(settings.model, model_dir=settings.model_dir, cache_dir=settings.cache_dir, progress=screen.print)
+        screen.print("Loading Dagster ...")
+        # Seconds of imports: what could be refused has been refused before them.
+        from stt_orchestration.definitions import build_defs
+        from stt_orchestration.instance import instance
+        from stt_orchestration.run_now import RunFailed, run_batches
+
+        try:
+            with instance() as opened:
+                outcome = run_batches(
+                    workspace, build_defs(settings), opened, lambda key: batch_progress(screen, workspace.ledger, key)
+                )
+        except RunFailed as error:
+            _stop(str(error), Exit.MACHINE)
+        members = outcome.members or tuple(workspace.ledger.newest(20))
+        if not outcome.members:
+            screen.print("Nothing new to transcribe. The newest recordings:")
+        screen.print()
+        screen.print(recordings_table(members))
+        for line in _epilogue(workspace, outcome.members, outcome.seconds, outcome.elsewhere):
+            screen.print(line)
+    broken = [m for m in outcome.members if m.state in (State.QUARANTINED, State.FAILED)]
+    return Exit.SOME_BROKEN if broken else Exit.DONE
+
+
+def _epilogue(
+    workspace: Workspace, members: Sequence[Member], seconds: float, elsewhere: Sequence[str]
+) -> Iterator[str]:
+    yield ""
+    if elsewhere:
+        yield f"{len(elsewhere)} batches are being worked on by another process and were left to it: {', '.join(elsewhere[:5])}"
+    heard = {m.recording.sha256: m.recording.seconds or 0.0 for m in members if m.recording}
+    audio = sum(heard.values())
+    if audio:
+        yield f"{audio:.1f} s of audio in {seconds:.1f} s, {audio / seconds:.1f} times realtime, model loading and all."
+    broken = sum(m.state in (State.QUARANTINED, State.FAILED) for m in members)
+    if broken:
+        yield f"{broken} quarantined or failed: mend what the table says, then `stt retry --all` and `stt run`."
+    yield f"Outputs: {workspace.store.locate(Folder.ENRICHED)} (TXT, SRT, VTT, JSON, and a page to listen to: HTML)"
+    yield "The UI: make ui, then http://127.0.0.1:3000 (runs, lineage, every recording's page)"
+
+
+@app.command()
+@_spoken_errors
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON: inputs, and how many are in each state.")] = False,
+) -> None:
+    """How many recordings are in which state. Inputs always equal the sum over the states."""
+    settings = Settings.read()
+    with _workspace(settings) as workspace:
+        counts, inputs = workspace.ledger.counts(), workspace.ledger.size()
+        unfinished = len(workspace.ledger.open_batches(made_before=float("inf"), limit=10**6))
+        waiting = len(workspace.ledger.waiting(10**6))
+    reconciled = sum(counts.values()) == inputs
+    if as_json:
+        typer.echo(json.dumps({"inputs": inputs, "states": {str(state): n for state, n in counts.items()}}))
+    else:
+        screen = console()
+        table = Table(box=None, pad_edge=False, show_header=False)
+        for state, count in counts.items():
+            table.add_row(state.value, str(count))
+        table.add_row("inputs", str(inputs), style="bold")
+        screen.print(table)
+        if waiting:
+            screen.print(f"{waiting} wait for a batch: `stt run`, or let the sensor or the schedule take them.")
+        if unfinished:
+            screen.print(
+                f"{unfinished} batches are unfinished: at work, or stopped; `stt run` goes on with the stopped ones."
+            )
+    if not reconciled:
+        _stop(f"{inputs} inputs, but {sum(counts.values())} over all states: the ledger is damaged.", Exit.MACHINE)
+
+
+@app.command()
+@_spoken_errors
+def show(recording: Annotated[str, typer.Argument(help="A name, part of one, or the beginning of a sha256.")]) -> None:
+    """Everything known of a recording: its state and why, its figures, where its outputs are, what was said."""
+    with _workspace(Settings.read()) as workspace:
+        found = workspace.ledger.find(recording)
+        if not found:
+            _stop(f"No recording has {recording!r} in its name or at the beginning of its sha256.", Exit.USAGE)
+        exact = [m for m in found if m.delivery.name == recording]
+        chosen = (exact or found)[0]
+        screen = console()
+        table = Table(box=None, pad_edge=False, show_header=False)
+        for name, value in _facts(workspace, chosen):
+            table.add_row(Text(name, style="bold"), Text(value))
+        screen.print(table)
+        others = [m.delivery.name for m in found if m is not chosen]
+        if others and not exact:
+            screen.print(f"\nAlso found: {', '.join(others)}")
+
+
+def _facts(workspace: Workspace, member: Member) -> Iterator[tuple[str, str]]:
+    name, recording = member.delivery.name, member.recording
+    yield "recording", name
+    yield "state", member.state.value
+    if member.why:
+        yield "why", member.why
+    yield from {**member.flags, **(recording.flags if recording else {})}.items()
+    yield "bytes", str(member.delivery.size)
+    if recording is None:
+        return
+    yield "sha256", recording.sha256
+    if recording.seconds is not None:
+        yield "seconds", f"{recording.seconds:.3f}, on {recording.channels} channel(s)"
+    if recording.language:
+        yield "language", recording.language
+    if recording.words is not None:
+        yield "words", str(recording.words)
+    if recording.timings:
+        yield "took", ", ".join(f"{step} {seconds:.2f} s" for step, seconds in recording.timings.items())
+    keys = [normalized.wav_key(name), transcript_step.json_key(name)]
+    keys += [enriched.output(name, suffix) for suffix in enriched.SUFFIXES]
+    places = [workspace.store.locate(key) for key in keys if workspace.store.exists(key)]
+    if places:
+        yield "outputs", "\n".join(places)
+    if workspace.store.exists(keys[1]):
+        yield "text", transcript_step.read(workspace, keys[1]).text
+
+
+@app.command()
+@_spoken_errors
+def retry(
+    names: Annotated[list[str] | None, typer.Argument(help="Names or beginnings of sha256 values.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every quarantined and failed one.")] = False,
+) -> None:
+    """Arm quarantined and failed recordings again; the next run, tick or schedule takes them."""
+    if bool(names) == everything:
+        _stop("Name recordings, or give --all.", Exit.USAGE)
+    with _workspace(Settings.read()) as workspace:
+        broken = workspace.ledger.broken()
+        if not everything:
+            broken = [member for name in names or () for member in _matching(broken, name)]
+        rearmed = workspace.ledger.rearm(broken)
+    console().print(f"{rearmed} armed again; `stt run` takes them now, the sensor at its next tick.")
+
+
+def _matching(broken: Sequence[Member], name: str) -> list[Member]:
+    found = [
+        m
+        for m in broken
+        if m.delivery.name == name or (m.recording is not None and m.recording.sha256.startswith(name))
+    ]
+    if not found:
+        _stop(f"No quarantined or failed recording is called {name!r}. `stt status` counts them.", Exit.USAGE)
+    return found
+
+
+@app.command()
+@_spoken_errors
+def doctor() -> None:
+    """Look at everything a run needs, and say what is broken and how to mend it. Exit code 1 when something is."""
+    from stt_orchestration.doctor import Verdict, examine
+
+    screen = console()
+    broken = False
+    styles = {Verdict.GOOD: "green", Verdict.NOTE: "yellow", Verdict.BROKEN: "red"}
+    for finding in examine():
+        broken = broken or finding.verdict is Verdict.BROKEN
+        screen.print(
+            Text.assemble((f"{finding.verdict:<7}", styles[finding.verdict]), f"{finding.subject}: {finding.detail}")
+        )
+        if finding.remedy:
+            screen.print(Text(f"        {finding.remedy}"))
+    if broken:
+        raise typer.Exit(Exit.MACHINE)
+
+
+@app.command("fetch-model")
+@_spoken_errors
+def fetch_model(
+    name: Annotated[str | None, typer.Argument(help="A model of the catalogue.")] = None,
+    listing: Annotated[bool, typer.Option("--list", help="Show the catalogue.")] = False,
+) -> None:
+    """Bring a model's weights onto this machine and check every file."""
+    screen = console()
+    if listing:
+        for model in catalogue().values():
+            screen.print(f"{model.name:18} {model.size / 1e6:8.0f} MB  {model.repository}@{model.revision[:8]}")
+        return
+    if name is None:
+        _stop("Name a model; `stt fetch-model --list` shows them.", Exit.USAGE)
+        return
+    settings = Settings.read()
+    weights = resolve(name, model_dir=settings.model_dir, cache_dir=settings.cache_dir, progress=screen.print)
+    screen.print(str(weights.path))
+
+
+@app.command()
+@_spoken_errors
+def ui(
+    port: Annotated[int, typer.Option(help="Port of the Dagster UI.")] = 3000,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+) -> None:
+    """Open the Dagster UI with its daemon, sensors and schedules, and serve the recordings' pages. Ctrl-C ends it."""
+    from stt_orchestration.ui import serve
+
+    raise typer.Exit(serve(Settings.read(), host, port))
+
+
+def main() -> None:
+    """Entry point of the ``stt`` command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""What Dagster loads. ``build_defs`` makes the definitions from settings; the module's ``defs`` are those of the environment."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from assets.enriched import enriched
+from assets.normalized import normalized
+from assets.raw import raw
+from assets.resources import EngineResource, OptionsResource, WorkspaceResource
+from assets.transcript import transcript
+from recordings.batches import BatchLimits
+from stt_orchestration.jobs import transcribe_batch
+from stt_orchestration.schedules import build_transcribe_every_6h
+from stt_orchestration.sensors import build_audio_directory
+from stt_orchestration.settings import Settings
+
+
+def build_defs(settings: Settings) -> dg.Definitions:
+    """All definitions for the given settings. Touches neither disk nor database."""
+    limits = BatchLimits(settings.batch_recordings, settings.batch_bytes)
+    return dg.Definitions(
+        assets=[raw, normalized, transcript, enriched],
+        jobs=[transcribe_batch],
+        sensors=[build_audio_directory(settings.sensor_interval_s, settings.sensor_enabled, limits)],
+        schedules=[
+            build_transcribe_every_6h(
+                settings.schedule_cron,
+                settings.schedule_timezone,
+                settings.schedule_enabled,
+                settings.schedule_deadline_s,
+                limits,
+                settings.keep_runs,
+            )
+        ],
+        resources={
+            "workspace": WorkspaceResource(
+                store_url=settings.store, ledger_url=settings.ledger, pages_url=settings.pages_url
+            ),
+            "engine": EngineResource(
+                model=settings.model,
+                model_dir=str(settings.model_dir) if settings.model_dir else None,
+                cache_dir=str(settings.cache_dir),
+                device=settings.device,
+                compute_type=settings.computes_in,
+                language=settings.language,
+                beam_size=settings.beam_size,
+                workers=settings.workers,
+            ),
+            "options": OptionsResource(
+                max_hours=settings.max_recording_hours,
+                accept_partial=settings.accept_partial,
+                keep_channels=settings.keep_channels,
+                page=settings.enrichment,
+                prosody=settings.prosody,
+                emotion=settings.emotion,
+                embed_minutes=settings.embed_minutes,
+            ),
+        },
+    )
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """The definitions of this environment."""
+    return build_defs(Settings.read())

@@ -1,0 +1,156 @@
+"""``stt doctor``: is everything here that a run needs? Each finding says what was looked at, what was found, and the remedy."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from recordings.ledger import Ledger, LedgerError
+from recordings.names import Folder
+from recordings.store import open_store
+from speech.weights import UnavailableWeights, WeightsError, resolve
+from stt_orchestration.instance import dagster_home
+from stt_orchestration.settings import Settings, SettingsError, misspelled
+
+_LOW_DISK = 2 * 1024**3
+_PACKAGES = ("dagster", "dagster-k8s", "dagster-webserver", "faster-whisper", "ctranslate2", "av", "sqlalchemy")
+
+
+class Verdict(StrEnum):
+    """How a finding reads."""
+
+    GOOD = "ok"
+    NOTE = "note"
+    BROKEN = "broken"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was looked at, what was found, and what to do about it (empty when nothing)."""
+
+    subject: str
+    verdict: Verdict
+    detail: str
+    remedy: str = ""
+
+
+def examine() -> Iterator[Finding]:
+    """Look at everything, in the order in which a run would need it."""
+    try:
+        settings = Settings.read()
+    except SettingsError as error:
+        yield Finding("settings", Verdict.BROKEN, str(error), "Set an allowed value, or unset the variable.")
+        return
+    yield Finding("settings", Verdict.GOOD, f"model {settings.model} on {settings.device} in {settings.computes_in}")
+    for sentence in misspelled():
+        yield Finding("settings", Verdict.NOTE, sentence, "Correct its name, or unset it.")
+    if settings.emotion:
+        detail = "Emotions were asked for, and this release has no model for them."
+        yield Finding(
+            "settings",
+            Verdict.NOTE,
+            detail,
+            "Unset STT_EMOTION and ENABLE_EMOTION; annotations say unavailable until then.",
+        )
+    for check in (_store, _ledger, _dagster_home, _weights, _device):
+        yield check(settings)
+    yield from _versions()
+
+
+def _store(settings: Settings) -> Finding:
+    try:
+        store = open_store(settings.store)
+        root = Path(store.locate(""))
+        for folder in Folder:
+            with tempfile.TemporaryFile(dir=root / folder):
+                pass
+    except (OSError, ValueError) as error:
+        return Finding(
+            "store", Verdict.BROKEN, f"{settings.store}: {error}", "Make it writable, or set STT_DATA_DIR elsewhere."
+        )
+    free = shutil.disk_usage(root).free
+    detail = f"{root} is writable, {free / 1024**3:.1f} GiB free"
+    if free < _LOW_DISK:
+        return Finding("store", Verdict.NOTE, detail, "Make room: an hour of audio needs about 120 MB.")
+    return Finding("store", Verdict.GOOD, detail)
+
+
+def _ledger(settings: Settings) -> Finding:
+    try:
+        ledger = Ledger.open(settings.ledger)
+    except (LedgerError, OSError) as error:
+        return Finding("ledger", Verdict.BROKEN, str(error), "Check STT_LEDGER_URL and that its place can be written.")
+    try:
+        inputs, counted = ledger.size(), sum(ledger.counts().values())
+    finally:
+        ledger.close()
+    if inputs != counted:
+        return Finding(
+            "ledger", Verdict.BROKEN, f"{inputs} deliveries, but {counted} over all states", "Restore a backup."
+        )
+    return Finding("ledger", Verdict.GOOD, f"{ledger.address}, {inputs} deliveries, every one in one state")
+
+
+def _dagster_home(_: Settings) -> Finding:
+    try:
+        home = dagster_home()
+        with tempfile.TemporaryFile(dir=home):
+            pass
+    except OSError as error:
+        return Finding("dagster home", Verdict.BROKEN, str(error), "Set DAGSTER_HOME to a folder that can be written.")
+    return Finding("dagster home", Verdict.GOOD, str(home))
+
+
+def _weights(settings: Settings) -> Finding:
+    heard: list[str] = []
+    say: Callable[[str], None] = heard.append
+    try:
+        weights = resolve(
+            settings.model,
+            model_dir=settings.model_dir,
+            cache_dir=settings.cache_dir,
+            allow_download=False,
+            progress=say,
+        )
+    except UnavailableWeights:
+        detail = f"{settings.model} is not on this machine yet"
+        return Finding(
+            "weights", Verdict.NOTE, detail, f"The first run fetches it; or now: stt fetch-model {settings.model}"
+        )
+    except WeightsError as error:
+        return Finding("weights", Verdict.BROKEN, str(error), "Do what the message says, then look again.")
+    return Finding("weights", Verdict.GOOD, f"{weights.name} in {weights.path} ({weights.source}), checksums right")
+
+
+def _device(settings: Settings) -> Finding:
+    import ctranslate2
+
+    if settings.device == "cuda" and ctranslate2.get_cuda_device_count() == 0:
+        remedy = "Check nvidia-smi and the driver; or set STT_DEVICE=cpu on purpose."
+        return Finding("device", Verdict.BROKEN, "cuda was asked for and no GPU is visible", remedy)
+    supported = ctranslate2.get_supported_compute_types(settings.device)
+    if settings.computes_in not in supported:
+        remedy = f"Set STT_COMPUTE_TYPE to one of {', '.join(sorted(supported))}."
+        return Finding("device", Verdict.BROKEN, f"{settings.device} cannot compute in {settings.computes_in}", remedy)
+    return Finding(
+        "device", Verdict.GOOD, f"{settings.device}, {os.cpu_count()} cores, {settings.computes_in} supported"
+    )
+
+
+def _versions() -> Iterator[Finding]:
+    found = [f"python {platform.python_version()}"]
+    for package in _PACKAGES:
+        try:
+            found.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            yield Finding(
+                "versions", Verdict.BROKEN, f"{package} is not installed", "Install requirements.lock (make setup)."
+            )
+    yield Finding("versions", Verdict.GOOD, ", ".join(found))

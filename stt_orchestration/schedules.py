@@ -1,0 +1,67 @@
+"""The schedule that stands in for a CronJob, field by field.
+
+``schedule`` and ``timeZone`` are its cron and time zone; ``concurrencyPolicy: Forbid`` is the skip while a batch runs;
+``startingDeadlineSeconds`` is the deadline below (and ``max_catchup_runs`` in dagster.yaml: a missed tick is made up for once);
+``suspend`` is whether it is on; the history limits are ``STT_KEEP_RUNS``.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from assets.partitions import batches
+from assets.resources import WorkspaceResource
+from recordings.batches import BatchLimits
+from recordings.ingest import form_batches, orphaned_batches, register_old_enough
+from stt_orchestration.jobs import transcribe_batch
+from stt_orchestration.runs import has_run, live_runs, prune
+from stt_orchestration.sensors import request
+
+SCHEDULE_NAME = "transcribe_every_6h"
+
+_SETTLED_AFTER_S = 60.0
+"""A schedule looks once, hours apart, so a file has settled when nobody wrote to it for a minute."""
+
+_RUNS_PER_TICK = 100
+
+
+def build_transcribe_every_6h(
+    cron: str, timezone: str, enabled: bool, deadline_s: int, limits: BatchLimits, keep_runs: int | None
+) -> dg.ScheduleDefinition:
+    """The schedule: takes in what has arrived and starts its batches, unless a batch is at work."""
+
+    @dg.schedule(
+        name=SCHEDULE_NAME,
+        job=transcribe_batch,
+        cron_schedule=cron,
+        execution_timezone=timezone,
+        default_status=dg.DefaultScheduleStatus.RUNNING if enabled else dg.DefaultScheduleStatus.STOPPED,
+        description=f"Takes in new recordings at {cron!r} ({timezone}) and starts their batches. Skips while a batch is at work.",
+    )
+    def transcribe_every_6h(
+        context: dg.ScheduleEvaluationContext, workspace: WorkspaceResource
+    ) -> dg.SkipReason | list[dg.RunRequest]:
+        late = (datetime.now(UTC) - context.scheduled_execution_time).total_seconds()
+        if late > deadline_s:
+            return dg.SkipReason(
+                f"This tick was due {late / 60:.0f} min ago; later than {deadline_s / 60:.0f} min is too late."
+            )
+        running = live_runs(context.instance)
+        if running:
+            names = ", ".join(run.run_id[:8] for run in running[:5])
+            return dg.SkipReason(f"{len(running)} runs of {transcribe_batch.name} are queued or at work ({names}).")
+        with workspace.open() as opened:
+            young = register_old_enough(opened, _SETTLED_AFTER_S)
+            keys = form_batches(opened, limits, SCHEDULE_NAME, _RUNS_PER_TICK)
+            keys += orphaned_batches(opened, lambda key: has_run(context.instance, key), _RUNS_PER_TICK - len(keys))
+        if keep_runs is not None:
+            prune(context.instance, keep_runs)
+        if not keys:
+            return dg.SkipReason(f"No new recordings; {young} were written to within the last minute and wait.")
+        # A schedule cannot ask for partitions in its answer as a sensor can.
+        context.instance.add_dynamic_partitions(batches.name or "", keys)
+        return [request(key) for key in keys]
+
+    return transcribe_every_6h

@@ -1,0 +1,45 @@
+"""``stt ui``: Dagster's webserver and daemon, and beside them a small server for the recordings' pages."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+
+from recordings.names import Folder
+from recordings.store import open_store
+from stt_orchestration.instance import dagster_home
+from stt_orchestration.settings import PROJECT_ROOT, Settings
+
+
+class _Pages(SimpleHTTPRequestHandler):
+    """Serves the outputs folder. Says nothing on the terminal: Dagster's lines are what an operator reads there."""
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it so
+        """Say nothing."""
+
+
+def serve(settings: Settings, host: str, port: int) -> int:
+    """Run until interrupted; returns Dagster's exit code.
+
+    The pages are served where ``STT_PAGES_URL`` points, when that is this machine.
+
+    Raises:
+        OSError: The pages' port is taken.
+    """
+    dagster_home()
+    pages = urlsplit(settings.pages_url)
+    if pages.hostname in ("127.0.0.1", "localhost"):
+        folder = open_store(settings.store).locate(Folder.ENRICHED)
+        server = ThreadingHTTPServer((pages.hostname, pages.port or 80), partial(_Pages, directory=folder))
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+    command = [sys.executable, "-m", "dagster", "dev", "-w", str(PROJECT_ROOT / "workspace.yaml")]
+    command += ["-h", host, "-p", str(port)]
+    try:
+        return subprocess.run(command, cwd=PROJECT_ROOT, env=os.environ, check=False).returncode
+    except KeyboardInterrupt:
+        return 0

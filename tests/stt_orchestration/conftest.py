@@ -1,0 +1,50 @@
+"""A project of one's own for each test: data folder, ledger, Dagster instance and environment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from recordings.ledger import Ledger
+from recordings.store import open_store
+from recordings.workspace import Workspace
+from speech.weights import Weights
+from stt_orchestration.settings import Settings, environment_names
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a test works."""
+
+    data: Path
+    settings: Settings
+    workspace: Workspace
+    instance: dg.DagsterInstance
+
+    @property
+    def raw(self) -> Path:
+        """The input folder."""
+        return self.data / "raw_audio"
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, base_weights: Weights) -> Iterator[Place]:
+    for name in environment_names():
+        monkeypatch.delenv(name, raising=False)
+    home = tmp_path / "dagster"
+    home.mkdir()
+    (home / "dagster.yaml").write_bytes((PROJECT / "dagster.yaml").read_bytes())
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    monkeypatch.setenv("STT_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("STT_MODEL_DIR", str(base_weights.path))
+    settings = Settings.read()
+    ledger = Ledger.open(settings.ledger)
+    with dg.DagsterInstance.get() as instance:
+        yield Place(tmp_path / "data", settings, Workspace(open_store(settings.store), ledger), instance)
+    ledger.close()

@@ -1,0 +1,80 @@
+"""The definitions hold still: names and shapes that operators, links and dashboards rely on change only on purpose."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from syrupy.assertion import SnapshotAssertion
+
+from stt_orchestration.definitions import build_defs
+from stt_orchestration.settings import Settings
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+def shape(definitions: dg.Definitions) -> dict[str, Any]:
+    """What an operator would notice if it changed."""
+    graph = definitions.resolve_asset_graph()
+    specs = {
+        key.to_user_string(): {
+            "needs": sorted(parent.to_user_string() for parent in graph.get(key).parent_keys),
+            "group": graph.get(key).group_name,
+            "owners": sorted(graph.get(key).owners),
+            "kinds": sorted(graph.get(key).kinds),
+            "pools": sorted(graph.get(key).pools or ()),
+            "code_version": graph.get(key).code_version,
+            "partitions": getattr(graph.get(key).partitions_def, "name", None),
+            "description": graph.get(key).description,
+        }
+        for key in graph.get_all_asset_keys()
+    }
+    repository = definitions.get_repository_def()
+    return {
+        "assets": specs,
+        "jobs": sorted(job.name for job in repository.get_all_jobs() if not job.name.startswith("__")),
+        "sensors": {s.name: (str(s.default_status), s.minimum_interval_seconds) for s in repository.sensor_defs},
+        "schedules": {
+            s.name: (s.cron_schedule, s.execution_timezone, str(s.default_status)) for s in repository.schedule_defs
+        },
+        "resources": sorted(repository.get_top_level_resources()),
+    }
+
+
+def test_definitions_have_not_changed_by_accident(snapshot: SnapshotAssertion) -> None:
+    assert shape(build_defs(Settings())) == snapshot
+
+
+def test_every_asset_says_what_it_is_who_owns_it_and_which_version_made_it() -> None:
+    graph = build_defs(Settings()).resolve_asset_graph()
+    for key in graph.get_all_asset_keys():
+        node = graph.get(key)
+        assert node.description, key
+        assert node.owners, key
+        assert node.kinds, key
+        assert node.code_version, key
+        assert node.group_name != "default", key
+
+
+def test_dagster_itself_finds_the_workspace_valid() -> None:
+    command = [sys.executable, "-m", "dagster", "definitions", "validate", "-w", "workspace.yaml"]
+    found = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr
+
+
+def test_loading_the_definitions_imports_nothing_heavy() -> None:
+    """Every step process on a cluster pays for what is imported here."""
+    heavy = ("faster_whisper", "ctranslate2", "onnxruntime", "kubernetes", "pandas", "torch", "huggingface_hub")
+    code = f"import sys, stt_orchestration.definitions; print([m for m in {heavy!r} if m in sys.modules])"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "[]"
+
+
+def test_the_laptops_instance_file_is_accepted_by_dagster(tmp_path: Path) -> None:
+    (tmp_path / "dagster.yaml").write_bytes((PROJECT / "dagster.yaml").read_bytes())
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        assert instance.get_settings("telemetry") == {"enabled": False}
+        assert instance.run_retries_enabled

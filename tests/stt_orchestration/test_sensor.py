@@ -1,0 +1,140 @@
+"""The sensor and the schedule, ticked as the daemon ticks them, on a real instance."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+
+from assets.partitions import batches
+from recordings.states import State
+from stt_orchestration.definitions import build_defs
+from stt_orchestration.jobs import JOB_NAME
+from stt_orchestration.runs import PROCESS_TAG, live_runs, prune
+from stt_orchestration.schedules import SCHEDULE_NAME
+from stt_orchestration.sensors import SENSOR_NAME
+from tests.stt_orchestration.conftest import Place
+
+
+def tick(place: Place, cursor: str | None) -> dg.SensorResult:
+    definitions = build_defs(place.settings)
+    sensor = definitions.get_sensor_def(SENSOR_NAME)
+    with dg.build_sensor_context(
+        instance=place.instance, cursor=cursor, resources={"workspace": definitions.resources["workspace"]}
+    ) as context:
+        result = sensor(context)
+    assert isinstance(result, dg.SensorResult)
+    for asked in result.dynamic_partitions_requests or ():
+        place.instance.add_dynamic_partitions(asked.partitions_def_name, list(asked.partition_keys))
+    return result
+
+
+def due(place: Place, *, ago: timedelta = timedelta()) -> dg.SkipReason | list[dg.RunRequest]:
+    definitions = build_defs(place.settings)
+    schedule = definitions.get_schedule_def(SCHEDULE_NAME)
+    with dg.build_schedule_context(
+        instance=place.instance,
+        scheduled_execution_time=datetime.now(UTC) - ago,
+        resources={"workspace": definitions.resources["workspace"]},
+    ) as context:
+        return schedule(context)
+
+
+def noted_run(place: Place, key: str, **tags: str) -> dg.DagsterRun:
+    """A run that Dagster believes to be at work."""
+    job = build_defs(place.settings).resolve_job_def(JOB_NAME)
+    return place.instance.create_run_for_job(
+        job, status=dg.DagsterRunStatus.STARTED, tags={"dagster/partition": key, **tags}
+    )
+
+
+def test_a_new_file_becomes_a_batch_at_the_second_tick_and_is_never_requested_again(place: Place) -> None:
+    (place.raw / "a.wav").write_bytes(b"x")
+    first = tick(place, None)
+    assert first.run_requests == []
+    assert "1 new files not settled yet" in str(first.skip_reason)
+    second = tick(place, first.cursor)
+    assert second.run_requests is not None
+    (request,) = second.run_requests
+    assert request.run_key == request.partition_key
+    assert place.instance.get_dynamic_partitions(batches.name or "") == [request.partition_key]
+    third = tick(place, second.cursor)
+    assert third.run_requests == []
+
+
+def test_a_batch_whose_run_was_never_started_is_requested_again_under_the_same_key(place: Place) -> None:
+    """The sensor died after it had claimed the recordings and before Dagster had noted the request."""
+    (place.raw / "a.wav").write_bytes(b"x")
+    lost = tick(place, tick(place, None).cursor)
+    assert lost.run_requests is not None
+    ledger = place.workspace.ledger
+    with ledger._write() as connection:
+        connection.exec_driver_sql("UPDATE batches SET made_at = made_at - 3600")
+    again = tick(place, lost.cursor)
+    assert again.run_requests is not None
+    assert [r.run_key for r in again.run_requests] == [r.run_key for r in lost.run_requests]
+    noted_run(place, str(lost.run_requests[0].partition_key))
+    assert tick(place, again.cursor).run_requests == []
+
+
+def test_what_the_sensor_ignores_is_counted_with_its_reason(place: Place) -> None:
+    (place.raw / ".hidden").write_bytes(b"x")
+    (place.raw / "half.part").write_bytes(b"x")
+    assert "1 hidden name, 1 temporary name" in str(tick(place, None).skip_reason)
+
+
+def test_the_schedule_takes_what_nobody_writes_to_any_more(place: Place) -> None:
+    (place.raw / "old.wav").write_bytes(b"x")
+    os.utime(place.raw / "old.wav", (time.time() - 120, time.time() - 120))
+    (place.raw / "young.wav").write_bytes(b"x")
+    requests = due(place)
+    assert isinstance(requests, list)
+    (request,) = requests
+    members = place.workspace.ledger.members(str(request.partition_key))
+    assert [m.delivery.name for m in members] == ["old.wav"]
+    assert request.partition_key in place.instance.get_dynamic_partitions(batches.name or "")
+
+
+def test_the_schedule_forbids_itself_while_a_batch_is_at_work(place: Place) -> None:
+    run = noted_run(place, "batch-x")
+    skipped = due(place)
+    assert isinstance(skipped, dg.SkipReason)
+    assert run.run_id[:8] in str(skipped.skip_message)
+
+
+def test_a_run_whose_process_was_killed_blocks_nobody(place: Place) -> None:
+    import socket
+    import subprocess
+
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    run = noted_run(place, "batch-x", **{PROCESS_TAG: f"{socket.gethostname()}:{gone.pid}"})
+    assert live_runs(place.instance) == []
+    assert place.instance.get_run_by_id(run.run_id).status is dg.DagsterRunStatus.FAILURE  # type: ignore[union-attr]
+    alive = noted_run(place, "batch-y", **{PROCESS_TAG: f"{socket.gethostname()}:{os.getpid()}"})
+    assert [r.run_id for r in live_runs(place.instance)] == [alive.run_id]
+
+
+def test_a_tick_missed_by_more_than_the_deadline_is_skipped(place: Place) -> None:
+    (place.raw / "old.wav").write_bytes(b"x")
+    os.utime(place.raw / "old.wav", (0, 0))
+    skipped = due(place, ago=timedelta(hours=2))
+    assert isinstance(skipped, dg.SkipReason)
+    assert "too late" in str(skipped.skip_message)
+    assert place.workspace.ledger.counts()[State.RECEIVED] == 0
+    assert isinstance(due(place, ago=timedelta(minutes=30)), list)
+
+
+def test_pruning_keeps_the_newest_runs_of_each_outcome_and_those_at_work(place: Place) -> None:
+    job = build_defs(place.settings).resolve_job_def(JOB_NAME)
+    runs = {
+        status: [place.instance.create_run_for_job(job, status=status).run_id for _ in range(4)]
+        for status in (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.STARTED)
+    }
+    assert prune(place.instance, keep=3) == 2
+    left = {run.run_id for run in place.instance.get_runs()}
+    for status, made in runs.items():
+        kept = made if status is dg.DagsterRunStatus.STARTED else made[1:]
+        assert left & set(made) == set(kept)
