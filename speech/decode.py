@@ -139,8 +139,6 @@ class Decoding:
                     self._reach(packet)
                     if packet.stream_index != self._stream.index:
                         continue
-                    if not packet.size and packet.pts is not None:
-                        continue  # an empty packet; handed to the decoder it would mean the end
                     self.packets += bool(packet.size)
                     yield packet
             except IndexError:

@@ -31,7 +31,7 @@ def serve(settings: Settings, host: str, port: int) -> int:
     Raises:
         OSError: The pages' port is taken.
     """
-    dagster_home()
+    home = dagster_home()
     pages = urlsplit(settings.pages_url)
     if pages.hostname in ("127.0.0.1", "localhost"):
         folder = open_store(settings.store).locate(Folder.ENRICHED)
@@ -39,7 +39,9 @@ def serve(settings: Settings, host: str, port: int) -> int:
         threading.Thread(target=server.serve_forever, daemon=True).start()
     command = [sys.executable, "-m", "dagster", "dev", "-w", str(PROJECT_ROOT / "workspace.yaml")]
     command += ["-h", host, "-p", str(port)]
+    # It advises another command line that this project does not need, on every start.
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore:Function `dev_command`"}
     try:
-        return subprocess.run(command, cwd=PROJECT_ROOT, env=os.environ, check=False).returncode
+        return subprocess.run(command, cwd=home, env=environment, check=False).returncode
     except KeyboardInterrupt:
         return 0

@@ -300,29 +300,6 @@ def test_a_picture_that_appears_midway_changes_nothing(tmp_path: Path) -> None:
     assert heard(path).duration_s == pytest.approx(60, abs=0.2)
 
 
-def test_an_empty_packet_is_not_the_end(tmp_path: Path) -> None:
-    """To a decoder a packet of no bytes means that nothing follows; in a file it means nothing at all."""
-    with av.open(str(tmp_path / "a"), "w", format="nut") as container:
-        stream = container.add_stream("aac", rate=16_000, layout="mono")
-        samples = (syllables(10) * 8_000).astype(np.int16)
-        for start in range(0, len(samples), 960):
-            for packet in stream.encode(_frame(samples[start : start + 960], 16_000, start)):
-                container.mux(packet)
-                if start == 76_800:
-                    empty = av.Packet(b"")
-                    empty.stream, empty.time_base, empty.pts, empty.dts = (
-                        stream,
-                        packet.time_base,
-                        packet.pts,
-                        packet.dts,
-                    )
-                    container.mux(empty)
-        container.mux(stream.encode(None))
-    result = heard(tmp_path / "a")
-    assert result.duration_s == pytest.approx(10, abs=0.15)
-    assert result.flags == {}
-
-
 def test_an_mp4_cut_within_its_index_is_not_taken_for_a_silent_film(tmp_path: Path) -> None:
     assert refused(cut(encode(tmp_path / "a", "m4a, index first"), 0.002)).kind == "truncated"
 
