@@ -26,47 +26,53 @@ def of_report(report: StepReport, pages_url: str) -> Mapping[str, dg.MetadataVal
         "audio_hours": dg.MetadataValue.float(round(audio, 4)),
         "worked_on": dg.MetadataValue.int(report.worked),
         "seconds": dg.MetadataValue.float(round(report.wall_seconds, 3)),
-        "recordings": dg.MetadataValue.md(_table(report.members[:_ROWS], pages_url)),
+        "recordings": dg.MetadataValue.table(
+            records=[_row(member) for member in report.members[:_ROWS]], schema=_schema(_RECORDING_COLUMNS)
+        ),
     }
+    links = [_link(member, pages_url) for member in report.members[:_ROWS] if member.state is State.DONE]
+    if links:
+        metadata["pages"] = dg.MetadataValue.md("\n".join(links))
     if report.realtime_factor is not None:
         metadata["times_realtime"] = dg.MetadataValue.float(round(report.realtime_factor, 2))
     if report.broken:
         metadata["broken"] = dg.MetadataValue.table(
-            records=[_broken(member) for member in report.broken[:_ROWS]],
-            schema=dg.TableSchema(columns=[dg.TableColumn(name) for name in ("recording", "state", "kind", "reason")]),
+            records=[_broken(member) for member in report.broken[:_ROWS]], schema=_schema(_BROKEN_COLUMNS)
         )
     return metadata
 
 
-def _table(members: tuple[Member, ...], pages_url: str) -> str:
-    lines = ["| recording | seconds | language | state | first words |", "|---|---:|---|---|---|"]
-    lines += [_line(member, pages_url) for member in members]
-    return "\n".join(lines)
+_RECORDING_COLUMNS = ("recording", "seconds", "language", "state", "flags", "first words")
+_BROKEN_COLUMNS = ("recording", "state", "kind", "reason")
 
 
-def _line(member: Member, pages_url: str) -> str:
+def _schema(columns: tuple[str, ...]) -> dg.TableSchema:
+    return dg.TableSchema(columns=[dg.TableColumn(name) for name in columns])
+
+
+def _row(member: Member) -> dg.TableRecord:
     recording = member.recording
-    name = _cell(member.delivery.name)
-    if recording is not None and recording.state is State.DONE:
-        page = enriched.output(member.delivery.name, ".html").removeprefix(f"{Folder.ENRICHED}/")
-        name = f"[{name}]({pages_url.rstrip('/')}/{quote(page)})"
     seconds = f"{recording.seconds:.1f}" if recording and recording.seconds is not None else ""
-    language = (recording.language or "") if recording else ""
     flags = {**member.flags, **(recording.flags if recording else {})}
-    state = " ".join([member.state, *(f"({flag})" for flag in flags)])
-    words = _cell((recording.preview or "") if recording else "")
-    return f"| {name} | {seconds} | {language} | {state} | {words} |"
+    told = (recording.language or "", recording.preview or "") if recording else ("", "")
+    values = (member.delivery.name, seconds, told[0], str(member.state), ", ".join(flags), told[1])
+    return dg.TableRecord(dict(zip(_RECORDING_COLUMNS, values, strict=True)))
 
 
 def _broken(member: Member) -> dg.TableRecord:
     kind = member.recording.kind if member.recording else member.kind
-    return dg.TableRecord(
-        {"recording": member.delivery.name, "state": str(member.state), "kind": kind or "", "reason": member.why or ""}
-    )
+    values = (member.delivery.name, str(member.state), kind or "", member.why or "")
+    return dg.TableRecord(dict(zip(_BROKEN_COLUMNS, values, strict=True)))
+
+
+def _link(member: Member, pages_url: str) -> str:
+    name = member.delivery.name
+    page = enriched.output(name, ".html").removeprefix(f"{Folder.ENRICHED}/")
+    return f"* [{_cell(name)}]({pages_url.rstrip('/')}/{quote(page)})"
 
 
 def _cell(text: str) -> str:
-    """Text that cannot end a Markdown table's cell or begin a link."""
+    """Text that Markdown cannot take for anything else."""
     for character in "\\|[]<>`*_":
         text = text.replace(character, "\\" + character)
     return text

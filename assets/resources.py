@@ -7,7 +7,6 @@ asks, so loading the definitions touches no disk and no database.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Literal
 import dagster as dg
 
 from recordings.ledger import Ledger
+from recordings.steps.common import usable_cores
 from recordings.steps.enriched import EnrichOptions
 from recordings.steps.normalized import NormalizeOptions
 from recordings.steps.transcript import EngineRecipe
@@ -99,8 +99,3 @@ class OptionsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     def enrich(self) -> EnrichOptions:
         """The options of the ``enriched`` step."""
         return EnrichOptions(self.page, self.prosody, self.emotion, self.embed_minutes)
-
-
-def usable_cores() -> int:
-    """Processor cores this process may use: affinity where the system has it, else all."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

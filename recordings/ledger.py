@@ -259,19 +259,37 @@ class Ledger:
             ValueError: The states do not know the move.
         """
         check_move(source, target)
-        here = (recordings.c.sha256 == sha256) & (recordings.c.state == source)
-        values = {"kind": None, "reason": None, **facts, "state": target, "changed_at": time.time()}
         with self._write() as connection:
-            return connection.execute(sa.update(recordings).where(here).values(**values)).rowcount == 1
+            return _move(connection, sha256, source, target, facts)
 
-    def place(self, member: Member, step: str, key: str) -> None:
-        """Say that the outputs of a step, made under a work key, now stand under a delivery's name."""
+    def finish(
+        self, sha256: str, source: State, target: State, *, step: str, key: str, members: Sequence[Member], **facts: Any
+    ) -> bool:
+        """Move a recording on and say under which names the outputs of the step now stand, both or neither.
+
+        Args:
+            sha256: Which recording.
+            source: The state it must be in.
+            target: The state it is to be in.
+            step: Whose outputs.
+            key: The work key they were made under.
+            members: The deliveries under whose names they stand.
+            facts: See ``move``.
+
+        Returns:
+            False when somebody else moved the recording, and nothing was changed.
+        """
+        check_move(source, target)
         with self._write() as connection:
-            connection.execute(
-                sa.update(deliveries)
-                .where(deliveries.c.id == member.delivery.id)
-                .values(placed={**member.placed, step: key})
-            )
+            moved = _move(connection, sha256, source, target, facts)
+            if moved:
+                _place(connection, step, key, members)
+        return moved
+
+    def place(self, step: str, key: str, members: Sequence[Member]) -> None:
+        """Say that the outputs of a step, made under a work key, now stand under these deliveries' names too."""
+        with self._write() as connection:
+            _place(connection, step, key, members)
 
     def current(self, sha256: str) -> list[Member]:
         """The deliveries of a recording whose names no newer delivery has taken over."""
@@ -420,6 +438,18 @@ def _migrate(connection: Connection) -> None:
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
+
+
+def _move(connection: Connection, sha256: str, source: State, target: State, facts: Mapping[str, Any]) -> bool:
+    here = (recordings.c.sha256 == sha256) & (recordings.c.state == source)
+    values = {"kind": None, "reason": None, **facts, "state": target, "changed_at": time.time()}
+    return connection.execute(sa.update(recordings).where(here).values(**values)).rowcount == 1
+
+
+def _place(connection: Connection, step: str, key: str, members: Sequence[Member]) -> None:
+    for member in members:
+        placed = {**member.placed, step: key}
+        connection.execute(sa.update(deliveries).where(deliveries.c.id == member.delivery.id).values(placed=placed))
 
 
 def _joined() -> sa.FromClause:

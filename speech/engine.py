@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import Self
 
@@ -69,6 +69,8 @@ class Engine:
         self.options = options
         self._workers = workers
         self._rules = rules or ActivityRules()
+        self._decoder: Decoder | None = None
+        self._loading = Lock()
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
 
     def __enter__(self) -> Self:
@@ -79,15 +81,19 @@ class Engine:
     ) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    @cached_property
+    @property
     def decoder(self) -> Decoder:
-        """The model, loaded when it is first needed."""
-        return Decoder(self.weights, self.options.device, self.options.compute_type, self._workers)
+        """The model, loaded when it is first needed, once for all threads."""
+        with self._loading:
+            if self._decoder is None:
+                options = self.options
+                self._decoder = Decoder(self.weights, options.device, options.compute_type, self._workers)
+            return self._decoder
 
     @property
     def loaded(self) -> bool:
         """Whether the model has been loaded."""
-        return "decoder" in self.__dict__
+        return self._decoder is not None
 
     def transcribe(self, path: Path, subject: Subject, progress: Callable[[float], None] | None = None) -> Transcript:
         """Transcribe one recording.
@@ -104,7 +110,7 @@ class Engine:
             activity = self._activity(wav)
             seconds, channels = wav.duration_s, wav.channels
         if not activity.chunks:
-            flags = {"no_speech": "the voice-activity detector heard no speech"}
+            flags = {"no_speech": "The voice-activity detector heard no speech in the whole recording."}
             return self._transcript(subject, (seconds, channels), activity, None, None, (), flags)
         verdict = self._language(path, activity.chunks)
         language = verdict.language if verdict else str(self.options.language)
@@ -116,7 +122,9 @@ class Engine:
         segments_ = _assemble(heard, channels, seconds)
         flags = dict(verdict.flags) if verdict else {}
         if not segments_:
-            flags["no_speech"] = "the detector heard something like speech, the model found no words in it"
+            flags["no_speech"] = (
+                "The voice-activity detector heard something like speech, and the model found no words in it."
+            )
         return self._transcript(subject, (seconds, channels), activity, language, verdict, segments_, flags)
 
     def _activity(self, wav: Wav) -> _Activity:

@@ -12,13 +12,14 @@ import hashlib
 import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 import av
 import numpy as np
 import soundfile
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 
 from speech.pauses import PauseReport, SpeechRate
 from speech.transcript import Segment, Transcript
@@ -115,32 +116,28 @@ def render(
         _check_relative(href)
     meta = transcript.meta
     several = len({_voice(segment) for segment in transcript.segments}) > 1
-    return (
-        _environment()
-        .from_string(Path(__file__).with_name("page.html.jinja").read_text(encoding="utf-8"))
-        .render(
-            title=title,
-            facts=list(_facts(transcript, rates)),
-            lanes=list(_lanes(transcript)),
-            duration=_number(meta.audio_duration_sec),
-            duration_clock=_clock(meta.audio_duration_sec),
-            notes=[{"name": _plain(flag), "reason": reason} for flag, reason in meta.flags.items()],
-            siblings=links,
-            language=transcript.language,
-            segments=[_segment(segment, several=several) for segment in transcript.segments],
-            doubtful=any(
-                word.probability < DOUBTFUL_BELOW for segment in transcript.segments for word in segment.words
-            ),
-            audio_src=_source(audio),
-            media_src=_media_policy(audio),
-        )
+    return _template().render(
+        title=title,
+        facts=list(_facts(transcript, rates)),
+        lanes=list(_lanes(transcript)),
+        duration=_number(meta.audio_duration_sec),
+        duration_clock=_clock(meta.audio_duration_sec),
+        notes=[{"name": _plain(flag), "reason": reason} for flag, reason in meta.flags.items()],
+        siblings=links,
+        language=transcript.language,
+        segments=[_segment(segment, several=several) for segment in transcript.segments],
+        doubtful=any(word.probability < DOUBTFUL_BELOW for segment in transcript.segments for word in segment.words),
+        audio_src=_source(audio),
+        media_src=_media_policy(audio),
     )
 
 
-def _environment() -> Environment:
+@lru_cache(maxsize=1)
+def _template() -> Template:
+    """Compiled once a process: that takes longer than writing the page of a short recording."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True)
     environment.filters["sha256"] = lambda text: base64.b64encode(hashlib.sha256(str(text).encode()).digest()).decode()
-    return environment
+    return environment.from_string(Path(__file__).with_name("page.html.jinja").read_text(encoding="utf-8"))
 
 
 def _check_relative(href: str) -> None:

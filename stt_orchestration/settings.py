@@ -115,7 +115,7 @@ class Settings(BaseSettings):
         description="true or false. This release has no emotion model; with true, the annotations say that it is unavailable.",
     )
     embed_minutes: float = Field(
-        default=60.0,
+        default=20.0,
         ge=0,
         validation_alias=_names("EMBED_MINUTES"),
         description="A number of minutes, 0 or more: pages carry the audio of recordings up to this long.",

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -15,9 +18,12 @@ from recordings.ledger import LedgerError, Member, Recording
 from recordings.names import Folder
 from recordings.states import State
 from recordings.workspace import Workspace
+from speech.decoder import DeviceUnavailable
 from speech.errors import BadAudio
+from speech.weights import WeightsError
 
 log = logging.getLogger("stt")
+T = TypeVar("T")
 
 FAILED_SHARE = 0.5
 """When more than this share of a batch fails for reasons that are not the recordings', the machine is at fault, not they."""
@@ -33,6 +39,10 @@ class BytesChanged(Exception):  # noqa: N818 - reads as what it says
     """The bytes under a delivery's name are not the ones that were delivered."""
 
     KIND = "changed"
+
+
+MACHINE_TROUBLE = (OSError, LedgerError, SQLAlchemyError, MemoryError, StepFailed, DeviceUnavailable, WeightsError)
+"""Errors that are never a recording's fault: they fail the step, which can be run again when they are mended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +123,32 @@ def _check_unchanged(workspace: Workspace, delivery: Delivery) -> None:
         )
 
 
+def side_by_side(work: Callable[[T], None], items: Sequence[T], workers: int) -> None:
+    """Do the work on every item, several at a time.
+
+    Raises:
+        Exception: The first error; what had not begun by then is not begun any more.
+    """
+    with ThreadPoolExecutor(workers, thread_name_prefix="step") as pool:
+        running = [pool.submit(work, item) for item in items]
+        try:
+            for future in running:
+                future.result()
+        finally:
+            for future in running:
+                future.cancel()
+
+
+def usable_cores() -> int:
+    """Processor cores this process may use: affinity where the system has it, else all."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class Faults:
     """Keeps a recording's trouble to itself, and notices when the trouble is the machine's.
 
-    ``BadAudio`` quarantines the recording. Trouble with disk, database or memory is raised at once. Anything else is held back:
-    at the end the few are marked failed, but when they are many the step fails and they keep their state.
+    ``BadAudio`` quarantines the recording. ``MACHINE_TROUBLE`` is raised at once. Anything else is held back:
+    at the end the few are marked failed, but when they are many the step fails and they keep their state. Threads may share it.
     """
 
     def __init__(self, workspace: Workspace, step: str, total: int) -> None:
@@ -130,7 +161,7 @@ class Faults:
         """Do the work on one recording that is in ``state``.
 
         Raises:
-            OSError, LedgerError, SQLAlchemyError, MemoryError: The machine's trouble, as it came.
+            MACHINE_TROUBLE: As it came.
         """
         ledger = self._workspace.ledger
         try:
@@ -141,7 +172,7 @@ class Faults:
         except BytesChanged as changed:
             log.warning("%s is quarantined: %s", recording.name, changed)
             ledger.move(recording.sha256, state, State.QUARANTINED, kind=BytesChanged.KIND, reason=str(changed))
-        except (OSError, LedgerError, SQLAlchemyError, MemoryError, StepFailed):
+        except MACHINE_TROUBLE:
             raise
         except Exception as error:
             log.exception("%s: the %s step failed", recording.name, self._step)

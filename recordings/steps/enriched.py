@@ -14,7 +14,7 @@ from recordings.ledger import Member
 from recordings.names import Folder, output_key
 from recordings.states import State, reached
 from recordings.steps import transcript as transcript_step
-from recordings.steps.common import Faults, Group, groups, kept, made_before
+from recordings.steps.common import Faults, Group, groups, kept, made_before, side_by_side, usable_cores
 from recordings.steps.normalized import wav_key
 from recordings.steps.report import StepReport, Tally
 from recordings.work import work_key
@@ -39,13 +39,14 @@ class EnrichOptions:
         page: Make the listening page and the annotated JSON; the plain transcript and subtitles are always made.
         prosody: Analyse pauses and speech rate.
         emotion: Asked for emotions. No model for them is part of this release, and the annotations say so.
-        embed_minutes: The page carries the audio of recordings up to this long; of a longer one it links to the WAV beside it.
+        embed_minutes: The page carries the audio of recordings up to this long (20 minutes are 6 MB a channel); of a longer
+            one, and of one without speech, it links to the WAV.
     """
 
     page: bool = True
     prosody: bool = True
     emotion: bool = False
-    embed_minutes: float = 60.0
+    embed_minutes: float = 20.0
 
 
 def output(name: str, suffix: str) -> str:
@@ -63,20 +64,24 @@ def run(workspace: Workspace, batch_key: str, options: EnrichOptions, say: Calla
     found = groups(workspace.ledger.members(batch_key))
     tally = Tally(say, len(found))
     faults = Faults(workspace, STEP, len(found))
-    for group in found:
+
+    def one(group: Group) -> None:
         recording = group.recording
         if recording.transcript_key is None or not reached(recording.state, State.TRANSCRIBED):
-            continue
+            return
         key = work_key(recording.transcript_key, STEP, VERSION, asdict(options))
         todo = [m for m in group.members if m.placed.get(STEP) != key or not _complete(workspace, m, options)]
         if recording.state is State.DONE and not todo and recording.enriched_key == key:
-            continue
+            return
         if recording.state is State.DONE and not _can_redo(workspace, todo):
             kept(recording, "its transcript or its normalized audio")
-            continue
+            return
         if recording.state is State.DONE:
             workspace.ledger.move(recording.sha256, State.DONE, State.TRANSCRIBED)
         faults.run(recording, State.TRANSCRIBED, partial(_work, workspace, group, todo, key, options, tally))
+
+    # Twice the cores: half of the time goes to waiting until the disk has five small files.
+    side_by_side(one, found, 2 * usable_cores())
     faults.settle()
     return tally.report(STEP, batch_key, workspace.ledger)
 
@@ -98,11 +103,13 @@ def _work(
     recording = group.recording
     for member in todo:
         _write(workspace, member.delivery.name, options)
-        workspace.ledger.place(member, STEP, key)
-    workspace.ledger.move(
+    workspace.ledger.finish(
         recording.sha256,
         State.TRANSCRIBED,
         State.DONE,
+        step=STEP,
+        key=key,
+        members=todo,
         enriched_key=key,
         timings={**recording.timings, STEP: round(time.monotonic() - began, 4)},
     )
@@ -142,7 +149,8 @@ def _annotated(transcript: Transcript, pauses: PauseReport, options: EnrichOptio
 def _audio(
     workspace: Workspace, name: str, transcript: Transcript, options: EnrichOptions
 ) -> EmbeddedAudio | LinkedAudio | None:
-    if transcript.meta.audio_duration_sec > options.embed_minutes * 60:
+    # Where nothing was said there is no word to click on, and encoding would be most of the step's work.
+    if not transcript.segments or transcript.meta.audio_duration_sec > options.embed_minutes * 60:
         way = posixpath.relpath(wav_key(name), posixpath.dirname(output(name, ".html")))
         return LinkedAudio(relative_href(way))
     with made_before(workspace, wav_key(name), "normalized") as path:

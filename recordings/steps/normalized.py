@@ -10,7 +10,16 @@ from functools import partial
 from recordings.ledger import Member
 from recordings.names import Folder, output_key
 from recordings.states import State, reached
-from recordings.steps.common import Faults, Group, delivered_bytes, groups, kept, still_delivered
+from recordings.steps.common import (
+    Faults,
+    Group,
+    delivered_bytes,
+    groups,
+    kept,
+    side_by_side,
+    still_delivered,
+    usable_cores,
+)
 from recordings.steps.report import StepReport, Tally
 from recordings.steps.sharing import share
 from recordings.work import work_key
@@ -52,26 +61,28 @@ def run(workspace: Workspace, batch_key: str, options: NormalizeOptions, say: Ca
     found = groups(workspace.ledger.members(batch_key))
     tally = Tally(say, len(found))
     faults = Faults(workspace, STEP, len(found))
-    for group in found:
+
+    def one(group: Group) -> None:
         recording = group.recording
         key = work_key(recording.sha256, STEP, VERSION, asdict(options))
         if recording.state in (State.QUARANTINED, State.FAILED):
-            continue
+            return
         if (
             reached(recording.state, State.NORMALIZED)
             and recording.normalized_key == key
             and _share(workspace, group, key)
         ):
-            continue
+            return
         source = still_delivered(workspace, group)
         if recording.state is State.DONE and source is None:
             kept(recording, "what was delivered")
-            continue
+            return
         if recording.state is not State.RECEIVED:
             workspace.ledger.move(recording.sha256, recording.state, State.RECEIVED)
-        faults.run(
-            recording, State.RECEIVED, partial(_work, workspace, group, source or group.members[0], key, options, tally)
-        )
+        work = partial(_work, workspace, group, source or group.members[0], key, options, tally)
+        faults.run(recording, State.RECEIVED, work)
+
+    side_by_side(one, found, usable_cores())
     faults.settle()
     return tally.report(STEP, batch_key, workspace.ledger)
 
@@ -85,14 +96,16 @@ def _work(
         workspace.store.create(wav_key(source.delivery.name)) as target,
     ):
         done = normalize(delivered, target, **asdict(options))
-    workspace.ledger.place(source, STEP, key)
-    workspace.ledger.move(
+    workspace.ledger.finish(
         group.recording.sha256,
         State.RECEIVED,
         State.NORMALIZED,
         seconds=done.duration_s,
         channels=done.channels,
         flags=dict(done.flags),
+        step=STEP,
+        key=key,
+        members=[source],
         normalized_key=key,
         timings={**group.recording.timings, STEP: round(time.monotonic() - began, 4)},
     )

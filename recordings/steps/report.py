@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from threading import Lock
 
 from recordings.ledger import Ledger, Member
 from recordings.states import State
@@ -50,22 +51,25 @@ class StepReport:
 
 @dataclass
 class Tally:
-    """Counts while a step runs."""
+    """Counts while a step runs. Threads may share it."""
 
     say: Callable[[str], None]
     total: int
     worked: int = 0
     audio_seconds: float = 0.0
+    _lock: Lock = field(default_factory=Lock)
     _began: float = field(default_factory=time.monotonic)
     _said: float = field(default_factory=time.monotonic)
 
     def add(self, name: str, audio_seconds: float) -> None:
         """Note a recording worked on, and say how far we are, but not more often than every ten seconds."""
-        self.worked += 1
-        self.audio_seconds += audio_seconds
-        now = time.monotonic()
-        if now - self._said >= 10:
-            self._said = now
+        with self._lock:
+            self.worked += 1
+            self.audio_seconds += audio_seconds
+            now = time.monotonic()
+            due = now - self._said >= 10
+            self._said = now if due else self._said
+        if due:
             self.say(
                 f"{self.worked} of {self.total} recordings, {self.audio_seconds / 3600:.2f} h of audio so far; last {name}"
             )

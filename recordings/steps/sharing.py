@@ -41,7 +41,7 @@ def share(
     for member in lacking:
         if member.delivery.name != holder:
             copy(output(holder), output(member.delivery.name))
-            workspace.ledger.place(member, step, key)
+            workspace.ledger.place(step, key, [member])
     return holder
 
 

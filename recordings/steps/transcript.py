@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
-from threading import Lock
 
 from recordings.names import Folder, output_key
 from recordings.states import State, reached
-from recordings.steps.common import Faults, Group, groups, kept, made_before
+from recordings.steps.common import Faults, Group, groups, kept, made_before, side_by_side
 from recordings.steps.normalized import wav_key
 from recordings.steps.report import StepReport, Tally, words_of
 from recordings.steps.sharing import share
@@ -62,23 +60,14 @@ def run(workspace: Workspace, batch_key: str, recipe: EngineRecipe, say: Callabl
     if todo:
         # The longest first: what is left at the end is short, and no worker waits long for the last.
         todo.sort(key=lambda item: -(item[0].recording.seconds or 0.0))
-        lock = Lock()
-        with ExitStack() as stack:
-            engine = stack.enter_context(recipe.make())
-            pool = stack.enter_context(ThreadPoolExecutor(recipe.workers, thread_name_prefix="recording"))
+        with recipe.make() as engine:
 
-            def one(group: Group, key: str) -> None:
+            def one(item: tuple[Group, str]) -> None:
+                group, key = item
                 faults.run(group.recording, State.NORMALIZED, partial(_work, workspace, group, key, engine))
-                with lock:
-                    tally.add(group.recording.name, group.recording.seconds or 0.0)
+                tally.add(group.recording.name, group.recording.seconds or 0.0)
 
-            running = [pool.submit(one, group, key) for group, key in todo]
-            try:
-                for future in running:
-                    future.result()
-            finally:
-                for future in running:
-                    future.cancel()
+            side_by_side(one, todo, recipe.workers)
     faults.settle()
     return tally.report(STEP, batch_key, workspace.ledger)
 
@@ -115,8 +104,7 @@ def _work(workspace: Workspace, group: Group, key: str, engine: Engine) -> None:
         transcript = engine.transcribe(path, Subject(first.delivery.name, recording.sha256))
     with workspace.store.create(json_key(first.delivery.name)) as target:
         target.write_text(transcript.to_json(), encoding="utf-8")
-    workspace.ledger.place(first, STEP, key)
-    workspace.ledger.move(
+    workspace.ledger.finish(
         recording.sha256,
         State.NORMALIZED,
         State.TRANSCRIBED,
@@ -125,6 +113,9 @@ def _work(workspace: Workspace, group: Group, key: str, engine: Engine) -> None:
         words=sum(len(segment.words) for segment in transcript.segments),
         preview=words_of(transcript.text),
         flags={**_audio_flags(group), **transcript.meta.flags},
+        step=STEP,
+        key=key,
+        members=[first],
         transcript_key=key,
         timings={**recording.timings, STEP: round(time.monotonic() - began, 4)},
     )

@@ -1,0 +1,42 @@
+"""``python -m benchmarks [NAME ...]``: print the measurements, the machine's facts first. Without names, all of them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Protocol
+
+from benchmarks import first_transcript, long_file, overhead
+from benchmarks.machine import header
+
+
+class Measured(Protocol):
+    """A measurement's result."""
+
+    def table(self) -> str:
+        """The figures, for a terminal."""
+
+
+MEASUREMENTS: dict[str, tuple[str, Callable[[], Measured]]] = {
+    "overhead": ("What orchestration costs a recording", overhead.measure),
+    "long-file": ("Normalizing a ten-hour recording", long_file.measure),
+    "first-transcript": ("From make run in a fresh clone to the first transcript", first_transcript.measure),
+}
+
+
+def main(names: list[str]) -> int:
+    """Measure and print; returns the exit code."""
+    unknown = [name for name in names if name not in MEASUREMENTS]
+    if unknown:
+        print(f"No measurement is called {', '.join(unknown)}; there are {', '.join(MEASUREMENTS)}.", file=sys.stderr)
+        return 2
+    print(header())
+    for name in names or MEASUREMENTS:
+        title, measure = MEASUREMENTS[name]
+        print(f"\n{title}", flush=True)
+        print(measure().table(), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
