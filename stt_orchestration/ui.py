@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -41,7 +42,13 @@ def serve(settings: Settings, host: str, port: int) -> int:
     command += ["-h", host, "-p", str(port)]
     # It advises another command line that this project does not need, on every start.
     environment = {**os.environ, "PYTHONWARNINGS": "ignore:Function `dev_command`"}
-    try:
-        return subprocess.run(command, cwd=home, env=environment, check=False).returncode
-    except KeyboardInterrupt:
-        return 0
+    # Started in the background of a shell we ignore interrupts, and would pass that on.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with subprocess.Popen(command, cwd=home, env=environment) as dagster:
+        # Dagster ends its own children on an interrupt alone; whoever stops this process, and however, must stop them too.
+        signal.signal(signal.SIGTERM, lambda *_: dagster.send_signal(signal.SIGINT))
+        while True:
+            try:
+                return dagster.wait()
+            except KeyboardInterrupt:
+                continue  # the terminal sent it to Dagster as well, which is on its way out
