@@ -11,7 +11,7 @@ from recordings.ledger import Member
 from recordings.names import Folder
 from recordings.states import State
 from recordings.steps import enriched
-from recordings.steps.report import StepReport
+from recordings.steps.report import StepReport, words_of
 
 _ROWS = 200  # every event row stores its tables; a batch is no larger by default
 
@@ -26,15 +26,15 @@ def of_report(report: StepReport, pages_url: str) -> Mapping[str, dg.MetadataVal
         "audio_hours": dg.MetadataValue.float(round(audio, 4)),
         "worked_on": dg.MetadataValue.int(report.worked),
         "seconds": dg.MetadataValue.float(round(report.wall_seconds, 3)),
-        "recordings": dg.MetadataValue.table(
-            records=[_row(member) for member in report.members[:_ROWS]], schema=_schema(_RECORDING_COLUMNS)
-        ),
     }
+    if report.realtime_factor is not None:
+        metadata["times_realtime"] = dg.MetadataValue.float(round(report.realtime_factor, 2))
+    metadata["recordings"] = dg.MetadataValue.table(
+        records=[_row(member) for member in report.members[:_ROWS]], schema=_schema(_RECORDING_COLUMNS)
+    )
     links = [_link(member, pages_url) for member in report.members[:_ROWS] if member.state is State.DONE]
     if links:
         metadata["pages"] = dg.MetadataValue.md("\n".join(links))
-    if report.realtime_factor is not None:
-        metadata["times_realtime"] = dg.MetadataValue.float(round(report.realtime_factor, 2))
     if report.broken:
         metadata["broken"] = dg.MetadataValue.table(
             records=[_broken(member) for member in report.broken[:_ROWS]], schema=_schema(_BROKEN_COLUMNS)
@@ -42,7 +42,8 @@ def of_report(report: StepReport, pages_url: str) -> Mapping[str, dg.MetadataVal
     return metadata
 
 
-_RECORDING_COLUMNS = ("recording", "seconds", "language", "state", "flags", "first words")
+_CELL = 36  # characters; the UI makes a table's last column narrow and its rows high
+_RECORDING_COLUMNS = ("recording", "seconds", "language", "state", "first words")
 _BROKEN_COLUMNS = ("recording", "state", "kind", "reason")
 
 
@@ -54,8 +55,9 @@ def _row(member: Member) -> dg.TableRecord:
     recording = member.recording
     seconds = f"{recording.seconds:.1f}" if recording and recording.seconds is not None else ""
     flags = {**member.flags, **(recording.flags if recording else {})}
-    told = (recording.language or "", recording.preview or "") if recording else ("", "")
-    values = (member.delivery.name, seconds, told[0], str(member.state), ", ".join(flags), told[1])
+    state = " ".join([member.state, *(f"({flag})" for flag in flags)])
+    language, words = (recording.language or "", recording.preview or "") if recording else ("", "")
+    values = (member.delivery.name, seconds, language, state, words_of(words, _CELL))
     return dg.TableRecord(dict(zip(_RECORDING_COLUMNS, values, strict=True)))
 
 

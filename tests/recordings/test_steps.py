@@ -1,0 +1,585 @@
+"""The four steps over a batch: what is done once, what is done again, and whose fault an error is."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from recordings import ingest
+from recordings.arrivals import Cursor, LookLimits
+from recordings.batches import BatchLimits
+from recordings.deliver import CannotDeliver, deliver
+from recordings.ingest import form_batches, look_and_register, orphaned_batches, register_old_enough, take_in
+from recordings.ledger import Ledger
+from recordings.states import State
+from recordings.steps import enriched, normalized, raw, transcript
+from recordings.steps.common import StepFailed
+from recordings.steps.enriched import EnrichOptions
+from recordings.steps.normalized import NormalizeOptions
+from recordings.steps.report import StepReport
+from recordings.store import DirectoryStore
+from recordings.workspace import Workspace
+from speech.decoder import DeviceUnavailable
+from speech.engine import Engine
+from speech.transcript import Options
+from speech.weights import Weights
+
+PROJECT = Path(__file__).resolve().parents[2]
+SAMPLES = PROJECT / "samples"
+STEPS = ("raw", "normalized", "transcript", "enriched")
+NO_WEIGHTS = Weights(name="none", path=Path("/nonexistent"), sha256="0" * 64, revision=None, source="model directory")
+"""Silence never reaches the model; were it asked for, loading these would fail."""
+
+
+@dataclass
+class Place:
+    """A data folder, its ledger, and every engine that a step asked for."""
+
+    root: Path
+    workspace: Workspace
+    weights: Weights = NO_WEIGHTS
+    engines: list[Engine] = field(default_factory=list)
+    seconds: float = 0.1
+
+    def write(self, *names: str) -> None:
+        """Silence, of another length at each call, so of other bytes."""
+        self.seconds += 0.01
+        for name in names:
+            path = self.root / "raw_audio" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(path, np.zeros(round(16_000 * self.seconds), np.int16), 16_000, format="WAV")
+
+    def say(self, *names: str) -> None:
+        """Three seconds of Kennedy."""
+        sound, rate = soundfile.read(SAMPLES / "jfk.opus", dtype="int16")
+        for name in names:
+            path = self.root / "raw_audio" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(path, sound[round(7.5 * rate) :], rate, format="WAV")
+
+    def batch(self) -> str:
+        """All that waits, as one batch."""
+        cursor = Cursor()
+        for _ in range(2):
+            cursor = look_and_register(self.workspace, cursor, LookLimits()).cursor
+        (key,) = form_batches(self.workspace, BatchLimits(), "test", most=10)
+        return key
+
+    def run(
+        self,
+        key: str,
+        steps: Sequence[str] = STEPS,
+        *,
+        normalize: NormalizeOptions | None = None,
+        options: Options | None = None,
+        enrich: EnrichOptions | None = None,
+    ) -> dict[str, StepReport]:
+        heard = options or Options(language="en")
+        recipe = transcript.EngineRecipe(self.weights.sha256, heard, lambda: self.engine(heard), workers=2)
+        ways = {
+            "raw": lambda: raw.run(self.workspace, key, quiet),
+            "normalized": lambda: normalized.run(self.workspace, key, normalize or NormalizeOptions(), quiet),
+            "transcript": lambda: transcript.run(self.workspace, key, recipe, quiet),
+            "enriched": lambda: enriched.run(self.workspace, key, enrich or EnrichOptions(), quiet),
+        }
+        return {step: ways[step]() for step in steps}
+
+    def engine(self, options: Options) -> Engine:
+        self.engines.append(Engine(self.weights, options, workers=2))
+        return self.engines[-1]
+
+    def states(self, key: str) -> dict[str, State]:
+        return {member.delivery.name: member.state for member in self.workspace.ledger.members(key)}
+
+    def told(self, name: str) -> tuple[State, str | None, str]:
+        """State, kind and reason of a name's newest delivery."""
+        (member, *_) = self.workspace.ledger.find(name)
+        kind = member.recording.kind if member.recording else member.kind
+        return member.state, kind, member.why or ""
+
+    def outputs(self) -> dict[str, int]:
+        folders = ("input_audio", "whisper_json", "transcripts")
+        files = (p for folder in folders for p in (self.root / folder).rglob("*") if p.is_file())
+        return {str(path.relative_to(self.root)): path.stat().st_mtime_ns for path in files}
+
+
+def quiet(line: str) -> None:
+    """Nobody listens."""
+
+
+def worked(reports: dict[str, StepReport]) -> dict[str, int]:
+    return {step: report.worked for step, report in reports.items() if step != "raw"}
+
+
+def outputs_of(name: str) -> set[str]:
+    return {
+        f"input_audio/{name}.wav",
+        f"whisper_json/{name}.json",
+        *(f"transcripts/{name}{s}" for s in enriched.SUFFIXES),
+    }
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    store = DirectoryStore(tmp_path / "data")
+    store.prepare()
+    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
+    yield Place(tmp_path / "data", Workspace(store, ledger))
+    ledger.close()
+
+
+# Once for all
+
+
+def test_same_bytes_are_heard_once_and_every_name_gets_its_outputs(place: Place, base_weights: Weights) -> None:
+    """Within a batch and in a later one; inside, each output bears the name it stands under."""
+    place.weights = base_weights
+    place.say("a.wav", "team/a.wav")
+    first = place.batch()
+    assert worked(place.run(first)) == {"normalized": 1, "transcript": 1, "enriched": 1}
+    place.say("later.wav")
+    second = place.batch()
+    assert worked(place.run(second))["transcript"] == 0
+    assert len(place.engines) == 1
+
+    names = ("a.wav", "team/a.wav", "later.wav")
+    assert set(place.outputs()) == set().union(*map(outputs_of, names))
+    texts = set()
+    for name in names:
+        for output in (f"whisper_json/{name}.json", f"transcripts/{name}.json"):
+            told = json.loads((place.root / output).read_text())
+            assert (told["file"], told["meta"]["audio_file"]) == (name, name)
+        assert f"<title>{name}" in (place.root / "transcripts" / f"{name}.html").read_text()
+        texts.add((place.root / "transcripts" / f"{name}.txt").read_text())
+    assert len(texts) == 1
+    assert "you can do for your country" in texts.pop()
+    members = [*place.workspace.ledger.members(first), *place.workspace.ledger.members(second)]
+    assert {m.delivery.name: dict(m.flags) for m in members} == {
+        "a.wav": {},
+        "team/a.wav": {"duplicate": "same bytes as a.wav"},
+        "later.wav": {"duplicate": "same bytes as a.wav"},
+    }
+
+
+def test_a_finished_batch_is_left_as_it_is_and_asks_for_no_engine(place: Place) -> None:
+    """A retry or an impatient operator must not cost a model or change a file."""
+    place.write("a.wav")
+    place.write("b/b.wav")
+    key = place.batch()
+    place.run(key)
+    before = place.outputs()
+    assert worked(place.run(key)) == {"normalized": 0, "transcript": 0, "enriched": 0}
+    assert place.outputs() == before
+    assert len(place.engines) == 1
+
+
+def test_a_silent_batch_loads_no_model(place: Place, base_weights: Weights) -> None:
+    place.weights = base_weights
+    place.write("a.wav")
+    key = place.batch()
+    place.run(key)
+    assert [engine.loaded for engine in place.engines] == [False]
+    assert place.states(key) == {"a.wav": State.DONE}
+
+
+def test_a_changed_option_does_again_exactly_what_lies_below_it(place: Place) -> None:
+    place.write("a.wav", "twin.wav")
+    place.write("b.wav")
+    key = place.batch()
+    assert worked(place.run(key)) == {"normalized": 2, "transcript": 2, "enriched": 2}
+
+    enrich = EnrichOptions(prosody=False)
+    before = place.outputs()
+    assert worked(place.run(key, enrich=enrich)) == {"normalized": 0, "transcript": 0, "enriched": 2}
+    assert len(place.engines) == 1, "nothing to hear"
+    changed = {name.split("/")[0] for name, when in place.outputs().items() if before[name] != when}
+    assert changed == {"transcripts"}
+    assert json.loads((place.root / "transcripts" / "twin.wav.json").read_text())["annotations"] == {}
+
+    careful = Options(language="en", beam_size=1)
+    again = place.run(key, enrich=enrich, options=careful)
+    assert worked(again) == {"normalized": 0, "transcript": 2, "enriched": 2}
+    assert len(place.engines) == 2
+    for name in ("a.wav", "twin.wav", "b.wav"):
+        for folder in ("whisper_json", "transcripts"):
+            told = json.loads((place.root / folder / f"{name}.json").read_text())
+            assert told["meta"]["options"]["beam_size"] == 1
+
+    mono = NormalizeOptions(keep_channels=False)
+    again = place.run(key, enrich=enrich, options=careful, normalize=mono)
+    assert worked(again) == {"normalized": 2, "transcript": 2, "enriched": 2}
+    assert set(place.states(key).values()) == {State.DONE}
+
+
+@pytest.mark.parametrize(
+    ("lost", "again"),
+    [
+        ("transcripts/a.wav.srt", {"normalized": 0, "transcript": 0, "enriched": 1}),
+        ("whisper_json/a.wav.json", {"normalized": 0, "transcript": 1, "enriched": 1}),
+        ("input_audio/a.wav.wav", {"normalized": 1, "transcript": 1, "enriched": 1}),
+    ],
+)
+def test_a_lost_output_is_made_again(place: Place, lost: str, again: dict[str, int]) -> None:
+    place.write("a.wav")
+    key = place.batch()
+    place.run(key)
+    (place.root / lost).unlink()
+    assert worked(place.run(key)) == again
+    assert set(place.outputs()) == outputs_of("a.wav")
+
+
+def test_a_result_is_never_given_up_for_one_that_cannot_be_made(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    """Users move recordings away when they are done; a changed option must then not undo them."""
+    place.write("a.wav")
+    key = place.batch()
+    place.run(key)
+    before = place.outputs()
+    (place.root / "raw_audio" / "a.wav").unlink()
+    with caplog.at_level(logging.WARNING, "stt"):
+        place.run(key, normalize=NormalizeOptions(max_hours=1))
+    assert "a.wav stays as it is" in caplog.text
+    assert place.states(key) == {"a.wav": State.DONE}
+    assert place.outputs() == before
+
+
+# The recording's trouble
+
+
+def test_what_is_no_recording_is_quarantined_and_the_others_go_on(place: Place) -> None:
+    place.write("good.wav")
+    (place.root / "raw_audio" / "page.mp3").write_text("<html>Please log in</html>")
+    (place.root / "raw_audio" / "empty.wav").touch()
+    key = place.batch()
+    report = place.run(key)["enriched"]
+    assert place.states(key) == {"good.wav": State.DONE, "page.mp3": State.QUARANTINED, "empty.wav": State.QUARANTINED}
+    assert {m.delivery.name for m in report.broken} == {"page.mp3", "empty.wav"}
+    assert (report.counts[State.DONE], report.counts[State.QUARANTINED]) == (1, 2)
+    assert place.told("page.mp3")[1] == "not_audio"
+    assert place.told("empty.wav")[1] == "empty"
+    assert set(place.outputs()) == outputs_of("good.wav")
+
+
+@pytest.mark.parametrize("when", ["before it was ever read", "before it was normalized"])
+def test_a_recording_that_vanished_says_so(place: Place, when: str) -> None:
+    place.write("gone.wav")
+    place.write("good.wav")
+    key = place.batch()
+    if when == "before it was normalized":
+        place.run(key, ["raw"])
+    (place.root / "raw_audio" / "gone.wav").unlink()
+    place.run(key)
+    removed = "gone.wav was removed before it could be read. Deliver it again."
+    assert place.told("gone.wav") == (State.QUARANTINED, "changed", removed)
+    assert place.told("good.wav")[0] is State.DONE
+    assert set(place.outputs()) == outputs_of("good.wav")
+
+
+@pytest.mark.parametrize("when", ["before it was ever read", "before it was normalized"])
+def test_a_recording_that_was_written_to_meanwhile_says_so_and_its_new_bytes_are_a_delivery(
+    place: Place, when: str
+) -> None:
+    """Half of the old bytes and half of the new ones would be a recording that nobody delivered."""
+    place.write("a.wav")
+    size = (place.root / "raw_audio" / "a.wav").stat().st_size
+    key = place.batch()
+    if when == "before it was normalized":
+        place.run(key, ["raw"])
+    place.write("a.wav")
+    place.run(key)
+    state, kind, why = place.told("a.wav")
+    assert (state, kind) == (State.QUARANTINED, "changed")
+    assert f"a.wav changed after it was seen with {size} bytes" in why
+    assert place.outputs() == {}
+
+    newer = place.batch()
+    place.run(newer)
+    assert place.states(newer) == {"a.wav": State.DONE}
+    assert place.states(key) == {"a.wav": State.QUARANTINED}
+
+
+def test_a_delivery_overtaken_by_a_newer_one_of_its_name_ends_and_touches_no_output(place: Place) -> None:
+    place.write("a.wav")
+    older = place.batch()
+    place.run(older, ["raw", "normalized"])
+    place.write("a.wav")
+    newer = place.batch()
+    place.run(newer)
+    before = place.outputs()
+    place.run(older)
+    (member,) = place.workspace.ledger.members(older)
+    assert member.state is State.QUARANTINED
+    assert "a.wav was replaced by newer bytes before it was finished" in str(member.why)
+    assert place.states(newer) == {"a.wav": State.DONE}
+    assert place.outputs() == before
+
+
+def corrupt(place: Place, *names: str) -> None:
+    for name in names:
+        (place.root / "input_audio" / f"{name}.wav").write_bytes(b"a bad sector was here")
+
+
+def five(place: Place) -> list[str]:
+    names = [f"{i}.wav" for i in range(5)]
+    for name in names:
+        place.write(name)
+    return names
+
+
+def test_a_few_unexpected_failures_are_the_recordings_and_a_retry_heals_them(place: Place) -> None:
+    names = five(place)
+    key = place.batch()
+    place.run(key, ["raw", "normalized"])
+    corrupt(place, names[0])
+    place.run(key, ["transcript", "enriched"])
+    state, kind, why = place.told(names[0])
+    assert (state, kind) == (State.FAILED, "error")
+    assert why.startswith("The transcript step failed on it: ValueError: ")
+    assert "is no normalized audio" in why
+    assert "`stt retry`" in why
+    assert [place.told(name)[0] for name in names[1:]] == [State.DONE] * 4
+
+    assert place.workspace.ledger.rearm(place.workspace.ledger.broken()) == 1
+    again = place.batch()
+    place.run(again)
+    assert place.states(again) == {names[0]: State.DONE}
+
+
+def test_more_than_half_failing_is_the_machine_and_they_keep_their_state(place: Place) -> None:
+    """A lost mount or a bad build hits all of a batch; nobody wants to re-arm ten thousand recordings after it."""
+    names = five(place)
+    key = place.batch()
+    place.run(key, ["raw", "normalized"])
+    corrupt(place, *names[:3])
+    with pytest.raises(StepFailed, match=r"^3 of 5 recordings failed in the transcript step.*is no normalized audio"):
+        place.run(key, ["transcript"])
+    assert place.states(key) == dict.fromkeys(names[:3], State.NORMALIZED) | dict.fromkeys(names[3:], State.TRANSCRIBED)
+    assert place.workspace.ledger.broken() == []
+
+    for name in names[:3]:
+        (place.root / "input_audio" / f"{name}.wav").unlink()
+    place.run(key)
+    assert set(place.states(key).values()) == {State.DONE}
+
+
+def test_the_enriched_step_tells_a_few_from_many_too(place: Place) -> None:
+    names = five(place)
+    key = place.batch()
+    place.run(key, STEPS[:3])
+    for name in names[:3]:
+        (place.root / "whisper_json" / f"{name}.json").write_text("{}")
+    with pytest.raises(StepFailed, match="3 of 5 recordings failed in the enriched step"):
+        place.run(key, ["enriched"])
+    assert [place.told(name)[0] for name in names] == [State.TRANSCRIBED] * 3 + [State.DONE] * 2
+
+
+# The machine's trouble
+
+
+def test_a_gpu_that_is_not_there_fails_the_step_and_no_recording(place: Place) -> None:
+    """One recording in the batch or a thousand: they are sound, and wait for the GPU."""
+    import ctranslate2
+
+    if ctranslate2.get_cuda_device_count() > 0:
+        pytest.skip("there is a GPU, so it is not unavailable")
+    place.say("a.wav")
+    key = place.batch()
+    with pytest.raises(DeviceUnavailable, match="none is visible here"):
+        place.run(key, options=Options(language="en", device="cuda", compute_type="float16"))
+    assert place.states(key) == {"a.wav": State.NORMALIZED}
+
+
+def test_an_output_lost_between_two_steps_fails_the_step_with_what_to_do(place: Place) -> None:
+    place.write("a.wav")
+    key = place.batch()
+    place.run(key, STEPS[:2])
+    (place.root / "input_audio" / "a.wav.wav").unlink()
+    with pytest.raises(StepFailed, match=r"a\.wav\.wav is gone\. Run the whole batch again: the normalized step makes it"):
+        place.run(key, ["transcript"])
+    assert place.states(key) == {"a.wav": State.NORMALIZED}
+    place.run(key)
+    assert place.states(key) == {"a.wav": State.DONE}
+
+
+def test_a_batch_that_nobody_made_is_said_to_be_none(place: Place) -> None:
+    with pytest.raises(LookupError, match="There is no batch 'batch-x'"):
+        place.run("batch-x", ["transcript"])
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+from recordings.ledger import Ledger
+from recordings.steps import normalized, raw
+from recordings.store import DirectoryStore
+from recordings.workspace import Workspace
+
+root, ledger, key, step, limit = sys.argv[1:]
+workspace = Workspace(DirectoryStore(Path(root)), Ledger.open(ledger))
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
+if step == "raw":
+    raw.run(workspace, key, print)
+else:
+    normalized.run(workspace, key, normalized.NormalizeOptions(), print)
+"""
+
+
+@pytest.mark.parametrize(
+    ("step", "limit", "error"),
+    [("normalized", 500_000, "OSError: [Errno 27] File too large"), ("raw", 4096, "LedgerError: The ledger sqlite:///")],
+)
+def test_a_full_disk_fails_the_step_keeps_every_state_and_is_forgotten_when_there_is_room(
+    place: Place, step: str, limit: int, error: str
+) -> None:
+    """No file may grow beyond the limit, as on a full disk: a minute of audio does not fit, or the ledger's own page."""
+    minute = place.root / "raw_audio" / "minute.flac"
+    soundfile.write(minute, np.zeros(60 * 16_000, np.int16), 16_000)
+    key = place.batch()
+    if step == "normalized":
+        place.run(key, ["raw"])
+    ledger = place.workspace.ledger.address
+    died = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(place.root), ledger, key, step, str(limit)],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert died.returncode == 1
+    assert error in died.stderr.splitlines()[-1]
+    assert place.states(key) == {"minute.flac": State.RECEIVED}
+    assert place.outputs() == {}, "not even half a file"
+    place.run(key)
+    assert place.states(key) == {"minute.flac": State.DONE}
+
+
+# Taking in
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Path:
+    """A folder of a user's, with what such folders hold."""
+    desk = tmp_path / "desk"
+    (desk / "calls" / "monday").mkdir(parents=True)
+    (desk / "calls" / ".trash").mkdir()
+    for name in ("calls/1.wav", "calls/monday/1.wav", "calls/.trash/0.wav", "calls/.hidden.wav", "single.wav"):
+        (desk / name).write_text(name)
+    for name in ("calls/2.wav.part", "calls/1.wav.ref.txt", "calls/README.md"):
+        (desk / name).write_text(name)
+    (desk / "calls" / "link.wav").symlink_to(desk / "single.wav")
+    return desk
+
+
+def test_delivered_folders_keep_their_paths_and_what_is_no_input_stays_behind(place: Place, desk: Path) -> None:
+    os.utime(desk / "single.wav", (1_000_000_000, 1_000_000_000))
+    names = deliver(place.workspace.store, [desk / "calls", desk / "single.wav"])
+    assert names == ["calls/1.wav", "calls/monday/1.wav", "single.wav"]
+    raw_audio = place.root / "raw_audio"
+    found = {str(p.relative_to(raw_audio)) for p in raw_audio.rglob("*") if p.is_file()}
+    assert found == set(names)
+    assert all((raw_audio / name).read_text() == name for name in names)
+    assert (raw_audio / "single.wav").stat().st_mtime == 1_000_000_000
+
+
+def test_delivering_again_is_one_delivery_and_a_name_taken_by_other_bytes_is_refused(place: Place, desk: Path) -> None:
+    single = desk / "single.wav"
+    assert deliver(place.workspace.store, [single]) == deliver(place.workspace.store, [single]) == ["single.wav"]
+    there = place.root / "raw_audio" / "single.wav"
+    single.write_text("other.wav!")  # as long as before, so the size alone tells nothing
+    with pytest.raises(CannotDeliver, match=r"single\.wav would overwrite .*which holds other bytes\. Rename it"):
+        deliver(place.workspace.store, [single])
+    assert there.read_text() == "single.wav"
+
+
+def test_what_is_not_there_cannot_be_delivered_and_what_lies_inside_is_delivered_already(
+    place: Place, desk: Path
+) -> None:
+    with pytest.raises(CannotDeliver, match=r"nothing\.wav does not exist"):
+        deliver(place.workspace.store, [desk / "nothing.wav"])
+    os.mkfifo(desk / "pipe.wav")
+    with pytest.raises(CannotDeliver, match="neither a file nor a folder"):
+        deliver(place.workspace.store, [desk / "pipe.wav"])
+    place.write("a.wav")
+    assert deliver(place.workspace.store, [place.root / "raw_audio" / "a.wav", place.root / "raw_audio"]) == []
+
+
+@pytest.mark.parametrize("name", ["calls/.hidden.wav", "calls/2.wav.part", "calls/1.wav.ref.txt", "calls/README.md"])
+def test_a_shells_star_delivers_no_more_than_its_folder_would(place: Place, desk: Path, name: str) -> None:
+    """``stt run calls/*`` names every file there; references and half downloads are no recordings for that."""
+    with suppress(CannotDeliver):
+        assert deliver(place.workspace.store, [desk / name]) == []
+    assert list((place.root / "raw_audio").iterdir()) == []
+
+
+@pytest.mark.parametrize("way", ["..", "../calls", "../single.wav"])
+def test_a_way_up_never_leads_out_of_the_input_folder(
+    place: Place, desk: Path, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(desk / "calls")
+    before = sorted(place.root.iterdir())
+    with suppress(CannotDeliver):
+        names = deliver(place.workspace.store, [Path(way)])
+        assert not any(".." in name.split("/") for name in names), names
+    assert sorted(place.root.iterdir()) == before
+
+
+def test_a_way_that_only_passes_the_input_folder_is_not_inside_it(place: Place, desk: Path) -> None:
+    way_round = place.root / "raw_audio" / ".." / ".." / "desk" / "single.wav"
+    assert deliver(place.workspace.store, [way_round]) == ["single.wav"]
+
+
+def test_the_input_folder_is_not_delivered_into_itself(place: Place, desk: Path) -> None:
+    """``stt run .`` in a project whose data folder lies below it would copy the copies until the disk is full."""
+    place.write("a.wav")
+    with suppress(CannotDeliver):
+        deliver(place.workspace.store, [place.root.parent])
+    raw_audio = place.root / "raw_audio"
+    assert [p for p in raw_audio.rglob("*") if "raw_audio" in p.relative_to(raw_audio).parts] == []
+
+
+def test_a_command_takes_in_what_it_is_given_and_what_has_arrived(
+    place: Place, desk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one go and once: a person who typed it does not wait for two looks of a sensor."""
+    monkeypatch.setattr(ingest, "_SETTLE_S", 0)
+    place.write("here.wav")
+    assert take_in(place.workspace, [desk / "calls"], BatchLimits(recordings=2), "test") == 0
+    batches = place.workspace.ledger.open_batches(2e9, 10)
+    members = [sorted(place.states(key)) for key in batches]
+    assert sorted(name for names in members for name in names) == ["calls/1.wav", "calls/monday/1.wav", "here.wav"]
+    assert max(map(len, members)) == 2
+    take_in(place.workspace, [desk / "calls"], BatchLimits(), "test")
+    assert place.workspace.ledger.size() == 3
+
+
+def test_a_caller_that_looks_rarely_takes_what_nobody_has_written_to_for_long(place: Place) -> None:
+    place.write("old.wav")
+    place.write("young.wav")
+    os.utime(place.root / "raw_audio" / "old.wav", (1_000_000_000, 1_000_000_000))
+    assert register_old_enough(place.workspace, 60) == 1
+    assert [delivery.name for delivery in place.workspace.ledger.waiting(10)] == ["old.wav"]
+    assert register_old_enough(place.workspace, 0) == 0
+    assert register_old_enough(place.workspace, 1e6) == 0, "known already, so it waits for nothing"
+
+
+def test_only_unfinished_batches_without_a_run_are_orphans(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = []
+    for name in ("a.wav", "b.wav", "c.wav"):
+        place.write(name)
+        keys.append(place.batch())
+    place.run(keys[0])
+    assert orphaned_batches(place.workspace, lambda key: False, 10) == [], "their maker may be about to ask for a run"
+    monkeypatch.setattr(ingest, "_ORPHANED_AFTER_S", -1)
+    assert orphaned_batches(place.workspace, lambda key: False, 10) == keys[1:]
+    assert orphaned_batches(place.workspace, lambda key: key == keys[1], 10) == keys[2:]
+    assert orphaned_batches(place.workspace, lambda key: False, 1) == keys[1:2]
