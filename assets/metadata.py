@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping
 from urllib.parse import quote
 
@@ -75,6 +76,7 @@ def _link(member: Member, pages_url: str) -> str:
 
 def _cell(text: str) -> str:
     """Text that Markdown cannot take for anything else."""
-    for character in "\\|[]<>`*_":
-        text = text.replace(character, "\\" + character)
-    return text
+    escaped = html.escape(text, quote=False)
+    for character in "\\`*_[]~|!#":
+        escaped = escaped.replace(character, "\\" + character)
+    return escaped

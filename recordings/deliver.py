@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import filecmp
+import logging
 import os
 import shutil
 import stat
@@ -11,6 +12,8 @@ from pathlib import Path
 
 from recordings.names import Folder, encode_name
 from recordings.store import Store, why_ignored
+
+log = logging.getLogger("stt")
 
 
 class CannotDeliver(Exception):  # noqa: N818 - reads as what it says
@@ -34,26 +37,32 @@ def deliver(store: Store, paths: Sequence[Path]) -> list[str]:
     Raises:
         CannotDeliver: A path does not exist, is no file or folder, or its name is taken by other bytes.
     """
-    inside = Path(store.locate(Folder.RAW))
+    inside, root = Path(store.locate(Folder.RAW)), Path(store.locate(""))
     names: list[str] = []
     for path in paths:
-        absolute = path.absolute()
+        # Not resolve(): a link that a person names stands under the link's name.
+        absolute = Path(os.path.abspath(path))  # noqa: PTH100
         if absolute.is_relative_to(inside):
             continue
         if not absolute.exists():
             raise CannotDeliver(f"{path} does not exist.")
         if absolute.is_dir():
-            names += [_copy(store, file, absolute.parent) for file in _files(absolute)]
+            names += [_copy(store, file, absolute.parent) for file in _files(absolute, root)]
         elif absolute.is_file():
-            names.append(_copy(store, absolute, absolute.parent))
+            why = why_ignored(absolute.name)
+            if why:
+                log.warning("%s is not taken in: %s.", path, why)
+            else:
+                names.append(_copy(store, absolute, absolute.parent))
         else:
             raise CannotDeliver(f"{path} is neither a file nor a folder.")
     return names
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def _files(folder: Path, leave_out: Path) -> Iterator[Path]:
+    """The files below a folder that are inputs. The data folder may lie below it: its copies are not copied again."""
     for parent, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and Path(parent, name) != leave_out)
         for name in sorted(files):
             path = Path(parent, name)
             if why_ignored(name) is None and stat.S_ISREG(path.lstat().st_mode):

@@ -5,9 +5,11 @@ The detector is Silero VAD version 6 (MIT), as faster-whisper ships it. What it 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -85,7 +87,8 @@ def speech_spans(probabilities: npt.NDArray[np.float32], seconds: float, rules: 
         seconds: Length of the recording.
         rules: See ``ActivityRules``.
     """
-    bare: list[Span] = []
+    min_silence, min_speech = _frames(rules.min_silence_s), _frames(rules.min_speech_s)
+    runs: list[tuple[int, int]] = []
     start: int | None = None
     silent_since: int | None = None
     for frame, probability in enumerate(probabilities.tolist()):
@@ -96,23 +99,31 @@ def speech_spans(probabilities: npt.NDArray[np.float32], seconds: float, rules: 
             silent_since = None
         elif probability < rules.release or silent_since is not None:
             silent_since = frame if silent_since is None else silent_since
-            if (frame + 1 - silent_since) * FRAME_S >= rules.min_silence_s:
-                bare.append((start * FRAME_S, silent_since * FRAME_S))
+            if frame + 1 - silent_since >= min_silence:
+                runs.append((start, silent_since))
                 start = silent_since = None
     if start is not None:
-        bare.append((start * FRAME_S, seconds))
-    long_enough = [(begin, min(end, seconds)) for begin, end in bare if end - begin >= rules.min_speech_s]
-    return _padded(long_enough, seconds, rules.pad_s)
+        runs.append((start, len(probabilities)))
+    spoken = [
+        (first * FRAME_S, min(behind * FRAME_S, seconds)) for first, behind in runs if behind - first >= min_speech
+    ]
+    return _padded(spoken, seconds, rules.pad_s)
+
+
+def _frames(seconds: float) -> int:
+    """Whole frames that make up at least so many seconds; counting in frames, no rounding decides what is kept."""
+    return math.ceil(seconds / FRAME_S - 1e-9)
 
 
 def _padded(spans: Sequence[Span], seconds: float, pad_s: float) -> list[Span]:
-    """Widen each span by the padding, or to the middle of the gap where its neighbour is nearer than that."""
-    padded = []
-    for i, (start, end) in enumerate(spans):
-        before = start - (spans[i - 1][1] if i else -pad_s)
-        after = (spans[i + 1][0] if i + 1 < len(spans) else seconds + pad_s) - end
-        padded.append((max(0.0, start - min(pad_s, before / 2)), min(seconds, end + min(pad_s, after / 2))))
-    return padded
+    """Widen each span by the padding; neighbours nearer to each other than that meet in the middle."""
+    middles = [(left[1] + right[0]) / 2 for left, right in pairwise(spans)]
+    starts = [0.0, *middles]
+    ends = [*middles, seconds]
+    return [
+        (max(start - pad_s, earliest), min(end + pad_s, latest))
+        for (start, end), earliest, latest in zip(spans, starts, ends, strict=False)
+    ]
 
 
 def joined(spans: Iterable[Span]) -> list[Span]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,15 @@ GLUE_S = 0.3
 
 
 @dataclass(frozen=True, slots=True)
+class Placed:
+    """A stretch of the recording, in seconds, and the piece of the chunk it lies in."""
+
+    piece: int
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True)
 class Chunk:
     """Pieces of one channel that are decoded together, in order, glued with ``GLUE_S`` of silence where they are apart."""
 
@@ -30,16 +40,23 @@ class Chunk:
         """Length of the glued audio."""
         return sum(end - start for start, end in self.pieces) + GLUE_S * (len(self.pieces) - 1)
 
-    def recording_time(self, chunk_time: float) -> float:
-        """Where a moment of the glued audio lies in the recording; a moment inside the glue falls to the nearer piece's edge."""
-        offset = 0.0
-        for i, (start, end) in enumerate(self.pieces):
-            length = end - start
-            reach = length + (GLUE_S / 2 if i + 1 < len(self.pieces) else np.inf)
-            if chunk_time <= offset + reach:
-                return start + min(max(0.0, chunk_time - offset), length)
+    def place(self, start: float, end: float) -> Placed:
+        """Where a stretch of the glued audio lies in the recording: wholly in the piece that it overlaps most.
+
+        The model may begin a word before the glue and end it behind; in the recording the two may be minutes apart.
+        """
+        best, offset = Placed(0, *self.pieces[0]), 0.0
+        most = -math.inf
+        for i, (first, last) in enumerate(self.pieces):
+            length = last - first
+            # Negative in a piece that the stretch misses: the nearest one wins then.
+            overlap = min(end, offset + length) - max(start, offset)
+            if overlap > most:
+                most = overlap
+                at = first + min(max(0.0, start - offset), length)
+                best = Placed(i, at, max(at, first + min(max(0.0, end - offset), length)))
             offset += length + GLUE_S
-        raise AssertionError("the last piece reaches to infinity")
+        return best
 
 
 def plan_chunks(

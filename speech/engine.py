@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
@@ -119,7 +120,7 @@ class Engine:
             heard.append((chunk, segments))
             if progress:
                 progress(len(heard) / len(activity.chunks))
-        segments_ = _assemble(heard, channels, seconds)
+        segments_ = _assemble(heard, channels)
         flags = dict(verdict.flags) if verdict else {}
         if not segments_:
             flags["no_speech"] = (
@@ -210,35 +211,36 @@ def _samples(path: Path, chunk: Chunk) -> npt.NDArray[np.float32]:
     return np.concatenate(parts[:-1])
 
 
-def _assemble(
-    heard: Sequence[tuple[Chunk, Sequence[HeardSegment]]], channels: int, seconds: float
-) -> tuple[Segment, ...]:
+def _assemble(heard: Sequence[tuple[Chunk, Sequence[HeardSegment]]], channels: int) -> tuple[Segment, ...]:
     """Segments of all chunks in the order of time, with times of the recording."""
-    placed = [
-        _placed(segment, chunk, channels, seconds) for chunk, segments in heard for segment in segments if segment.words
-    ]
+    placed = [part for chunk, segments in heard for segment in segments for part in _placed(segment, chunk, channels)]
     placed.sort(key=lambda segment: (segment.start, segment.channel or 0))
     return tuple(segment.model_copy(update={"id": i}) for i, segment in enumerate(placed))
 
 
-def _placed(segment: HeardSegment, chunk: Chunk, channels: int, seconds: float) -> Segment:
-    def at(chunk_time: float) -> float:
-        return round(min(chunk.recording_time(chunk_time), seconds), 3)
-
-    words = tuple(
-        Word(word=w.text, start=at(w.start), end=max(at(w.start), at(w.end)), probability=round(w.probability, 3))
-        for w in segment.words
-    )
-    return Segment(
-        id=0,
-        start=words[0].start,
-        end=max(word.end for word in words),
-        text=segment.text,
-        channel=chunk.channel if channels > 1 else None,
-        words=words,
-        avg_logprob=round(segment.avg_logprob, 4),
-        compression_ratio=round(segment.compression_ratio, 3),
-        no_speech_prob=round(segment.no_speech_prob, 4),
-        temperature=segment.temperature,
-        decoded="sequential",
-    )
+def _placed(segment: HeardSegment, chunk: Chunk, channels: int) -> Iterator[Segment]:
+    """A segment as it lies in the recording; one that reaches over a silence that was taken out becomes two."""
+    words = [(word, chunk.place(word.start, word.end)) for word in segment.words]
+    for _, group in groupby(words, key=lambda item: item[1].piece):
+        part = list(group)
+        yield Segment(
+            id=0,
+            start=round(part[0][1].start, 3),
+            end=round(max(place.end for _, place in part), 3),
+            text="".join(word.text for word, _ in part).strip(),
+            channel=chunk.channel if channels > 1 else None,
+            words=tuple(
+                Word(
+                    word=word.text,
+                    start=round(place.start, 3),
+                    end=round(place.end, 3),
+                    probability=round(word.probability, 3),
+                )
+                for word, place in part
+            ),
+            avg_logprob=round(segment.avg_logprob, 4),
+            compression_ratio=round(segment.compression_ratio, 3),
+            no_speech_prob=round(segment.no_speech_prob, 4),
+            temperature=segment.temperature,
+            decoded="sequential",
+        )

@@ -404,7 +404,9 @@ def test_an_output_lost_between_two_steps_fails_the_step_with_what_to_do(place: 
     key = place.batch()
     place.run(key, STEPS[:2])
     (place.root / "input_audio" / "a.wav.wav").unlink()
-    with pytest.raises(StepFailed, match=r"a\.wav\.wav is gone\. Run the whole batch again: the normalized step makes it"):
+    with pytest.raises(
+        StepFailed, match=r"a\.wav\.wav is gone\. Run the whole batch again: the normalized step makes it"
+    ):
         place.run(key, ["transcript"])
     assert place.states(key) == {"a.wav": State.NORMALIZED}
     place.run(key)
@@ -436,7 +438,10 @@ else:
 
 @pytest.mark.parametrize(
     ("step", "limit", "error"),
-    [("normalized", 500_000, "OSError: [Errno 27] File too large"), ("raw", 4096, "LedgerError: The ledger sqlite:///")],
+    [
+        ("normalized", 500_000, "OSError: [Errno 27] File too large"),
+        ("raw", 4096, "LedgerError: The ledger sqlite:///"),
+    ],
 )
 def test_a_full_disk_fails_the_step_keeps_every_state_and_is_forgotten_when_there_is_room(
     place: Place, step: str, limit: int, error: str

@@ -122,7 +122,7 @@ def test_times_go_back_in_order_and_only_to_what_was_heard(
 ) -> None:
     """A word never ends before it begins, and never lies in a silence that nobody heard, not even one past the end."""
     for chunk in plan_chunks(*said, 0):
-        back = [chunk.recording_time(moment) for moment in sorted(moments)]
+        back = [chunk.place(moment, moment).start for moment in sorted(moments)]
         assert back == sorted(back)
         for moment in back:
             assert any(start - 1e-9 <= moment <= end + 1e-9 for start, end in chunk.pieces)
@@ -137,7 +137,7 @@ def test_a_moment_of_the_glued_audio_goes_back_to_where_it_was_taken_from(
         glued_so_far = 0.0
         for start, end in chunk.pieces:
             inside = part * (end - start)
-            assert chunk.recording_time(glued_so_far + inside) == pytest.approx(start + inside)
+            assert chunk.place(glued_so_far + inside, glued_so_far + inside).start == pytest.approx(start + inside)
             glued_so_far += end - start + GLUE_S
 
 
@@ -145,4 +145,4 @@ def test_a_moment_of_the_glued_audio_goes_back_to_where_it_was_taken_from(
     ("heard_at", "said_at"), [(1.0, 11.0), (2.0, 12.0), (2.1, 12.0), (2.2, 50.0), (2.3, 50.0), (2.8, 50.5), (9.0, 51.0)]
 )
 def test_a_moment_inside_the_glue_goes_to_the_nearer_edge(heard_at: float, said_at: float) -> None:
-    assert Chunk(0, ((10.0, 12.0), (50.0, 51.0))).recording_time(heard_at) == pytest.approx(said_at)
+    assert Chunk(0, ((10.0, 12.0), (50.0, 51.0))).place(heard_at, heard_at).start == pytest.approx(said_at)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -53,7 +54,9 @@ def test_a_doubtful_language_is_flagged_with_its_rivals() -> None:
     assert verdict.flags == {"language_uncertain": "nl with only 42%; also de 35%, en 20%, af 3%"}
 
 
-@pytest.mark.parametrize(("probability", "flagged"), [(LOW_CONFIDENCE - 0.001, True), (LOW_CONFIDENCE, False), (1.0, False)])
+@pytest.mark.parametrize(
+    ("probability", "flagged"), [(LOW_CONFIDENCE - 0.001, True), (LOW_CONFIDENCE, False), (1.0, False)]
+)
 def test_doubt_begins_below_half(probability: float, flagged: bool) -> None:
     assert bool(decide([{"en": probability, "de": 0.0}]).flags) is flagged
 
@@ -71,7 +74,7 @@ def test_places_are_spread_from_the_first_to_the_last(items: list[int], count: i
     assert places == sorted(set(places)), "in order, none twice"
     if items:
         assert (asked[0], asked[-1]) == (items[0], items[-1])
-        steps = [b - a for a, b in zip(places, places[1:], strict=False)]
+        steps = [after - before for before, after in pairwise(places)]
         assert not steps or max(steps) - min(steps) <= 1
 
 
