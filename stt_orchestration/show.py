@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -66,14 +67,23 @@ def batch_progress(screen: Console, ledger: Ledger, batch_key: str) -> Iterator[
         thread.join()
 
 
-def _progress_of(ledger: Ledger, batch_key: str) -> tuple[int, int, str]:
-    """Steps done over all members, members ended, and a phrase for the step most are waiting for."""
-    states = [member.state for member in ledger.members(batch_key)]
+@dataclass(frozen=True, slots=True)
+class _Progress:
+    """Where a batch stands: the step that its slowest member waits for, and how many have that step behind them."""
+
+    phrase: str
+    passed: int
+    steps: int  # steps done, over all members
+
+
+_PHRASES = ("reading and normalizing", "transcribing", "writing outputs", "done")
+
+
+def _progress_of(ledger: Ledger, batch_key: str) -> _Progress:
     last = len(PIPELINE) - 1
-    steps = sum(last if state in ENDED else PIPELINE.index(state) for state in states)
-    ended = sum(state in ENDED for state in states)
-    waiting = min((PIPELINE.index(state) for state in states if state not in ENDED), default=last)
-    return steps, ended, ("reading and normalizing", "transcribing", "writing outputs", "done")[waiting]
+    reached = [last if member.state in ENDED else PIPELINE.index(member.state) for member in ledger.members(batch_key)]
+    slowest = min(reached, default=last)
+    return _Progress(_PHRASES[slowest], sum(steps > slowest for steps in reached), sum(reached))
 
 
 def _watch_bar(screen: Console, ledger: Ledger, batch_key: str, size: int, stop: threading.Event) -> None:
@@ -81,23 +91,22 @@ def _watch_bar(screen: Console, ledger: Ledger, batch_key: str, size: int, stop:
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.fields[ended]}/{task.fields[size]} recordings"),
+        TextColumn("{task.fields[passed]}/{task.fields[size]} recordings"),
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=screen, transient=True) as progress:
-        total = size * (len(PIPELINE) - 1)
-        task = progress.add_task(batch_key, total=total, ended=0, size=size)
+        task = progress.add_task(batch_key, total=size * (len(PIPELINE) - 1), passed=0, size=size)
         while not stop.wait(0.3):
-            steps, ended, phrase = _progress_of(ledger, batch_key)
-            progress.update(task, completed=steps, ended=ended, description=phrase)
+            now = _progress_of(ledger, batch_key)
+            progress.update(task, completed=now.steps, passed=now.passed, description=now.phrase)
 
 
 def _watch_lines(screen: Console, ledger: Ledger, batch_key: str, size: int, stop: threading.Event) -> None:
     said = ""
     wait = 1.0
     while not stop.wait(wait):
-        _, ended, phrase = _progress_of(ledger, batch_key)
-        line = f"{batch_key}: {phrase}, {ended} of {size} recordings ended"
+        now = _progress_of(ledger, batch_key)
+        line = f"{batch_key}: {now.phrase}, {now.passed} of {size} recordings"
         if line != said:
             screen.print(line)
             said = line

@@ -270,6 +270,25 @@ def test_what_is_no_recording_is_quarantined_and_the_others_go_on(place: Place) 
     assert set(place.outputs()) == outputs_of("good.wav")
 
 
+def test_what_only_decoding_shows_is_quarantined_in_its_step_and_a_retry_under_other_options_heals_it(
+    place: Place,
+) -> None:
+    place.write("long.wav")
+    place.write("longer.wav")
+    key = place.batch()
+    with_limit = NormalizeOptions(max_hours=0.115 / 3600)  # between the two
+    assert worked(place.run(key, normalize=with_limit)) == {"normalized": 1, "transcript": 1, "enriched": 1}
+    state, kind, why = place.told("longer.wav")
+    assert (state, kind) == (State.QUARANTINED, "too_long")
+    assert why
+    assert place.told("long.wav")[0] is State.DONE
+    assert set(place.outputs()) == outputs_of("long.wav")
+    place.workspace.ledger.rearm(place.workspace.ledger.broken())
+    again = place.batch()
+    place.run(again)
+    assert place.states(again) == {"longer.wav": State.DONE}
+
+
 @pytest.mark.parametrize("when", ["before it was ever read", "before it was normalized"])
 def test_a_recording_that_vanished_says_so(place: Place, when: str) -> None:
     place.write("gone.wav")

@@ -92,10 +92,10 @@ def test_a_cut_falls_into_the_middle_of_the_pause_frame() -> None:
 
 
 def test_a_pause_in_the_first_half_of_what_fits_is_no_place_to_cut() -> None:
-    """It would make a chunk too short to give the model context."""
+    """It would make a chunk too short to give the model context: here 3 s, for the next pause lies 27 s behind it."""
     probabilities = np.ones(2000, np.float32)
-    probabilities[100], probabilities[700] = 0.0, 0.5
-    ((_, cut), _) = pieces_of(plan_chunks([(0.0, 40.0)], probabilities, 0))
+    probabilities[100], probabilities[950], probabilities[700] = 0.0, 0.2, 0.5
+    ((_, cut), _) = pieces_of(plan_chunks([(0.0, 50.0)], probabilities, 0))
     assert cut == pytest.approx(700.5 * FRAME_S)
 
 
