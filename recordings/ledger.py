@@ -297,12 +297,6 @@ class Ledger:
         with self._read() as connection:
             return [_member(row) for row in connection.execute(query)]
 
-    def recording(self, sha256: str) -> Recording | None:
-        """A recording by the sha256 of its bytes."""
-        with self._read() as connection:
-            row = connection.execute(sa.select(recordings).where(recordings.c.sha256 == sha256)).one_or_none()
-        return _recording(row) if row else None
-
     # What people ask
 
     def counts(self) -> dict[State, int]:

@@ -21,7 +21,7 @@ from recordings.work import work_key
 from recordings.workspace import Workspace
 from speech.page import EmbeddedAudio, LinkedAudio, embed_mp3, relative_href, render
 from speech.pauses import PauseReport, analyse
-from speech.subtitles import cues, to_srt, to_txt, to_vtt
+from speech.subtitles import Cue, cues, reading_report, to_srt, to_txt, to_vtt
 from speech.transcript import Transcript
 
 STEP = "enriched"
@@ -122,7 +122,7 @@ def _write(workspace: Workspace, name: str, options: EnrichOptions) -> None:
     texts = {".txt": to_txt(transcript), ".srt": to_srt(lines), ".vtt": to_vtt(lines)}
     if options.page:
         pauses = analyse(transcript)
-        texts[".json"] = _annotated(transcript, pauses, options)
+        texts[".json"] = _annotated(transcript, lines, pauses, options)
         base = posixpath.basename(output(name, ""))
         texts[".html"] = render(
             transcript,
@@ -136,9 +136,9 @@ def _write(workspace: Workspace, name: str, options: EnrichOptions) -> None:
             path.write_text(text, encoding="utf-8")
 
 
-def _annotated(transcript: Transcript, pauses: PauseReport, options: EnrichOptions) -> str:
+def _annotated(transcript: Transcript, lines: list[Cue], pauses: PauseReport, options: EnrichOptions) -> str:
     """The transcript with what was found in it; what was asked for and cannot be had is said, never filled in."""
-    annotations: dict[str, Any] = {}
+    annotations: dict[str, Any] = {"subtitles": asdict(reading_report(lines))}
     if options.prosody:
         annotations["pauses"] = pauses.to_dict()
     if options.emotion:

@@ -562,11 +562,17 @@ def test_a_way_that_only_passes_the_input_folder_is_not_inside_it(place: Place, 
     assert deliver(place.workspace.store, [way_round]) == ["single.wav"]
 
 
-def test_the_input_folder_is_not_delivered_into_itself(place: Place, desk: Path) -> None:
+@pytest.mark.parametrize("way", ["a folder above it", "the data folder itself", "above it, by its real name"])
+def test_the_input_folder_is_not_delivered_into_itself(place: Place, tmp_path: Path, way: str) -> None:
     """``stt run .`` in a project whose data folder lies below it would copy the copies until the disk is full."""
     place.write("a.wav")
+    (place.root / "input_audio" / "a.wav.wav").write_text("an output, met before the input folder")
+    store = place.workspace.store
+    if way == "above it, by its real name":
+        (tmp_path / "mounted").symlink_to(tmp_path)
+        store = DirectoryStore(tmp_path / "mounted" / "data")
     with suppress(CannotDeliver):
-        deliver(place.workspace.store, [place.root.parent])
+        deliver(store, [place.root if way == "the data folder itself" else place.root.parent])
     raw_audio = place.root / "raw_audio"
     assert [p for p in raw_audio.rglob("*") if "raw_audio" in p.relative_to(raw_audio).parts] == []
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from speech.activity import FRAME_S, Span
-from speech.chunks import GLUE_S, MAX_CHUNK_S, Chunk, plan_chunks
+from speech.chunks import GLUE_S, MAX_CHUNK_S, Chunk, Placed, plan_chunks
 
 NO_DOUBT = np.ones(0, np.float32)
 Probabilities = NDArray[np.float32]
@@ -146,3 +146,25 @@ def test_a_moment_of_the_glued_audio_goes_back_to_where_it_was_taken_from(
 )
 def test_a_moment_inside_the_glue_goes_to_the_nearer_edge(heard_at: float, said_at: float) -> None:
     assert Chunk(0, ((10.0, 12.0), (50.0, 51.0))).place(heard_at, heard_at).start == pytest.approx(said_at)
+
+
+@given(speech(), st.lists(st.floats(0, 40), min_size=2, max_size=12))
+@settings(max_examples=200)
+def test_words_keep_their_order_and_none_reaches_over_a_silence_that_was_taken_out(
+    said: tuple[list[Span], Probabilities], edges: list[float]
+) -> None:
+    """The model places a word's start before the glue and its end behind it; in the recording minutes lie between."""
+    for chunk in plan_chunks(*said, 0):
+        words = [chunk.place(start, end) for start, end in pairwise(sorted(edges))]
+        for word in words:
+            first, last = chunk.pieces[word.piece]
+            assert first - 1e-9 <= word.start <= word.end <= last + 1e-9
+        for before, after in pairwise(words):
+            assert before.piece <= after.piece
+            assert before.end <= after.start + 1e-9
+
+
+def test_a_word_across_the_glue_goes_where_most_of_it_was_heard() -> None:
+    chunk = Chunk(0, ((10.0, 12.0), (50.0, 51.0)))
+    assert chunk.place(1.8, 2.9) == Placed(1, 50.0, pytest.approx(50.6))
+    assert chunk.place(1.2, 2.5) == Placed(0, pytest.approx(11.2), 12.0)
