@@ -7,6 +7,7 @@ from assets.resources import OptionsResource, WorkspaceResource
 from assets.step import GROUP, OWNERS, RETRY_INFRASTRUCTURE, materialize
 from assets.transcript import transcript
 from recordings.steps import enriched as step
+from recordings.steps.common import usable_cores
 
 
 @dg.asset(
@@ -26,4 +27,9 @@ def enriched(
     context: dg.AssetExecutionContext, workspace: WorkspaceResource, options: OptionsResource
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Run ``recordings.steps.enriched`` over the batch."""
-    return materialize(context, workspace, lambda opened, key, say: step.run(opened, key, options.enrich(), say))
+    # Twice the cores: half of the time goes to waiting until the disk has five small files.
+    return materialize(
+        context,
+        workspace,
+        lambda opened, key, say: step.run(opened, key, options.enrich(), say, workers=2 * usable_cores()),
+    )

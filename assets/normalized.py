@@ -7,6 +7,7 @@ from assets.raw import raw
 from assets.resources import OptionsResource, WorkspaceResource
 from assets.step import GROUP, OWNERS, RETRY_INFRASTRUCTURE, materialize
 from recordings.steps import normalized as step
+from recordings.steps.common import usable_cores
 
 
 @dg.asset(
@@ -26,4 +27,8 @@ def normalized(
     context: dg.AssetExecutionContext, workspace: WorkspaceResource, options: OptionsResource
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Run ``recordings.steps.normalized`` over the batch."""
-    return materialize(context, workspace, lambda opened, key, say: step.run(opened, key, options.normalize(), say))
+    return materialize(
+        context,
+        workspace,
+        lambda opened, key, say: step.run(opened, key, options.normalize(), say, workers=usable_cores()),
+    )

@@ -60,9 +60,12 @@ def deliver(store: Store, paths: Sequence[Path]) -> list[str]:
 
 
 def _files(folder: Path, leave_out: Path) -> Iterator[Path]:
-    """The files below a folder that are inputs. The data folder may lie below it: its copies are not copied again."""
+    """The files below a folder that are inputs. The data folder may lie below it, or be it: copies are not copied again."""
     for parent, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and Path(parent, name) != leave_out)
+        if Path(parent).samefile(leave_out):  # under whichever name
+            folders.clear()
+            continue
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             path = Path(parent, name)
             if why_ignored(name) is None and stat.S_ISREG(path.lstat().st_mode):

@@ -26,7 +26,7 @@ log = logging.getLogger("stt")
 T = TypeVar("T")
 
 FAILED_SHARE = 0.5
-"""When more than this share of a batch fails for reasons that are not the recordings', the machine is at fault, not they."""
+"""When more than this share of what a step works on fails for reasons of no recording's own, the machine is at fault."""
 
 _FEW = 4  # below so many recordings a share says nothing
 
@@ -151,10 +151,10 @@ class Faults:
     at the end the few are marked failed, but when they are many the step fails and they keep their state. Threads may share it.
     """
 
-    def __init__(self, workspace: Workspace, step: str, total: int) -> None:
+    def __init__(self, workspace: Workspace, step: str) -> None:
         self._workspace = workspace
         self._step = step
-        self._total = total
+        self._tried: list[str] = []  # appending is atomic, adding to a number is not
         self._held: list[tuple[Recording, State, str]] = []
 
     def run(self, recording: Recording, state: State, work: Callable[[], None]) -> None:
@@ -164,6 +164,7 @@ class Faults:
             MACHINE_TROUBLE: As it came.
         """
         ledger = self._workspace.ledger
+        self._tried.append(recording.sha256)
         try:
             work()
         except BadAudio as bad:
@@ -182,12 +183,12 @@ class Faults:
         """Mark the few failed recordings, or fail the step for the many.
 
         Raises:
-            StepFailed: More than ``FAILED_SHARE`` of the batch failed.
+            StepFailed: More than ``FAILED_SHARE`` of what was tried failed.
         """
-        if self._total >= _FEW and len(self._held) > FAILED_SHARE * self._total:
+        if len(self._tried) >= _FEW and len(self._held) > FAILED_SHARE * len(self._tried):
             causes = sorted({reason for _, _, reason in self._held})
             raise StepFailed(
-                f"{len(self._held)} of {self._total} recordings failed in the {self._step} step, which points to the machine "
+                f"{len(self._held)} of {len(self._tried)} recordings failed in the {self._step} step, which points to the machine "
                 f"and not to them: {'; '.join(causes[:3])}. They keep their state; mend the cause and run the step again."
             )
         for recording, state, reason in self._held:

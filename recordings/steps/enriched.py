@@ -14,7 +14,7 @@ from recordings.ledger import Member
 from recordings.names import Folder, output_key
 from recordings.states import State, reached
 from recordings.steps import transcript as transcript_step
-from recordings.steps.common import Faults, Group, groups, kept, made_before, side_by_side, usable_cores
+from recordings.steps.common import Faults, Group, groups, kept, made_before, side_by_side
 from recordings.steps.normalized import wav_key
 from recordings.steps.report import StepReport, Tally
 from recordings.work import work_key
@@ -54,8 +54,10 @@ def output(name: str, suffix: str) -> str:
     return output_key(Folder.ENRICHED, name, suffix)
 
 
-def run(workspace: Workspace, batch_key: str, options: EnrichOptions, say: Callable[[str], None]) -> StepReport:
-    """Make the outputs of every transcribed recording of a batch, under each of its names.
+def run(
+    workspace: Workspace, batch_key: str, options: EnrichOptions, say: Callable[[str], None], *, workers: int = 1
+) -> StepReport:
+    """Make the outputs of every transcribed recording of a batch under each of its names, ``workers`` at a time.
 
     Raises:
         LookupError: There is no such batch.
@@ -63,7 +65,7 @@ def run(workspace: Workspace, batch_key: str, options: EnrichOptions, say: Calla
     """
     found = groups(workspace.ledger.members(batch_key))
     tally = Tally(say, len(found))
-    faults = Faults(workspace, STEP, len(found))
+    faults = Faults(workspace, STEP)
 
     def one(group: Group) -> None:
         recording = group.recording
@@ -80,8 +82,7 @@ def run(workspace: Workspace, batch_key: str, options: EnrichOptions, say: Calla
             workspace.ledger.move(recording.sha256, State.DONE, State.TRANSCRIBED)
         faults.run(recording, State.TRANSCRIBED, partial(_work, workspace, group, todo, key, options, tally))
 
-    # Twice the cores: half of the time goes to waiting until the disk has five small files.
-    side_by_side(one, found, 2 * usable_cores())
+    side_by_side(one, found, workers)
     faults.settle()
     return tally.report(STEP, batch_key, workspace.ledger)
 

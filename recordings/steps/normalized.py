@@ -18,7 +18,6 @@ from recordings.steps.common import (
     kept,
     side_by_side,
     still_delivered,
-    usable_cores,
 )
 from recordings.steps.report import StepReport, Tally
 from recordings.steps.sharing import share
@@ -51,8 +50,10 @@ def wav_key(name: str) -> str:
     return output_key(Folder.NORMALIZED, name, ".wav")
 
 
-def run(workspace: Workspace, batch_key: str, options: NormalizeOptions, say: Callable[[str], None]) -> StepReport:
-    """Normalize every recording of a batch that is not normalized under these options.
+def run(
+    workspace: Workspace, batch_key: str, options: NormalizeOptions, say: Callable[[str], None], *, workers: int = 1
+) -> StepReport:
+    """Normalize every recording of a batch that is not normalized under these options, ``workers`` at a time.
 
     Raises:
         LookupError: There is no such batch.
@@ -60,7 +61,7 @@ def run(workspace: Workspace, batch_key: str, options: NormalizeOptions, say: Ca
     """
     found = groups(workspace.ledger.members(batch_key))
     tally = Tally(say, len(found))
-    faults = Faults(workspace, STEP, len(found))
+    faults = Faults(workspace, STEP)
 
     def one(group: Group) -> None:
         recording = group.recording
@@ -82,7 +83,7 @@ def run(workspace: Workspace, batch_key: str, options: NormalizeOptions, say: Ca
         work = partial(_work, workspace, group, source or group.members[0], key, options, tally)
         faults.run(recording, State.RECEIVED, work)
 
-    side_by_side(one, found, usable_cores())
+    side_by_side(one, found, workers)
     faults.settle()
     return tally.report(STEP, batch_key, workspace.ledger)
 

@@ -90,4 +90,3 @@ def words_of(text: str, limit: int = 80) -> str:
     """The first words of a text, for a table cell."""
     flat = " ".join(text.split())
     return flat if len(flat) <= limit else flat[: limit - 1].rsplit(" ", 1)[0] + "…"
-

@@ -56,7 +56,7 @@ def run(workspace: Workspace, batch_key: str, recipe: EngineRecipe, say: Callabl
     found = groups(workspace.ledger.members(batch_key))
     todo = [(group, key) for group in found if (key := _key(group, recipe)) and not _finished(workspace, group, key)]
     tally = Tally(say, len(todo))
-    faults = Faults(workspace, STEP, len(found))
+    faults = Faults(workspace, STEP)
     if todo:
         # The longest first: what is left at the end is short, and no worker waits long for the last.
         todo.sort(key=lambda item: -(item[0].recording.seconds or 0.0))
