@@ -11,14 +11,23 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-_NORMALIZE = """
-import resource, sys, time
+_NORMALIZE = r"""
+import re, resource, sys, time
 from pathlib import Path
 from speech.audio import normalize
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+def peak():
+    # getrusage counts the parent's memory from before exec as ours; the kernel's own high-water mark begins at exec.
+    status = Path("/proc/self/status")
+    if status.exists():
+        return int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text()).group(1))
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most // 1024 if sys.platform == "darwin" else most
+
+before = peak()
 began = time.monotonic()
 done = normalize(Path(sys.argv[1]), Path(sys.argv[2]))
-print(before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic() - began, done.duration_s)
+print(before, peak(), time.monotonic() - began, done.duration_s)
 """
 
 

@@ -111,7 +111,8 @@ def _work(
         timings={**group.recording.timings, STEP: round(time.monotonic() - began, 4)},
     )
     tally.add(source.delivery.name, done.duration_s)
-    _share(workspace, group, key)
+    if len(group.members) > 1:
+        _share(workspace, group, key)
 
 
 def _share(workspace: Workspace, group: Group, key: str) -> bool:

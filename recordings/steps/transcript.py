@@ -119,7 +119,8 @@ def _work(workspace: Workspace, group: Group, key: str, engine: Engine) -> None:
         transcript_key=key,
         timings={**recording.timings, STEP: round(time.monotonic() - began, 4)},
     )
-    share(workspace, group, STEP, key, json_key, _copy(workspace))
+    if len(group.members) > 1:
+        share(workspace, group, STEP, key, json_key, _copy(workspace))
 
 
 def _copy(workspace: Workspace) -> Callable[[str, str], None]:
