@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -18,16 +20,27 @@ from speech.weights import UnknownModel, WrongWeights
 GROUP = "transcription"
 OWNERS = ["team:speech"]
 
+PROCESS_TAG = "stt/process"
+"""On a run: host and id of the process that executes it, so that others can see whether it still lives."""
+
 RETRY_INFRASTRUCTURE = dg.RetryPolicy(max_retries=2, delay=10, backoff=dg.Backoff.EXPONENTIAL)
 """A step only fails for the machine's sake, and a full disk or a lost database is often mended within a minute."""
 
 _NO_RETRY_MENDS = (DeviceUnavailable, WrongWeights, UnknownModel, LookupError, StepFailed)
 
 
+def this_process() -> str:
+    """Value of ``PROCESS_TAG`` for a run of this process."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
 @contextmanager
 def _permanent_failures() -> Iterator[None]:
     try:
         yield
+    except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError) as error:
+        # Somebody wants it to end; a retry would go on in spite of them.
+        raise dg.Failure(description="Interrupted.", allow_retries=False) from error
     except _NO_RETRY_MENDS as error:
         raise dg.Failure(description=str(error), allow_retries=False) from error
 
@@ -47,6 +60,7 @@ def materialize(
     Raises:
         dg.Failure: An error that no retry mends.
     """
+    context.instance.add_run_tags(context.run.run_id, {PROCESS_TAG: this_process()})
     with _permanent_failures(), workspace.open() as opened:
         report = step(opened, context.partition_key, context.log.info)
     for member in report.broken:

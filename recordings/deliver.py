@@ -44,6 +44,10 @@ def deliver(store: Store, paths: Sequence[Path]) -> list[str]:
         absolute = Path(os.path.abspath(path))  # noqa: PTH100
         if absolute.is_relative_to(inside):
             continue
+        if absolute.is_relative_to(root):
+            raise CannotDeliver(
+                f"{path} lies in the data folder {root}. Recordings to be taken in lie under {inside}, or elsewhere."
+            )
         if not absolute.exists():
             raise CannotDeliver(f"{path} does not exist.")
         if absolute.is_dir():

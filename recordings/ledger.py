@@ -100,7 +100,8 @@ class Ledger:
                 Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
             engine = _engine(parsed)
         except (sa.exc.SQLAlchemyError, OSError, ImportError) as error:
-            raise LedgerError(f"The ledger address {url!r} cannot be used: {error}") from error
+            scheme = url.partition(":")[0]  # not the whole URL: it may carry a password
+            raise LedgerError(f"The ledger address {scheme}:... (STT_LEDGER_URL) cannot be used: {error}") from error
         ledger = cls(engine)
         with ledger._write() as connection:
             _migrate(connection)
@@ -198,7 +199,10 @@ class Ledger:
 
     def open_batches(self, made_before: float, limit: int) -> list[str]:
         """Batches made before a time (seconds since the epoch) with a member that has not ended, oldest first."""
-        open_member = _shown_state().not_in([str(state) for state in ENDED])
+        # A recording that is done is not yet done under a name that still lacks its outputs: a duplicate, say.
+        lacking = sa.func.coalesce(deliveries.c.placed["enriched"].as_string(), "") != recordings.c.enriched_key
+        unplaced = (recordings.c.state == State.DONE) & lacking & ~_superseded()
+        open_member = _shown_state().not_in([str(state) for state in ENDED]) | unplaced
         query = (
             sa.select(batches.c.key)
             .where(

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import dagster as dg
 
 from assets.partitions import batches
+from assets.step import PROCESS_TAG, this_process
 from recordings.ledger import Member
 from recordings.workspace import Workspace
 from stt_orchestration.jobs import JOB_NAME
-from stt_orchestration.runs import PROCESS_TAG, live_runs, this_process
+from stt_orchestration.runs import live_runs
 
 ORIGIN = "stt run"
 
@@ -54,18 +55,25 @@ def run_batches(
         around: Given a batch's key, a context that its run happens in, such as a progress bar.
 
     Raises:
-        RunFailed: A run failed. The batches after it are left for the next time.
+        RunFailed: At least one run failed; the others were still worked on.
     """
     done: list[str] = []
     elsewhere: list[str] = []
+    failures: list[str] = []
     start = time.monotonic()
     for key in workspace.ledger.open_batches(made_before=time.time() + 1, limit=10**6):
         if live_runs(instance, key):
             elsewhere.append(key)
             continue
-        with around(key):
-            _execute(definitions, instance, key)
-        done.append(key)
+        try:
+            with around(key):
+                _execute(definitions, instance, key)
+        except RunFailed as failed:
+            failures.append(str(failed))
+        else:
+            done.append(key)
+    if failures:
+        raise RunFailed("\n\n".join(failures))
     members = tuple(member for key in done for member in workspace.ledger.members(key))
     return Outcome(tuple(done), tuple(elsewhere), members, time.monotonic() - start)
 

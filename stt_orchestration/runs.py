@@ -7,10 +7,8 @@ import socket
 
 import dagster as dg
 
+from assets.step import PROCESS_TAG
 from stt_orchestration.jobs import JOB_NAME
-
-PROCESS_TAG = "stt/process"
-"""On a run that a command executes in its own process: host and process id, so that others can see whether it still lives."""
 
 ALIVE = [
     dg.DagsterRunStatus.QUEUED,
@@ -22,16 +20,11 @@ ALIVE = [
 PARTITION_TAG = "dagster/partition"
 
 
-def this_process() -> str:
-    """Value of ``PROCESS_TAG`` for a run of this process."""
-    return f"{socket.gethostname()}:{os.getpid()}"
-
-
 def live_runs(instance: dg.DagsterInstance, batch_key: str | None = None) -> list[dg.DagsterRun]:
     """Runs of the batch job that are queued or at work; with a key, those of that batch.
 
-    A run whose process was killed stays "started" in Dagster's books. One that a command of this host executed is
-    recognised by its tag and marked failed here, so that it blocks nobody.
+    A run whose process was killed stays "started" in Dagster's books. One that was executed on this host is recognised by its
+    tag and marked failed here, so that it blocks nobody.
     """
     tags = {PARTITION_TAG: batch_key} if batch_key else {}
     runs = instance.get_runs(dg.RunsFilter(job_name=JOB_NAME, statuses=ALIVE, tags=tags))
@@ -67,8 +60,7 @@ def _process_is_gone(tag: str | None) -> bool:
 def prune(instance: dg.DagsterInstance, keep: int) -> int:
     """Delete ended runs of the batch job beyond the newest ``keep`` of each outcome, as a CronJob's history limits do.
 
-    Materializations outlive their run: deleting it removes its log, not what the assets show of their last state's outputs on
-    disk and in the ledger. Returns how many were deleted.
+    Dagster forgets a run's materializations with it; outputs and ledger stay as they are. Returns how many were deleted.
     """
     deleted = 0
     for status in (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED):

@@ -10,7 +10,7 @@ from recordings.arrivals import Cursor, LookLimits
 from recordings.batches import BatchLimits
 from recordings.ingest import form_batches, look_and_register, orphaned_batches
 from stt_orchestration.jobs import transcribe_batch
-from stt_orchestration.runs import has_run
+from stt_orchestration.runs import has_run, live_runs
 
 SENSOR_NAME = "audio_directory"
 
@@ -32,6 +32,7 @@ def build_audio_directory(interval_s: int, enabled: bool, limits: BatchLimits) -
         ),
     )
     def audio_directory(context: dg.SensorEvaluationContext, workspace: WorkspaceResource) -> dg.SensorResult:
+        live_runs(context.instance)  # a killed run would hold the queue for ever
         with workspace.open() as opened:
             found = look_and_register(opened, Cursor.load(context.cursor), LookLimits())
             keys = form_batches(opened, limits, SENSOR_NAME, _RUNS_PER_TICK)

@@ -197,6 +197,12 @@ class Settings(BaseSettings):
         description="A whole number: how many ended runs are kept of each outcome, older ones are deleted; default: keep all.",
     )
 
+    @field_validator("data_dir", "model_dir", "cache_dir")
+    @classmethod
+    def _absolute(cls, value: Path | None) -> Path | None:
+        # Steps may run in another working directory than the one the setting was made in.
+        return value.expanduser().absolute() if value is not None else None
+
     @field_validator("language")
     @classmethod
     def _known_language(cls, value: str | None) -> str | None:

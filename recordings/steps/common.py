@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +41,16 @@ class BytesChanged(Exception):  # noqa: N818 - reads as what it says
     KIND = "changed"
 
 
-MACHINE_TROUBLE = (OSError, LedgerError, SQLAlchemyError, MemoryError, StepFailed, DeviceUnavailable, WeightsError)
+MACHINE_TROUBLE = (
+    OSError,
+    LedgerError,
+    SQLAlchemyError,
+    MemoryError,
+    StepFailed,
+    DeviceUnavailable,
+    WeightsError,
+    CancelledError,  # the step is being stopped
+)
 """Errors that are never a recording's fault: they fail the step, which can be run again when they are mended."""
 
 

@@ -9,10 +9,11 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from assets.partitions import batches
+from assets.step import PROCESS_TAG
 from recordings.states import State
 from stt_orchestration.definitions import build_defs
 from stt_orchestration.jobs import JOB_NAME
-from stt_orchestration.runs import PROCESS_TAG, live_runs, prune
+from stt_orchestration.runs import live_runs, prune
 from stt_orchestration.schedules import SCHEDULE_NAME
 from stt_orchestration.sensors import SENSOR_NAME
 from tests.stt_orchestration.conftest import Place
