@@ -95,7 +95,7 @@ def look(
     seen = list(islice(iterator, limits.entries))
     more = next(iterator, None) is not None
     entries = [entry for entry in seen if isinstance(entry, Entry)]
-    found = {(delivery := _delivery(entry)).id: delivery for entry in entries}
+    found = {(delivery := delivery_of(entry)).id: delivery for entry in entries}
     registered = known(list(found))
     new = [delivery for identity, delivery in found.items() if identity not in registered]
     settled = tuple(d for d in new if cursor.pending.get(d.name) == (d.size, d.version))
@@ -117,7 +117,8 @@ def look(
     )
 
 
-def _delivery(entry: Entry) -> Delivery:
+def delivery_of(entry: Entry) -> Delivery:
+    """The delivery that an entry of a listing is."""
     return Delivery(name=entry.name, size=entry.size, version=entry.version)
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from recordings.arrivals import Cursor, Look, LookLimits, look
+from recordings.arrivals import Cursor, Look, LookLimits, delivery_of, look
 from recordings.batches import BatchLimits, Delivery, batch_key, group
 from recordings.deliver import deliver
 from recordings.store import Entry
@@ -39,7 +39,7 @@ def register_old_enough(workspace: Workspace, age_s: float) -> int:
     young: list[Delivery] = []
     for entry in workspace.store.inputs():
         if isinstance(entry, Entry):
-            delivery = Delivery(entry.name, entry.size, entry.version)
+            delivery = delivery_of(entry)
             (old if now - entry.modified >= age_s else young).append(delivery)
     workspace.ledger.register(old)
     return len(young) - len(workspace.ledger.known([delivery.id for delivery in young]))
@@ -85,7 +85,7 @@ def take_in(workspace: Workspace, paths: Sequence[Path], limits: BatchLimits, or
     """
     delivered = [workspace.store.look(name) for name in deliver(workspace.store, paths)]
     # What we copied ourselves is whole; nobody has to look twice.
-    workspace.ledger.register(Delivery(e.name, e.size, e.version) for e in delivered if e is not None)
+    workspace.ledger.register(delivery_of(e) for e in delivered if e is not None)
     found = look_and_register(workspace, Cursor(), _EVERYTHING)
     if found.unsettled:
         time.sleep(_SETTLE_S)
