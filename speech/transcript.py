@@ -18,6 +18,11 @@ class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+Decoded = Literal["batched", "sequential", "rescued"]
+"""How a segment was decoded: fast, with the encoder's work cut to the chunk; the careful way by rule; or the careful way because the
+guard did not believe the fast one."""
+
+
 class Word(_Record):
     """One word with its times in seconds from the start of the recording."""
 
@@ -50,7 +55,7 @@ class Segment(_Record):
     compression_ratio: float = Field(description="Text bytes over zlib-compressed bytes; repetition drives it up.")
     no_speech_prob: float = Field(ge=0, le=1, description="Probability the model gave to its no-speech token.")
     temperature: float = Field(ge=0, description="Sampling temperature that produced the text; above 0 is a fallback.")
-    decoded: Literal["sequential", "batched", "rescued"] = Field(description="Which path of the engine wrote the text.")
+    decoded: Decoded = Field(description="Which path of the engine wrote the text.")
     flags: tuple[str, ...] = Field(
         default=(), description="Why a reader should look twice; empty for an ordinary segment."
     )
@@ -61,6 +66,37 @@ class LanguageGuess(_Record):
 
     language: str
     probability: float = Field(ge=0, le=1)
+
+
+class LanguageWindow(_Record):
+    """What one place of the speech sounded like."""
+
+    start: float = Field(ge=0, description="Where it begins, in seconds from the start of the recording.")
+    channel: int = Field(ge=0)
+    language: str
+    probability: float = Field(ge=0, le=1)
+
+
+class Dropped(_Record):
+    """Text the model wrote and the guard did not believe. It is in no segment; it stands here so that a reader can judge."""
+
+    start: float = Field(ge=0)
+    end: float = Field(ge=0)
+    channel: int = Field(ge=0)
+    text: str
+    reasons: tuple[str, ...] = Field(min_length=1)
+
+
+class Decoding(_Record):
+    """How the recording was decoded, in counts of chunks."""
+
+    path: Literal["fast", "careful"] = Field(description="Which way chunks were decoded first.")
+    why: str = Field(description="The rule that chose the path.")
+    chunks: int = Field(ge=0)
+    suspects: int = Field(ge=0, description="Chunks whose first result the guard did not believe.")
+    rescued: int = Field(ge=0, description="Suspects whose careful result the guard believed, or kept as the better one.")
+    dropped: int = Field(ge=0, description="Segments taken out as untrustworthy; see meta.dropped.")
+    flagged: int = Field(ge=0, description="Segments kept with a flag.")
 
 
 class SpeechSpan(_Record):
@@ -76,6 +112,8 @@ class Options(_Record):
 
     language: str | None = Field(default=None, description="Forced language; null detects it.")
     beam_size: int = 5
+    word_timestamps: bool = Field(default=True, description="Whether every word gets its times.")
+    careful: bool = Field(default=False, description="Decode everything the careful way, sequentially on full windows.")
     device: Literal["cpu", "cuda"] = "cpu"
     compute_type: str = "int8"
 
@@ -95,6 +133,9 @@ class Meta(_Record):
         default=None, ge=0, le=1, description="Null when forced or when nothing was said."
     )
     language_alternatives: tuple[LanguageGuess, ...] = ()
+    language_windows: tuple[LanguageWindow, ...] = Field(default=(), description="Each place asked; empty when forced.")
+    decoding: Decoding | None = Field(default=None, description="Null when no speech reached the model.")
+    dropped: tuple[Dropped, ...] = ()
     speech: tuple[SpeechSpan, ...] = Field(
         description="Where speech was heard; what lies outside never reached the model."
     )
