@@ -11,9 +11,17 @@ import numpy.typing as npt
 
 from speech.activity import FRAME_S, Span
 
+FAST_CHUNK_S = 18.0
+"""Longest chunk of the fast path: encoding costs more than in proportion to the length (see ``speech.context``)."""
+
 MAX_CHUNK_S = 28.0
-"""Whisper hears 30 s; two seconds stay free, because words at the very edge are lost (our measurement on 13 minutes of
+"""Longest chunk of the careful path.
+
+Whisper hears 30 s; two seconds stay free, because words at the very edge are lost (our measurement on 13 minutes of
 LibriSpeech test-other: cuts at 28 s in silence gave 10.3 % word errors where blind cuts at 30 s gave 27.9 %)."""
+
+HALVED_S = 10.0
+"""A shorter chunk is too short to hear two languages in it."""
 
 GLUE_S = 0.3
 """Silence kept between two spans that are further apart; with none, their words run into each other."""
@@ -39,6 +47,21 @@ class Chunk:
     def seconds(self) -> float:
         """Length of the glued audio."""
         return sum(end - start for start, end in self.pieces) + GLUE_S * (len(self.pieces) - 1)
+
+    def halves(self) -> tuple[Chunk, Chunk | None]:
+        """The chunk cut near its middle, between pieces or in one; the second half is None in a chunk of under ``HALVED_S``."""
+        if self.seconds < HALVED_S:
+            return self, None
+        middle = self.place(self.seconds / 2, self.seconds / 2)
+        piece = self.pieces[middle.piece]
+        first = self.pieces[: middle.piece] + (((piece[0], middle.start),) if middle.start > piece[0] else ())
+        return Chunk(self.channel, first), self.after(middle.piece, middle.start)
+
+    def after(self, piece: int, moment: float) -> Chunk | None:
+        """What is left of the chunk behind a moment of the recording that lies in a piece; None when nothing is."""
+        end = self.pieces[piece][1]
+        left = (((moment, end),) if end > moment else ()) + self.pieces[piece + 1 :]
+        return Chunk(self.channel, left) if left else None
 
     def place(self, start: float, end: float) -> Placed:
         """Where a stretch of the glued audio lies in the recording: wholly in the piece that it overlaps most.

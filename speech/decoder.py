@@ -1,47 +1,38 @@
-"""The model: loaded once, asked for languages and for the words of a chunk. The only module that calls faster-whisper's model."""
+"""The model: loaded once, asked for languages and for the words of chunks. The only module that calls faster-whisper's model."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from speech.audio import SAMPLE_RATE
+from speech.context import WINDOW_S
+from speech.heard import HeardSegment, HeardWord
+from speech.language import likeliest
 from speech.weights import Weights
+from speech.wordtimes import trimmed
 
 Device = Literal["cpu", "cuda"]
+Samples = npt.NDArray[np.float32]
+"""One channel at 16 kHz, between -1 and 1."""
 
-TEMPERATURES = (0.0,)
-"""Temperature 0 alone: above it the model samples at random, and a rerun would not give the same bytes."""
+_FRAMES_PER_S = 100
+_SPARE_TOKENS = 24
+_TOKENS_PER_S = 8
+"""A decode ends after ``_SPARE_TOKENS`` and so many tokens a second of audio. The fastest speech of our corpora has 5; a loop would
+otherwise run to 448 tokens before the guard sees it."""
+
+_MAX_TOKENS = 448  # Whisper's text window
+_OPENING = "\"'“¿([{-"  # punctuation that belongs to the word behind it
+_CLOSING = "\"'.。,，!！?？:：”)]}、"  # and to the word before it
 
 
 class DeviceUnavailable(Exception):  # noqa: N818 - reads as what it says
     """The device that was asked for cannot run the model. Never answered by using another device."""
-
-
-@dataclass(frozen=True, slots=True)
-class HeardWord:
-    """A word with its times in seconds from the start of the chunk."""
-
-    text: str
-    start: float
-    end: float
-    probability: float
-
-
-@dataclass(frozen=True, slots=True)
-class HeardSegment:
-    """What the model wrote for a part of a chunk, and its evidence (see ``speech.transcript.Segment``)."""
-
-    text: str
-    words: tuple[HeardWord, ...]
-    avg_logprob: float
-    compression_ratio: float
-    no_speech_prob: float
-    temperature: float
 
 
 class Decoder:
@@ -54,7 +45,7 @@ class Decoder:
             weights: Checked weights.
             device: Where to run. A device that is not there is an error, never replaced by another.
             compute_type: CTranslate2's name, such as ``int8`` or ``float16``.
-            workers: Chunks decoded at the same time. Each has one thread: a second thread inside one decode makes it four
+            workers: Calls answered at the same time. Each has one thread: a second thread inside one decode makes it four
                 times slower (our measurement: base, int8, two x86 cores, a parallel region for every small matrix).
 
         Raises:
@@ -83,42 +74,173 @@ class Decoder:
             num_workers=workers,
             local_files_only=True,
         )
+        self._tokenizer = lru_cache(maxsize=None)(self._make_tokenizer)
 
     @property
     def multilingual(self) -> bool:
         """Whether the model knows more than English."""
         return bool(self._model.model.is_multilingual)
 
-    def languages(self, samples: npt.NDArray[np.float32]) -> Mapping[str, float]:
-        """Probability of each language for up to 30 s of one channel at 16 kHz."""
-        _, _, probabilities = self._model.detect_language(samples[: 30 * SAMPLE_RATE])
-        return dict(probabilities)
+    def languages(self, batch: Sequence[Samples], context_s: int) -> Sequence[Mapping[str, float]]:
+        """Probability of each language for each chunk."""
+        return self._languages(self._encode(batch, context_s))
 
-    def hear(self, samples: npt.NDArray[np.float32], language: str, beam_size: int) -> Sequence[HeardSegment]:
-        """Decode one chunk the careful way: sequentially, seeking on after each timestamp, text unconditioned by what was before.
+    def hear(
+        self, batch: Sequence[Samples], context_s: int, language: str, beam_size: int, *, words: bool
+    ) -> list[HeardSegment]:
+        """Decode chunks together, each as one text without timestamps, with the encoder's work cut to ``context_s``.
+
+        What is heard in a chunk does not depend on the others: matrix products quantize and multiply row by row.
 
         Args:
-            samples: One channel at 16 kHz, at most 30 s.
+            batch: Chunks, each at most ``context_s`` long.
+            context_s: Seconds the encoder is given; shorter chunks are padded with silence, which (unlike padding their
+                features with zeros) costs no accuracy.
             language: Whisper's code.
             beam_size: Hypotheses kept while searching.
+            words: Whether to find each word's times.
+        """
+        encoded = self._encode(batch, context_s)
+        seconds = [len(samples) / SAMPLE_RATE for samples in batch]
+        return self._write(encoded, context_s, seconds, language, beam_size, words)
+
+    def hear_unknown(
+        self, batch: Sequence[Samples], context_s: int, beam_size: int, *, words: bool
+    ) -> list[tuple[Mapping[str, float], HeardSegment]]:
+        """Ask for each chunk's language and decode it in the likeliest, encoding it once."""
+        encoded = self._encode(batch, context_s)
+        answers = self._languages(encoded)
+        spoken = [likeliest(answer) for answer in answers]
+        if len(set(spoken)) == 1:
+            seconds = [len(samples) / SAMPLE_RATE for samples in batch]
+            return list(
+                zip(answers, self._write(encoded, context_s, seconds, spoken[0], beam_size, words), strict=True)
+            )
+        # Words are aligned for one language at a time, so those of several are encoded again, each for itself.
+        return [
+            (answer, self.hear([samples], context_s, language, beam_size, words=words)[0])
+            for samples, answer, language in zip(batch, answers, spoken, strict=True)
+        ]
+
+    def hear_carefully(
+        self, samples: Samples, language: str, beam_size: int, *, words: bool, no_repeat: int = 0
+    ) -> list[HeardSegment]:
+        """Decode one chunk sequentially on the whole window, seeking on after each timestamp, unconditioned by what was before.
+
+        The temperature stays 0: above it the model samples at random, CTranslate2 cannot be given a seed per call, and a rerun
+        would not give the same bytes. ``no_repeat`` is the way out of a loop that needs no dice.
+
+        Args:
+            samples: At most 30 s.
+            language: Whisper's code.
+            beam_size: Hypotheses kept while searching.
+            words: Whether to find each word's times.
+            no_repeat: Forbid to write the same run of so many tokens twice; 0 allows it.
         """
         segments, _ = self._model.transcribe(
             samples,
             language=language,
             beam_size=beam_size,
-            temperature=list(TEMPERATURES),
+            temperature=[0.0],
             condition_on_previous_text=False,
-            word_timestamps=True,
+            word_timestamps=words,
+            no_repeat_ngram_size=no_repeat,
             vad_filter=False,
         )
         return [_heard(segment) for segment in segments]
+
+    def _encode(self, batch: Sequence[Samples], context_s: int) -> Any:
+        import ctranslate2
+
+        wanted = context_s * SAMPLE_RATE
+        features = [
+            self._model.feature_extractor(np.pad(samples[:wanted], (0, max(0, wanted - len(samples)))))
+            for samples in batch
+        ]
+        stacked = np.ascontiguousarray(np.stack([f[:, : context_s * _FRAMES_PER_S] for f in features]))
+        return self._model.model.encode(ctranslate2.StorageView.from_array(stacked), to_cpu=False)
+
+    def _languages(self, encoded: Any) -> list[dict[str, float]]:
+        return [
+            {token[2:-2]: float(probability) for token, probability in answers}
+            for answers in self._model.model.detect_language(encoded)
+        ]
+
+    def _make_tokenizer(self, language: str) -> tuple[Any, list[int], list[int]]:
+        from faster_whisper.tokenizer import Tokenizer
+        from faster_whisper.transcribe import get_suppressed_tokens
+
+        tokenizer = Tokenizer(self._model.hf_tokenizer, self.multilingual, task="transcribe", language=language)
+        prompt = [*tokenizer.sot_sequence, tokenizer.no_timestamps]
+        return tokenizer, prompt, list(get_suppressed_tokens(tokenizer, [-1]))
+
+    def _write(
+        self, encoded: Any, context_s: int, seconds: Sequence[float], language: str, beam_size: int, words: bool
+    ) -> list[HeardSegment]:
+        tokenizer, prompt, suppressed = self._tokenizer(language)
+        # From the context and not from the lengths: a chunk's limit must not depend on its companions.
+        most = len(prompt) + _SPARE_TOKENS + _TOKENS_PER_S * context_s
+        written = self._model.model.generate(
+            encoded,
+            [prompt] * len(seconds),
+            beam_size=beam_size,
+            max_length=min(_MAX_TOKENS, most),
+            return_scores=True,
+            return_no_speech_prob=True,
+            suppress_blank=True,
+            suppress_tokens=suppressed,
+        )
+        tokens = [[token for token in result.sequences_ids[0] if token < tokenizer.eot] for result in written]
+        timed = self._align(encoded, seconds, tokens, tokenizer) if words else [()] * len(tokens)
+        return [
+            _segment(tokenizer.decode(ids).strip(), result, len(ids), duration, words_)
+            for result, ids, duration, words_ in zip(written, tokens, seconds, timed, strict=True)
+        ]
+
+    def _align(
+        self, encoded: Any, seconds: Sequence[float], tokens: Sequence[list[int]], tokenizer: Any
+    ) -> list[tuple[HeardWord, ...]]:
+        from faster_whisper.transcribe import merge_punctuations
+
+        frames = [round(duration * _FRAMES_PER_S) for duration in seconds]
+        timed = []
+        for alignment in self._model.find_alignment(tokenizer, tokens, encoded, frames):
+            merge_punctuations(alignment, _OPENING, _CLOSING)
+            timed.append(
+                trimmed(
+                    HeardWord(w["word"], float(w["start"]), float(w["end"]), min(1.0, float(w["probability"])))
+                    for w in alignment
+                    if w["word"]
+                )
+            )
+        return timed
+
+
+def _segment(text: str, result: Any, tokens: int, seconds: float, words: tuple[HeardWord, ...]) -> HeardSegment:
+    from faster_whisper.transcribe import get_compression_ratio
+
+    length = len(result.sequences_ids[0])
+    return HeardSegment(
+        text=text,
+        start=words[0].start if words else 0.0,
+        end=words[-1].end if words else seconds,
+        words=words,
+        tokens=tokens,
+        # The score is the mean over the tokens; the end token counts as one more, as in Whisper's own figure.
+        avg_logprob=float(result.scores[0]) * length / (length + 1),
+        compression_ratio=float(get_compression_ratio(text)) if text else 0.0,
+        no_speech_prob=float(result.no_speech_prob),
+    )
 
 
 def _heard(segment: Any) -> HeardSegment:
     words = tuple(HeardWord(w.word, float(w.start), float(w.end), float(w.probability)) for w in segment.words or ())
     return HeardSegment(
         text=segment.text.strip(),
+        start=float(segment.start),
+        end=min(float(segment.end), WINDOW_S),
         words=words,
+        tokens=len(segment.tokens),
         avg_logprob=float(segment.avg_logprob),
         compression_ratio=float(segment.compression_ratio),
         no_speech_prob=float(segment.no_speech_prob),

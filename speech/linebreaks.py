@@ -20,9 +20,9 @@ from speech.transcript import Segment
 # From here on a pause is as good a place for a break as the middle of a sentence has.
 LONG_PAUSE_S = 0.5
 
-_SENTENCE_ENDS = frozenset(".!?…。！？｡؟۔।॥።")  # noqa: RUF001 - the punctuation of other scripts is meant
-_CLAUSE_ENDS = frozenset(",;:—–、，；：،؛")  # noqa: RUF001
-_CLOSERS = "\"'”’»)]}」』）】》〉"  # noqa: RUF001
+_SENTENCE_ENDS = frozenset(".!?…。！？｡؟۔।॥።")
+_CLAUSE_ENDS = frozenset(",;:—–、，；：،؛")
+_CLOSERS = "\"'”’»)]}」』）】》〉"
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,5 +214,10 @@ def _seam(left: Unit, right: Unit) -> float:
 
 def ends_sentence(unit: Unit) -> bool:
     """Whether a sentence ends here. A capital with a full stop close behind ("Mr.", "J.") is taken for an abbreviation."""
-    text = unit.text.rstrip(_CLOSERS)
+    return text_ends_sentence(unit.text)
+
+
+def text_ends_sentence(text: str) -> bool:
+    """Whether a text ends with the end of a sentence, by the same rule."""
+    text = text.rstrip(_CLOSERS)
     return text[-1:] in _SENTENCE_ENDS and not (text.endswith(".") and len(text) <= 3 and text[:1].isupper())

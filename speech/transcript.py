@@ -19,7 +19,9 @@ class _Record(BaseModel):
 
 
 Decoded = Literal["batched", "sequential", "rescued"]
-"""How a segment was decoded: fast, with the encoder's work cut to the chunk; the careful way by rule; or the careful way because the
+"""How a segment was decoded.
+
+Fast, with the encoder's work cut to the chunk; the careful way by rule; or the careful way because the
 guard did not believe the fast one."""
 
 
@@ -94,7 +96,9 @@ class Decoding(_Record):
     why: str = Field(description="The rule that chose the path.")
     chunks: int = Field(ge=0)
     suspects: int = Field(ge=0, description="Chunks whose first result the guard did not believe.")
-    rescued: int = Field(ge=0, description="Suspects whose careful result the guard believed, or kept as the better one.")
+    rescued: int = Field(
+        ge=0, description="Suspects whose careful result the guard believed, or kept as the better one."
+    )
     dropped: int = Field(ge=0, description="Segments taken out as untrustworthy; see meta.dropped.")
     flagged: int = Field(ge=0, description="Segments kept with a flag.")
 

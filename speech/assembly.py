@@ -1,0 +1,104 @@
+"""From what was heard in chunks to the transcript's segments, with times of the recording. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby, pairwise
+
+from speech.chunks import Chunk, Placed
+from speech.guard import DOUBTS
+from speech.heard import HeardSegment, HeardWord
+from speech.linebreaks import text_ends_sentence
+from speech.listening import ChunkResult, Written
+from speech.transcript import Dropped, Segment, Word
+
+_SENTENCE_PAUSE_S = 0.2
+"""A full stop ends a segment where at least so long a pause follows; "Mr. Smith" has none."""
+
+
+def segments_of(results: Sequence[ChunkResult], channels: int) -> tuple[Segment, ...]:
+    """The kept segments of all chunks in the order of time.
+
+    Args:
+        results: Of all chunks.
+        channels: Of the recording; with one, segments bear no channel.
+    """
+    placed = [part for result in results for written in result.kept for part in _placed(written, channels)]
+    placed.sort(key=lambda segment: (segment.start, segment.channel or 0))
+    return tuple(segment.model_copy(update={"id": i}) for i, segment in enumerate(placed))
+
+
+def dropped_of(results: Sequence[ChunkResult]) -> tuple[Dropped, ...]:
+    """What was taken out, in the order of time."""
+    found = []
+    for result in results:
+        for written in result.dropped:
+            start, end = _bounds(written)
+            reasons = tuple(doubt for doubt in DOUBTS if doubt in written.flags)
+            channel = written.chunk.channel
+            found.append(Dropped(start=start, end=end, channel=channel, text=written.segment.text, reasons=reasons))
+    return tuple(sorted(found, key=lambda drop: (drop.start, drop.channel)))
+
+
+def _bounds(written: Written) -> tuple[float, float]:
+    chunk, segment = written.chunk, written.segment
+    start = chunk.place(segment.start, segment.start).start
+    return round(start, 3), round(max(start, chunk.place(segment.end, segment.end).end), 3)
+
+
+def _placed(written: Written, channels: int) -> Iterator[Segment]:
+    """A segment as it lies in the recording, cut at sentences and at silences that were taken out."""
+    segment = written.segment
+    if not segment.words:
+        start, end = _bounds(written)
+        yield _segment(written, start, end, segment.text, (), channels)
+        return
+    words = [(word, written.chunk.place(word.start, word.end)) for word in segment.words]
+    for _, group in groupby(zip(words, _parts(words), strict=True), key=lambda item: item[1]):
+        part = [item[0] for item in group]
+        start, end = round(part[0][1].start, 3), round(max(place.end for _, place in part), 3)
+        yield _segment(written, start, end, "".join(word.text for word, _ in part).strip(), part, channels)
+
+
+def _parts(words: Sequence[tuple[HeardWord, Placed]]) -> list[int]:
+    """The number of the part each word belongs to."""
+    numbers = [0]
+    for (word, place), (_, behind) in pairwise(words):
+        pause = behind.start - place.end
+        sentence = text_ends_sentence(word.text.strip()) and pause >= _SENTENCE_PAUSE_S
+        numbers.append(numbers[-1] + (behind.piece != place.piece or sentence))
+    return numbers
+
+
+def _segment(
+    written: Written,
+    start: float,
+    end: float,
+    text: str,
+    words: Sequence[tuple[HeardWord, Placed]],
+    channels: int,
+) -> Segment:
+    evidence: HeardSegment = written.segment
+    chunk: Chunk = written.chunk
+    return Segment(
+        id=0,
+        start=start,
+        end=end,
+        text=text,
+        channel=chunk.channel if channels > 1 else None,
+        words=tuple(
+            Word(
+                word=word.text,
+                start=round(place.start, 3),
+                end=round(place.end, 3),
+                probability=round(word.probability, 3),
+            )
+            for word, place in words
+        ),
+        avg_logprob=round(evidence.avg_logprob, 4),
+        compression_ratio=round(evidence.compression_ratio, 3),
+        no_speech_prob=round(min(1.0, evidence.no_speech_prob), 4),
+        temperature=evidence.temperature,
+        decoded=written.decoded,
+        flags=written.flags,
+    )

@@ -1,0 +1,72 @@
+"""The journal of a long recording: what was heard so far, on the disk as it comes.
+
+A killed process loses a chunk group at most. A line per chunk, in order, behind a line that says whose journal it is. A torn last
+line, which a kill leaves, is forgotten.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from pydantic import TypeAdapter
+
+from speech.listening import ChunkResult
+
+_RESULT = TypeAdapter(ChunkResult)
+
+
+class Journal:
+    """An append-only file of chunk results. Use as a context manager."""
+
+    def __init__(self, path: Path, key: str) -> None:
+        """Open or begin it.
+
+        Args:
+            path: Where it lies; its folder exists.
+            key: Everything that the results depend on. A journal of another key is begun anew.
+        """
+        self._path = path
+        self._header = json.dumps({"key": key}).encode() + b"\n"
+        self._file = path.open("a+b")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def read(self) -> list[ChunkResult]:
+        """The results so far, in order; what cannot be read is cut off, and what follows is written in its place."""
+        self._file.seek(0)
+        results: list[ChunkResult] = []
+        whole = 0
+        if self._file.readline() == self._header:
+            whole = len(self._header)
+            for line in iter(self._file.readline, b""):
+                if not line.endswith(b"\n"):
+                    break
+                try:
+                    results.append(_RESULT.validate_json(line))
+                except ValueError:
+                    break
+                whole += len(line)
+        self._file.truncate(whole)
+        if not whole:
+            self._file.write(self._header)
+        return results
+
+    def add(self, result: ChunkResult) -> None:
+        """Append a result; it is on the disk when this returns."""
+        self._file.write(_RESULT.dump_json(result) + b"\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def remove(self) -> None:
+        """Remove the file: the transcript has been written."""
+        self._path.unlink(missing_ok=True)

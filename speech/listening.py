@@ -1,0 +1,164 @@
+"""How one chunk becomes text: the first decode, the guard's doubts, decoding on where it ended early, the careful way for suspects.
+
+Every question to the model goes through ``Ears``, so that the order of things here does not care who else is being decoded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from speech.activity import Span
+from speech.chunks import Chunk
+from speech.decoder import Samples
+from speech.guard import EARLY_END_S, Heard, doubts, rank, verdict
+from speech.heard import HeardSegment
+from speech.transcript import Decoded
+
+_ROUNDS = 4
+"""A chunk is continued at most so often: each time at least a word is written, but a hopeless chunk must end."""
+
+_NO_REPEAT = 3
+"""Tokens that the last way out may not write twice in a row: shorter runs are ordinary language."""
+
+_SHORT_S = 10.0
+"""Chunks up to this long are not asked where their words end when no word times are wanted: none of our corpora ended early."""
+
+
+class Ears(Protocol):
+    """The model, as a chunk sees it."""
+
+    def hear(self, samples: Samples, language: str, *, words: bool) -> HeardSegment:
+        """Decode fast, as one text."""
+
+    def hear_carefully(self, samples: Samples, language: str, *, words: bool, no_repeat: int = 0) -> list[HeardSegment]:
+        """Decode sequentially on the whole window."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A segment with the chunk it was decoded as, how, and what the guard says of it."""
+
+    chunk: Chunk
+    segment: HeardSegment
+    decoded: Decoded
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkResult:
+    """What became of a chunk.
+
+    Attributes:
+        kept: Segments in order.
+        dropped: Segments taken out; their flags are the reasons.
+        suspect: Whether the first result was not believed.
+        rescued: Whether text of a later result stands in its place.
+    """
+
+    kept: tuple[Written, ...]
+    dropped: tuple[Written, ...]
+    suspect: bool
+    rescued: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Listens to chunks of one recording.
+
+    Attributes:
+        ears: The model.
+        read: Gives a chunk's glued audio.
+        language: Whisper's code.
+        words: Whether word times are wanted.
+        speech: Detected speech of each channel, padded as it was found, to see what was left unsaid.
+    """
+
+    ears: Ears
+    read: Callable[[Chunk], Samples]
+    language: str
+    words: bool
+    speech: tuple[tuple[Span, ...], ...]
+
+    def fast(self, chunk: Chunk, first: HeardSegment | None = None) -> ChunkResult:
+        """Decode fast; what the guard doubts is decoded again the careful way.
+
+        Args:
+            chunk: What to listen to.
+            first: What was already written for it, when its language was asked.
+        """
+        written: list[Written] = []
+        dropped: list[Written] = []
+        suspect = False
+        rest: Chunk | None = chunk
+        for _ in range(_ROUNDS):
+            if rest is None:
+                break
+            samples = self.read(rest)
+            located = self.words or rest.seconds > _SHORT_S
+            if first is None:
+                first = self.ears.hear(samples, self.language, words=located)
+            heard = Heard((first,), rest.seconds)
+            if doubts(heard, self.language):
+                result = self._rescue(rest, samples, heard)
+                return ChunkResult(
+                    (*written, *result.kept), (*dropped, *result.dropped), suspect=True, rescued=result.rescued
+                )
+            written.append(
+                Written(rest, first if self.words else replace(first, words=()), "rescued" if suspect else "batched")
+            )
+            rest = self._unsaid(rest, first)
+            suspect = suspect or rest is not None
+            first = None
+        return ChunkResult(tuple(written), tuple(dropped), suspect, rescued=len(written) > 1)
+
+    def careful(self, chunk: Chunk) -> ChunkResult:
+        """Decode carefully from the start."""
+        samples = self.read(chunk)
+        first = Heard(tuple(self.ears.hear_carefully(samples, self.language, words=self.words)), chunk.seconds)
+        if doubts(first, self.language):
+            return self._rescue(chunk, samples, first, careful=first)
+        return self._judged(chunk, first, "sequential", suspect=False)
+
+    def _rescue(self, chunk: Chunk, samples: Samples, first: Heard, careful: Heard | None = None) -> ChunkResult:
+        """The better of the careful results; what is wrong with it even so is flagged or dropped.
+
+        The first result of the fast path is out of the race: it was decoded with less context, and the guard has spoken.
+        """
+        tried = [careful] if careful else []
+        if careful is None:
+            tried.append(self._careful(chunk, samples))
+        if doubts(tried[0], self.language):
+            tried.append(self._careful(chunk, samples, no_repeat=_NO_REPEAT))
+        best = min(tried, key=lambda heard: rank(heard, self.language))
+        return self._judged(chunk, best, "sequential" if best is first else "rescued", suspect=True)
+
+    def _careful(self, chunk: Chunk, samples: Samples, no_repeat: int = 0) -> Heard:
+        segments = self.ears.hear_carefully(samples, self.language, words=self.words, no_repeat=no_repeat)
+        return Heard(tuple(segments), chunk.seconds)
+
+    def _judged(self, chunk: Chunk, heard: Heard, decoded: Decoded, *, suspect: bool) -> ChunkResult:
+        kept: list[Written] = []
+        dropped: list[Written] = []
+        for segment in heard.segments:
+            if not segment.text:
+                continue
+            said, reasons = verdict(segment, self.language, segment.end - segment.start)
+            (dropped if said == "drop" else kept).append(Written(chunk, segment, decoded, reasons))
+        return ChunkResult(tuple(kept), tuple(dropped), suspect, rescued=decoded == "rescued" and bool(kept))
+
+    def _unsaid(self, chunk: Chunk, segment: HeardSegment) -> Chunk | None:
+        """The part of the chunk behind its last word, when much speech is in it; the decoder sometimes ends early."""
+        if not segment.words:
+            return None
+        end = chunk.place(segment.words[-1].start, segment.words[-1].end)
+        rest = chunk.after(end.piece, end.end)
+        if rest is None:
+            return None
+        left = sum(
+            max(0.0, min(end_, stop) - max(start, begin))
+            for start, end_ in rest.pieces
+            for begin, stop in self.speech[chunk.channel]
+        )
+        return rest if left > EARLY_END_S else None
