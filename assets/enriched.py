@@ -2,10 +2,12 @@
 
 import dagster as dg
 
+from assets.checks import specs
 from assets.partitions import batches
 from assets.resources import OptionsResource, WorkspaceResource
 from assets.step import GROUP, OWNERS, RETRY_INFRASTRUCTURE, materialize
 from assets.transcript import transcript
+from recordings import checks
 from recordings.steps import enriched as step
 from recordings.steps.common import usable_cores
 
@@ -18,6 +20,7 @@ from recordings.steps.common import usable_cores
     kinds={"python", "html"},
     code_version=step.VERSION,
     retry_policy=RETRY_INFRASTRUCTURE,
+    check_specs=specs("enriched", checks.AFTER_ENRICHED),
     description=(
         "What people read and other programs take in, under transcripts/: plain text, SRT and VTT subtitles, an annotated JSON "
         "with pauses and speech rate, and a page per recording on which every word plays its moment."
@@ -32,4 +35,5 @@ def enriched(
         context,
         workspace,
         lambda opened, key, say: step.run(opened, key, options.enrich(), say, workers=2 * usable_cores()),
+        checks.after_enriched,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import quote
 
 import dagster as dg
@@ -30,17 +30,21 @@ def of_report(report: StepReport, pages_url: str) -> Mapping[str, dg.MetadataVal
     }
     if report.realtime_factor is not None:
         metadata["times_realtime"] = dg.MetadataValue.float(round(report.realtime_factor, 2))
-    metadata["recordings"] = dg.MetadataValue.table(
-        records=[_row(member) for member in report.members[:_ROWS]], schema=_schema(_RECORDING_COLUMNS)
-    )
+    metadata["recordings"] = table(_RECORDING_COLUMNS, [_row(member) for member in report.members[:_ROWS]])
     links = [_link(member, pages_url) for member in report.members[:_ROWS] if member.state is State.DONE]
     if links:
         metadata["pages"] = dg.MetadataValue.md("\n".join(links))
     if report.broken:
-        metadata["broken"] = dg.MetadataValue.table(
-            records=[_broken(member) for member in report.broken[:_ROWS]], schema=_schema(_BROKEN_COLUMNS)
-        )
+        metadata["broken"] = table(_BROKEN_COLUMNS, [_broken(member) for member in report.broken[:_ROWS]])
     return metadata
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> dg.TableMetadataValue:
+    """Rows of text under named columns."""
+    return dg.MetadataValue.table(
+        records=[dg.TableRecord(dict(zip(columns, row, strict=True))) for row in rows],
+        schema=dg.TableSchema(columns=[dg.TableColumn(name) for name in columns]),
+    )
 
 
 _CELL = 36  # characters; the UI makes a table's last column narrow and its rows high
@@ -48,24 +52,18 @@ _RECORDING_COLUMNS = ("recording", "seconds", "language", "state", "first words"
 _BROKEN_COLUMNS = ("recording", "state", "kind", "reason")
 
 
-def _schema(columns: tuple[str, ...]) -> dg.TableSchema:
-    return dg.TableSchema(columns=[dg.TableColumn(name) for name in columns])
-
-
-def _row(member: Member) -> dg.TableRecord:
+def _row(member: Member) -> tuple[str, ...]:
     recording = member.recording
     seconds = f"{recording.seconds:.1f}" if recording and recording.seconds is not None else ""
     flags = {**member.flags, **(recording.flags if recording else {})}
     state = " ".join([member.state, *(f"({flag})" for flag in flags)])
     language, words = (recording.language or "", recording.preview or "") if recording else ("", "")
-    values = (member.delivery.name, seconds, language, state, words_of(words, _CELL))
-    return dg.TableRecord(dict(zip(_RECORDING_COLUMNS, values, strict=True)))
+    return member.delivery.name, seconds, language, state, words_of(words, _CELL)
 
 
-def _broken(member: Member) -> dg.TableRecord:
+def _broken(member: Member) -> tuple[str, ...]:
     kind = member.recording.kind if member.recording else member.kind
-    values = (member.delivery.name, str(member.state), kind or "", member.why or "")
-    return dg.TableRecord(dict(zip(_BROKEN_COLUMNS, values, strict=True)))
+    return member.delivery.name, str(member.state), kind or "", member.why or ""
 
 
 def _link(member: Member, pages_url: str) -> str:

@@ -2,10 +2,12 @@
 
 import dagster as dg
 
+from assets.checks import specs
 from assets.partitions import batches
 from assets.raw import raw
 from assets.resources import OptionsResource, WorkspaceResource
 from assets.step import GROUP, OWNERS, RETRY_INFRASTRUCTURE, materialize
+from recordings import checks
 from recordings.steps import normalized as step
 from recordings.steps.common import usable_cores
 
@@ -18,6 +20,7 @@ from recordings.steps.common import usable_cores
     kinds={"python", "wav"},
     code_version=step.VERSION,
     retry_policy=RETRY_INFRASTRUCTURE,
+    check_specs=specs("normalized", checks.AFTER_NORMALIZED),
     description=(
         "The first audio stream of every recording as 16 kHz WAV under input_audio/, channels kept apart where they hold different "
         "speakers. Truncated and undecodable recordings are quarantined here."
@@ -31,4 +34,5 @@ def normalized(
         context,
         workspace,
         lambda opened, key, say: step.run(opened, key, options.normalize(), say, workers=usable_cores()),
+        checks.after_normalized,
     )

@@ -82,7 +82,7 @@ class EngineResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
 
 class OptionsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """What the operator decides about the audio and the outputs; see the options of the steps for each meaning."""
+    """What the operator decides about audio and outputs; the options of the steps and ``recordings.checks`` say what each means."""
 
     max_hours: float
     accept_partial: bool
@@ -91,6 +91,7 @@ class OptionsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     prosody: bool
     emotion: bool
     embed_minutes: float
+    max_wer: float | None
 
     def normalize(self) -> NormalizeOptions:
         """The options of the ``normalized`` step."""

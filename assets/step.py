@@ -9,8 +9,10 @@ from contextlib import contextmanager
 
 import dagster as dg
 
+from assets.checks import result
 from assets.metadata import of_report
 from assets.resources import WorkspaceResource
+from recordings.checks import Verdict
 from recordings.steps.common import StepFailed
 from recordings.steps.report import StepReport
 from recordings.workspace import Workspace
@@ -49,13 +51,15 @@ def materialize(
     context: dg.AssetExecutionContext,
     workspace: WorkspaceResource,
     step: Callable[[Workspace, str, Callable[[str], None]], StepReport],
+    check: Callable[[Workspace, StepReport], list[Verdict]],
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]
-    """Run a step over the run's batch and turn its report into a materialization.
+    """Run a step over the run's batch, check what stands there then, and turn both into a materialization.
 
     Args:
         context: Of the asset; its partition is the batch.
         workspace: Where the bytes and states are.
         step: Takes workspace, batch key and a place for lines of progress; returns the report.
+        check: Takes workspace and report; returns a verdict per check of the asset.
 
     Raises:
         dg.Failure: An error that no retry mends.
@@ -63,6 +67,12 @@ def materialize(
     context.instance.add_run_tags(context.run.run_id, {PROCESS_TAG: this_process()})
     with _permanent_failures(), workspace.open() as opened:
         report = step(opened, context.partition_key, context.log.info)
+        verdicts = check(opened, report)
     for member in report.broken:
         context.log.warning("%s is %s: %s", member.delivery.name, member.state, member.why)
-    return dg.MaterializeResult(metadata=of_report(report, workspace.pages_url))
+    for verdict in verdicts:
+        if not verdict.passed:
+            context.log.warning("%s: %s", verdict.check.name, verdict.sentence)
+    return dg.MaterializeResult(
+        metadata=of_report(report, workspace.pages_url), check_results=[result(verdict) for verdict in verdicts]
+    )

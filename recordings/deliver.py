@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from recordings.names import Folder, encode_name
-from recordings.store import Store, why_ignored
+from recordings.references import reference_key
+from recordings.store import REFERENCE_SUFFIX, Store, why_ignored
 
 log = logging.getLogger("stt")
 
@@ -25,7 +26,7 @@ def deliver(store: Store, paths: Sequence[Path]) -> list[str]:
 
     A file goes under its own name, a folder under its own name with the paths inside it kept. Modification times are kept too,
     so delivering the same file twice is one delivery. What a look at the input folder would ignore (hidden and temporary
-    names, symbolic links) is not copied.
+    names, symbolic links) is not copied; only a recording's reference comes along, and replaces an older one.
 
     Args:
         store: Where to.
@@ -76,6 +77,13 @@ def _files(folder: Path, leave_out: Path) -> Iterator[Path]:
                 yield path
 
 
+def _is_regular(path: Path) -> bool:
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except OSError:  # not there, or a name longer than the file system allows, which nobody can have made
+        return False
+
+
 def _copy(store: Store, source: Path, base: Path) -> str:
     name = encode_name(os.fsencode(source.relative_to(base)))
     key = f"{Folder.RAW}/{name}"
@@ -85,8 +93,12 @@ def _copy(store: Store, source: Path, base: Path) -> str:
                 raise CannotDeliver(
                     f"{source} would overwrite {here}, which holds other bytes. Rename it, or put it into a folder and name that."
                 )
-        return name
-    with store.create(key) as target:
-        shutil.copyfile(source, target)
-        shutil.copystat(source, target)
+    else:
+        with store.create(key) as target:
+            shutil.copyfile(source, target)
+            shutil.copystat(source, target)
+    reference = source.with_name(source.name + REFERENCE_SUFFIX)
+    if _is_regular(reference):
+        with store.create(reference_key(name)) as target:
+            shutil.copyfile(reference, target)
     return name

@@ -197,6 +197,12 @@ class Ledger:
             raise LookupError(f"There is no batch {batch_key!r} in the ledger {self.address}.")
         return found
 
+    def batch_size(self, batch_key: str) -> int:
+        """How many deliveries a batch was made of, counted without regard to what became of them."""
+        query = sa.select(sa.func.count()).select_from(batch_members).where(batch_members.c.batch_key == batch_key)
+        with self._read() as connection:
+            return connection.scalar(query) or 0
+
     def open_batches(self, made_before: float, limit: int) -> list[str]:
         """Batches made before a time (seconds since the epoch) with a member that has not ended, oldest first."""
         # A recording that is done is not yet done under a name that still lacks its outputs: a duplicate, say.

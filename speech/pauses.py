@@ -16,6 +16,7 @@ What is unknown is None: there is no rate where nothing was said or where the ti
 from __future__ import annotations
 
 import unicodedata
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -180,8 +181,14 @@ def _tally(segments: Sequence[Segment], spans: Sequence[SpeechSpan], unit: str) 
 
 
 def _heard_through(start: float, end: float, spans: Sequence[SpeechSpan]) -> bool:
-    """Whether one stretch of speech covers the whole silence. Without any stretch on record nothing parts it, so it counts."""
-    return not spans or any(span.start <= start and end <= span.end for span in spans)
+    """Whether one stretch of speech covers the whole silence. Without any stretch on record nothing parts it, so it counts.
+
+    Stretches of a channel are in order and apart, so only the last to begin before the silence can.
+    """
+    if not spans:
+        return True
+    before = bisect_right(spans, start, key=lambda span: span.start)
+    return before > 0 and end <= spans[before - 1].end
 
 
 def _count(text: str, unit: str) -> int:

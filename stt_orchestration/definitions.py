@@ -55,6 +55,7 @@ def build_defs(settings: Settings) -> dg.Definitions:
                 prosody=settings.prosody,
                 emotion=settings.emotion,
                 embed_minutes=settings.embed_minutes,
+                max_wer=settings.max_wer,
             ),
         },
     )

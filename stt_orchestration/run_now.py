@@ -89,8 +89,14 @@ def _execute(definitions: dg.Definitions, instance: dg.DagsterInstance, key: str
     )
     if result.success:
         return
+    # A check that stops a batch says more than the error that Dagster makes of it.
+    stopped = {
+        event.step_key: event.asset_check_evaluation_data.description
+        for event in result.all_events
+        if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION and _stops(event.asset_check_evaluation_data)
+    }
     causes = [
-        f"{event.step_key}: {_root_cause(event.step_failure_data)}"
+        f"{event.step_key}: {stopped.get(event.step_key) or _root_cause(event.step_failure_data)}"
         for event in result.all_events
         if event.event_type == dg.DagsterEventType.STEP_FAILURE
     ]
@@ -98,6 +104,10 @@ def _execute(definitions: dg.Definitions, instance: dg.DagsterInstance, key: str
         f"The run of {key} failed. {' '.join(causes) or 'See its log in the UI.'}\nNothing is lost: mend the cause and run "
         f"`stt run` again, it goes on where this stopped. The whole log is run {result.run_id} in the UI (stt ui)."
     )
+
+
+def _stops(found: dg.AssetCheckEvaluation) -> bool:
+    return bool(found.blocking) and not found.passed and found.severity is dg.AssetCheckSeverity.ERROR
 
 
 def _root_cause(failure: object) -> str:

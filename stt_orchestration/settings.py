@@ -143,6 +143,14 @@ class Settings(BaseSettings):
         validation_alias=_names("KEEP_CHANNELS"),
         description="true or false: transcribe channels that hold different speakers apart.",
     )
+    max_wer: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        validation_alias=_names("MAX_WER"),
+        description="A share from 0 to 1, such as 0.15: a batch stops after transcription when its texts differ by more words than "
+        "that from the references beside its recordings (NAME.ref.txt); default: the word error rate is only reported.",
+    )
 
     batch_recordings: int = Field(
         default=200,

@@ -500,8 +500,9 @@ def desk(tmp_path: Path) -> Path:
     (desk / "calls" / ".trash").mkdir()
     for name in ("calls/1.wav", "calls/monday/1.wav", "calls/.trash/0.wav", "calls/.hidden.wav", "single.wav"):
         (desk / name).write_text(name)
-    for name in ("calls/2.wav.part", "calls/1.wav.ref.txt", "calls/README.md"):
+    for name in ("calls/2.wav.part", "calls/1.wav.ref.txt", "calls/2.wav.ref.txt", "calls/README.md"):
         (desk / name).write_text(name)
+    (desk / "calls/monday/1.wav.ref.txt").symlink_to(desk / "single.wav")
     (desk / "calls" / "link.wav").symlink_to(desk / "single.wav")
     return desk
 
@@ -512,8 +513,8 @@ def test_delivered_folders_keep_their_paths_and_what_is_no_input_stays_behind(pl
     assert names == ["calls/1.wav", "calls/monday/1.wav", "single.wav"]
     raw_audio = place.root / "raw_audio"
     found = {str(p.relative_to(raw_audio)) for p in raw_audio.rglob("*") if p.is_file()}
-    assert found == set(names)
-    assert all((raw_audio / name).read_text() == name for name in names)
+    assert found == {*names, "calls/1.wav.ref.txt"}
+    assert all((raw_audio / name).read_text() == name for name in found)
     assert (raw_audio / "single.wav").stat().st_mtime == 1_000_000_000
 
 
@@ -525,6 +526,19 @@ def test_delivering_again_is_one_delivery_and_a_name_taken_by_other_bytes_is_ref
     with pytest.raises(CannotDeliver, match=r"single\.wav would overwrite .*which holds other bytes\. Rename it"):
         deliver(place.workspace.store, [single])
     assert there.read_text() == "single.wav"
+
+
+def test_a_reference_comes_along_with_its_recording_and_a_better_one_replaces_it(place: Place, desk: Path) -> None:
+    reference, there = desk / "single.wav.ref.txt", place.root / "raw_audio" / "single.wav.ref.txt"
+    for text in (None, "what was said", "what was really said"):
+        if text:
+            reference.write_text(text)
+        assert deliver(place.workspace.store, [desk / "single.wav"]) == ["single.wav"]
+        assert (there.read_text() if there.exists() else None) == text
+    # Beside a name as long as may be there cannot be a reference, and none is looked for.
+    longest = desk / f"{'x' * 251}.wav"
+    longest.write_text("sound")
+    assert deliver(place.workspace.store, [longest]) == [longest.name]
 
 
 def test_what_is_not_there_cannot_be_delivered_and_what_lies_inside_is_delivered_already(

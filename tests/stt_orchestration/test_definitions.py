@@ -29,6 +29,11 @@ def shape(definitions: dg.Definitions) -> dict[str, Any]:
             "code_version": graph.get(key).code_version,
             "partitions": getattr(graph.get(key).partitions_def, "name", None),
             "description": graph.get(key).description,
+            "checks": {
+                check.name: "stops" if spec.blocking else "warns"
+                for check in sorted(graph.get(key).check_keys)
+                if (spec := graph.get_check_spec(check))
+            },
         }
         for key in graph.get_all_asset_keys()
     }

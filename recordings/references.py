@@ -1,0 +1,44 @@
+"""References: what is said in a recording, word for word, in a text file ``NAME.ref.txt`` beside it. Never an input."""
+
+from __future__ import annotations
+
+import errno
+
+from recordings.names import Folder
+from recordings.store import REFERENCE_SUFFIX, Store
+
+MAX_BYTES = 4 * 1024**2
+"""A day of speech is some 1.5 MB of text; what is larger is no reference."""
+
+
+class BadReference(Exception):  # noqa: N818 - reads as what it says
+    """The file beside a recording is no text to compare with. Says why."""
+
+
+def reference_key(name: str) -> str:
+    """Where the reference of a recording lies in the store."""
+    return f"{Folder.RAW}/{name}{REFERENCE_SUFFIX}"
+
+
+def read_reference(store: Store, name: str) -> str | None:
+    """The reference of a recording; None when it has none.
+
+    Raises:
+        BadReference: The file is too large, or no UTF-8.
+        OSError: The machine's trouble.
+    """
+    try:
+        with store.fetch(reference_key(name)) as path, path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # with the suffix; so nobody can have put it there
+            return None
+        raise
+    if len(content) > MAX_BYTES:
+        raise BadReference(f"its reference is larger than {MAX_BYTES // 1024**2} MiB and was not read")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadReference(f"its reference is no UTF-8 text (byte {error.start})") from error

@@ -1,0 +1,125 @@
+"""Asset checks as an operator meets them: through the real job, on real audio, with real damage on disk."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from contextlib import nullcontext
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from assets.partitions import batches
+from recordings import checks
+from recordings.batches import BatchLimits
+from recordings.ingest import take_in
+from recordings.states import State
+from stt_orchestration.definitions import build_defs
+from stt_orchestration.jobs import JOB_NAME
+from stt_orchestration.run_now import RunFailed, run_batches
+from tests.stt_orchestration.conftest import PROJECT, Place
+
+SAMPLES = PROJECT / "samples"
+EXPECTED = {
+    "raw": checks.AFTER_RAW,
+    "normalized": checks.AFTER_NORMALIZED,
+    "transcript": checks.AFTER_TRANSCRIPT,
+    "enriched": checks.AFTER_ENRICHED,
+}
+Evaluations = Mapping[tuple[str, str], dg.AssetCheckEvaluation]
+
+
+@pytest.fixture
+def key(place: Place, tmp_path: Path) -> str:
+    """A batch of Kennedy with his reference, and of silence."""
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    for name in ("jfk.opus", "jfk.opus.ref.txt", "silence.wav"):
+        shutil.copyfile(SAMPLES / name, inbox / name)
+    take_in(place.workspace, [inbox], BatchLimits(), "test")
+    (found,) = place.workspace.ledger.open_batches(float("inf"), 10)
+    return found
+
+
+def materialize(place: Place, key: str) -> tuple[dg.ExecuteInProcessResult, Evaluations]:
+    place.instance.add_dynamic_partitions(batches.name or "", [key])
+    job = build_defs(place.settings).resolve_job_def(JOB_NAME)
+    quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    result = job.execute_in_process(instance=place.instance, partition_key=key, run_config=quiet, raise_on_error=False)
+    evaluations = (
+        event.asset_check_evaluation_data
+        for event in result.all_events
+        if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION
+    )
+    return result, {(e.asset_key.to_user_string(), e.check_name): e for e in evaluations}
+
+
+def started(result: dg.ExecuteInProcessResult) -> list[str | None]:
+    return [e.step_key for e in result.all_events if e.event_type == dg.DagsterEventType.STEP_START]
+
+
+def test_a_sound_batch_passes_every_check_damage_stops_the_step_below_and_doubt_does_not(
+    place: Place, key: str
+) -> None:
+    result, evaluations = materialize(place, key)
+    assert result.success
+    assert set(evaluations) == {(asset, check.name) for asset, made in EXPECTED.items() for check in made}
+    for (asset, name), evaluation in evaluations.items():
+        assert evaluation.passed, (asset, name, evaluation.description)
+        assert evaluation.partition == key
+        assert evaluation.blocking == next(check.stops for check in EXPECTED[asset] if check.name == name)
+    heard = evaluations["transcript", "word_error_rate"]
+    assert heard.metadata["references"].value == 1
+    assert heard.metadata["word_error_rate"].value == pytest.approx(0.0, abs=0.05)
+    assert evaluations["transcript", "speech_rate_plausible"].metadata["checked"].value == 1
+
+    # Half of the audio is lost behind our back; without the check the transcript's step would find its own work done and be silent.
+    wav = place.data / "input_audio/inbox/jfk.opus.wav"
+    wav.write_bytes(wav.read_bytes()[: wav.stat().st_size // 2])
+    result, evaluations = materialize(place, key)
+    assert not result.success
+    assert started(result) == ["raw", "normalized"]
+    found = evaluations["normalized", "duration_kept"]
+    assert (found.passed, found.severity, found.blocking) == (False, dg.AssetCheckSeverity.ERROR, True)
+    table = found.metadata["recordings"]
+    assert isinstance(table, dg.TableMetadataValue)
+    (row,) = (record.data for record in table.records)
+    assert row["recording"] == "inbox/jfk.opus"
+    assert row["finding"] == "holds 5.499 s, and 11.000 s were decoded"
+    assert found.description is not None
+    assert "Remove the named files under input_audio/" in found.description
+
+    wav.unlink()
+    result, evaluations = materialize(place, key)
+    assert result.success
+    assert all(evaluation.passed for evaluation in evaluations.values())
+
+    # Words where no speech was heard are something to listen to, no reason to hold the batch back.
+    transcript = place.data / "whisper_json/inbox/jfk.opus.json"
+    told = json.loads(transcript.read_text())
+    told["meta"]["speech"][-1]["start"] = 9.0
+    transcript.write_text(json.dumps(told))
+    result, evaluations = materialize(place, key)
+    assert result.success
+    doubtful = [evaluation for evaluation in evaluations.values() if not evaluation.passed]
+    assert [(found.check_name, found.severity) for found in doubtful] == [
+        ("words_inside_speech", dg.AssetCheckSeverity.WARN)
+    ]
+
+
+def test_a_word_error_rate_above_the_limit_holds_the_texts_back_and_says_why(place: Place, key: str) -> None:
+    reference = place.raw / "inbox/jfk.opus.ref.txt"
+    reference.write_text("Ask what your country can do for you")
+    definitions = build_defs(place.settings.model_copy(update={"max_wer": 0.5}))
+    with pytest.raises(RunFailed, match=r"transcript: .*word errors.*STT_MAX_WER allows 50\.00%.*inbox/jfk\.opus"):
+        run_batches(place.workspace, definitions, place.instance, lambda _: nullcontext())
+    assert {m.state for m in place.workspace.ledger.members(key)} == {State.TRANSCRIBED}
+    assert not (place.data / "transcripts/inbox").exists()
+    # Nobody set a limit: the same rate is told and stops nothing.
+    result, evaluations = materialize(place, key)
+    assert result.success
+    told = evaluations["transcript", "word_error_rate"]
+    assert told.passed
+    assert float(str(told.metadata["word_error_rate"].value)) > 0.5
