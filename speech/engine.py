@@ -102,13 +102,13 @@ class Engine:
         Args:
             path: Normalized audio: 16 kHz WAV or RF64, any number of channels.
             subject: Whose it is.
-            progress: Told the share of chunks done, 0 to 1.
+            progress: Told the share of chunks done, 0 to 1, often enough to be stopped by an error it raises.
 
         Raises:
             DeviceUnavailable: See ``Decoder``.
         """
         with Wav(path) as wav:
-            activity = self._activity(wav)
+            activity = self._activity(wav, progress)
             seconds, channels = wav.duration_s, wav.channels
         if not activity.chunks:
             flags = {"no_speech": "The voice-activity detector heard no speech in the whole recording."}
@@ -128,13 +128,15 @@ class Engine:
             )
         return self._transcript(subject, (seconds, channels), activity, language, verdict, segments_, flags)
 
-    def _activity(self, wav: Wav) -> _Activity:
+    def _activity(self, wav: Wav, progress: Callable[[float], None] | None) -> _Activity:
         detectors = [ActivityDetector() for _ in range(wav.channels)]
         collected: list[list[npt.NDArray[np.float32]]] = [[] for _ in detectors]
         for start in range(0, wav.frames, _WINDOW_FRAMES * FRAME):
             window = wav.read(start, _WINDOW_FRAMES * FRAME)
             for channel, detector in enumerate(detectors):
                 collected[channel].append(detector.hear(window[channel]))
+            if progress:
+                progress(0.0)
         spans: list[tuple[Span, ...]] = []
         chunks: list[Chunk] = []
         for channel, parts in enumerate(collected):
