@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -13,6 +11,8 @@ from assets.checks import result
 from assets.metadata import of_report
 from assets.resources import WorkspaceResource
 from recordings.checks import Verdict
+from recordings.locks import LocksUnavailable
+from recordings.processes import is_gone, this_process
 from recordings.steps.common import StepFailed
 from recordings.steps.report import StepReport
 from recordings.workspace import Workspace
@@ -23,17 +23,26 @@ GROUP = "transcription"
 OWNERS = ["team:speech"]
 
 PROCESS_TAG = "stt/process"
-"""On a run: host and id of the process that executes it, so that others can see whether it still lives."""
+"""On a run: which process executes it, so that others can see whether it still lives; see ``process_tag``."""
 
 RETRY_INFRASTRUCTURE = dg.RetryPolicy(max_retries=2, delay=10, backoff=dg.Backoff.EXPONENTIAL)
 """A step only fails for the machine's sake, and a full disk or a lost database is often mended within a minute."""
 
-_NO_RETRY_MENDS = (DeviceUnavailable, WrongWeights, UnknownModel, LookupError, StepFailed)
+_NO_RETRY_MENDS = (LocksUnavailable, DeviceUnavailable, WrongWeights, UnknownModel, LookupError, StepFailed)
 
 
-def this_process() -> str:
-    """Value of ``PROCESS_TAG`` for a run of this process."""
-    return f"{socket.gethostname()}:{os.getpid()}"
+def process_tag(run_id: str) -> str:
+    """Value of ``PROCESS_TAG`` for a run that this process executes.
+
+    It names the run too, because Dagster copies a run's tags to the runs that repeat it, whoever executes those.
+    """
+    return f"{run_id}/{this_process()}"
+
+
+def is_abandoned(run: dg.DagsterRun) -> bool:
+    """Whether the process that executed a run is known to be gone. Other hosts' processes are not known here."""
+    run_id, _, identity = run.tags.get(PROCESS_TAG, "").partition("/")
+    return run_id == run.run_id and is_gone(identity)
 
 
 @contextmanager
@@ -53,7 +62,9 @@ def materialize(
     step: Callable[[Workspace, str, Callable[[str], None]], StepReport],
     check: Callable[[Workspace, StepReport], list[Verdict]],
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]
-    """Run a step over the run's batch, check what stands there then, and turn both into a materialization.
+    """Run a step over the run's batch, alone, check what stands there then, and turn both into a materialization.
+
+    Whoever works on the batch at the same time is waited for; what it has finished by then is left as it is.
 
     Args:
         context: Of the asset; its partition is the batch.
@@ -64,9 +75,10 @@ def materialize(
     Raises:
         dg.Failure: An error that no retry mends.
     """
-    context.instance.add_run_tags(context.run.run_id, {PROCESS_TAG: this_process()})
-    with _permanent_failures(), workspace.open() as opened:
-        report = step(opened, context.partition_key, context.log.info)
+    context.instance.add_run_tags(context.run.run_id, {PROCESS_TAG: process_tag(context.run.run_id)})
+    key, say = context.partition_key, context.log.info
+    with _permanent_failures(), workspace.open() as opened, opened.ledger.hold(key, say):
+        report = step(opened, key, say)
         verdicts = check(opened, report)
     for member in report.broken:
         context.log.warning("%s is %s: %s", member.delivery.name, member.state, member.why)

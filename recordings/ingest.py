@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
+from itertools import islice
 from pathlib import Path
 
 from recordings.arrivals import Cursor, Look, LookLimits, delivery_of, look
 from recordings.batches import BatchLimits, Delivery, batch_key, group
 from recordings.deliver import deliver
+from recordings.retries import PastRuns, is_due, run_key
 from recordings.store import Entry
 from recordings.workspace import Workspace
 
@@ -16,6 +18,8 @@ _SETTLE_S = 1.0
 """Between a command's two looks: a file that a program writes to right now grows within a second."""
 
 _EVERYTHING = LookLimits(entries=10**9, pending=10**9)  # a command may take its time
+
+_ALL = 10**6  # batches; the oldest may all be waiting for their next try, and must not hide the others
 
 _ORPHANED_AFTER_S = 60.0
 """A batch whose run was not requested within a minute of its making lost its maker; a tick takes seconds."""
@@ -61,17 +65,24 @@ def form_batches(workspace: Workspace, limits: BatchLimits, origin: str, most: i
     return made
 
 
-def orphaned_batches(workspace: Workspace, has_run: Callable[[str], bool], most: int) -> list[str]:
-    """Unfinished batches that no run was ever started for, because their maker died in between: to be requested again.
+def unattended_batches(
+    workspace: Workspace, live: Container[str], past: Callable[[str], PastRuns], most: int
+) -> dict[str, str]:
+    """Unfinished batches that nobody works on or will: their maker died before it asked for a run, or their runs failed.
 
     Args:
         workspace: Store and ledger.
-        has_run: Tells whether the orchestrator knows a run for a batch.
+        live: Batches with a run that is queued or at work.
+        past: Tells which ended runs of a batch the orchestrator remembers.
         most: How many to return.
+
+    Returns:
+        Batch key -> run key of those that are due, oldest first.
     """
-    old: Sequence[str] = workspace.ledger.open_batches(time.time() - _ORPHANED_AFTER_S, limit=10 * most)
-    orphans = (key for key in old if not has_run(key))
-    return [key for key, _ in zip(orphans, range(most), strict=False)]
+    now = time.time()
+    idle = (key for key in workspace.ledger.open_batches(now - _ORPHANED_AFTER_S, _ALL) if key not in live)
+    due = ((key, runs) for key in idle if is_due(runs := past(key), now))
+    return {key: run_key(key, runs) for key, runs in islice(due, max(most, 0))}
 
 
 def take_in(workspace: Workspace, paths: Sequence[Path], limits: BatchLimits, origin: str) -> int:

@@ -7,17 +7,19 @@ compare-and-set statement, so of two processes exactly one makes it. No other tr
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Engine, Row
 
 from recordings.batches import Delivery
+from recordings.locks import AdvisoryLock, FileLock, Lock, held
 from recordings.schema import batch_members, batches, deliveries, recordings
 from recordings.states import ENDED, State, check_move
 
@@ -81,6 +83,19 @@ class Member:
         return self.recording.reason if self.recording is not None else self.reason
 
 
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """How many deliveries there are, counted without regard to states, and how many show each state: the sum must be the same."""
+
+    inputs: int
+    states: Mapping[State, int]
+
+    @property
+    def reconciled(self) -> bool:
+        """Whether every delivery is in exactly one state."""
+        return sum(self.states.values()) == self.inputs
+
+
 class Ledger:
     """The tables, opened. Safe to use from several threads and processes."""
 
@@ -96,8 +111,10 @@ class Ledger:
         """
         try:
             parsed = sa.make_url(url)
-            if parsed.drivername == "sqlite" and parsed.database:
-                Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+            if parsed.get_backend_name() == "sqlite":
+                if parsed.database in (None, "", ":memory:"):
+                    raise LedgerError("A ledger in memory is seen by no other thread: name a file in STT_LEDGER_URL.")
+                Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
             engine = _engine(parsed)
         except (sa.exc.SQLAlchemyError, OSError, ImportError) as error:
             scheme = url.partition(":")[0]  # not the whole URL: it may carry a password
@@ -115,6 +132,30 @@ class Ledger:
     def close(self) -> None:
         """Let go of all connections."""
         self._engine.dispose()
+
+    @contextmanager
+    def hold(self, batch_key: str, say: Callable[[str], None]) -> Iterator[None]:
+        """Be the only one at work on a batch among all threads, processes and machines that share this ledger.
+
+        Whoever comes second waits. The lock is a file in a folder beside a SQLite ledger, or PostgreSQL's own; both are free again
+        as soon as their holder has died.
+
+        Args:
+            batch_key: Which batch.
+            say: Told who holds it, at once and then every minute.
+
+        Raises:
+            LocksUnavailable: The ledger lies on a file system without locks.
+            LedgerError: The database cannot be reached.
+        """
+        url = self._engine.url
+        lock: Lock
+        if url.get_backend_name() == "sqlite":
+            lock = FileLock(Path(f"{url.database}.locks") / f"{quote(batch_key, safe='')}.lock")
+        else:
+            lock = AdvisoryLock(self._engine, f"stt batch {batch_key}")
+        with self._said(), held(lock, f"Batch {batch_key}", say):
+            yield
 
     # Arrivals and batches
 
@@ -309,18 +350,24 @@ class Ledger:
 
     # What people ask
 
-    def counts(self) -> dict[State, int]:
+    def counts(self) -> Mapping[State, int]:
         """Deliveries by the state they show. Every state is there; the sum is the number of deliveries."""
-        state = _shown_state()
-        query = sa.select(state, sa.func.count()).select_from(_joined()).group_by(state)
-        with self._read() as connection:
-            found = {State(row[0]): row[1] for row in connection.execute(query)}
-        return {each: found.get(each, 0) for each in State}
+        return self.totals().states
 
     def size(self) -> int:
-        """How many deliveries there are, counted without regard to states: what ``counts`` must add up to."""
+        """How many deliveries there are."""
+        return self.totals().inputs
+
+    def totals(self) -> Totals:
+        """All deliveries, and deliveries by the state they show, as of one moment."""
+        state = _shown_state()
+        # One statement, because two could see what arrived between them, and the ledger would look damaged.
+        inputs = sa.select(sa.func.count()).select_from(deliveries.alias("all_of_them")).scalar_subquery()
+        query = sa.select(state, sa.func.count(), inputs).select_from(_joined()).group_by(state)
         with self._read() as connection:
-            return connection.scalar(sa.select(sa.func.count()).select_from(deliveries)) or 0
+            rows = connection.execute(query).all()
+        found = {State(row[0]): row[1] for row in rows}
+        return Totals(rows[0][2] if rows else 0, {each: found.get(each, 0) for each in State})
 
     def find(self, text: str, limit: int = 20) -> list[Member]:
         """Deliveries by name, part of a name, delivery id or beginning of a sha256; the newest first."""

@@ -5,6 +5,7 @@ A store knows keys and bytes. It knows nothing of recordings' states, batches or
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import secrets
@@ -12,7 +13,7 @@ import shutil
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -162,10 +163,13 @@ class DirectoryStore:
         scratch.mkdir(parents=True, exist_ok=True)
         temporary = scratch / secrets.token_hex(8)
         try:
-            yield temporary
-            _flush(temporary)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            temporary.replace(target)
+            with temporary.open("xb") as ours:
+                with suppress(OSError):  # without locks, the age alone protects it
+                    fcntl.flock(ours, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                yield temporary
+                _flush(temporary)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -183,15 +187,28 @@ class DirectoryStore:
         return str(self._path(key))
 
     def sweep(self, older_than_s: float) -> int:
-        """See ``Store.sweep``. Age, because another process may be writing right now."""
+        """See ``Store.sweep``. What another process writes right now is locked, and young where there are no locks."""
         oldest = time.time() - older_than_s
-        removed = 0
-        for folder in Folder:
-            for left in (self.root / folder / _TEMPORARY_FOLDER).glob("*"):
-                if left.stat().st_mtime < oldest:
-                    left.unlink(missing_ok=True)
-                    removed += 1
-        return removed
+        scratch = (self.root / folder / _TEMPORARY_FOLDER for folder in Folder)
+        return sum(_swept(left, oldest) for each in scratch for left in each.glob("*"))
+
+
+def _swept(left: Path, oldest: float) -> bool:
+    """Remove a temporary file that nobody has open for writing and that was last touched before a time."""
+    try:
+        with left.open("rb") as file:
+            # Not mtime: a copy brings the one of its source along. Nobody can set ctime back.
+            if os.fstat(file.fileno()).st_ctime >= oldest:
+                return False
+            with suppress(OSError):
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return False
+            left.unlink()
+    except OSError:
+        return False  # its writer has just finished, or it is another user's
+    return True
 
 
 def _flush(path: Path) -> None:

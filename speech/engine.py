@@ -158,14 +158,14 @@ class Engine:
         Args:
             path: Normalized audio: 16 kHz WAV or RF64, any number of channels.
             subject: Whose it is.
-            progress: Told the share of the speech done, 0 to 1.
+            progress: Told the share of the speech done, 0 to 1, often enough to be stopped by an error it raises.
             journal: Opens a journal of this recording; called for long ones only. It is left for the caller to remove.
 
         Raises:
             DeviceUnavailable: See ``Decoder``.
         """
         with Wav(path) as wav:
-            activity = self._activity(wav)
+            activity = self._activity(wav, progress)
             seconds, channels = wav.duration_s, wav.channels
         chunks = activity.chunks(FAST_CHUNK_S)
         if not chunks:
@@ -203,13 +203,15 @@ class Engine:
         )
         return Transcript(file=subject.name, language=language if segments else None, meta=meta, segments=segments)
 
-    def _activity(self, wav: Wav) -> _Activity:
+    def _activity(self, wav: Wav, progress: Callable[[float], None] | None) -> _Activity:
         detectors = [ActivityDetector() for _ in range(wav.channels)]
         collected: list[list[npt.NDArray[np.float32]]] = [[] for _ in detectors]
         for start in range(0, wav.frames, _WINDOW_FRAMES * FRAME):
             window = wav.read(start, _WINDOW_FRAMES * FRAME)
             for channel, detector in enumerate(detectors):
                 collected[channel].append(detector.hear(window[channel]))
+            if progress:
+                progress(0.0)
         probabilities = tuple(np.concatenate(parts) if parts else np.zeros(0, np.float32) for parts in collected)
         spans = tuple(tuple(speech_spans(heard, wav.duration_s, self._rules)) for heard in probabilities)
         return _Activity(spans, probabilities)

@@ -1,4 +1,7 @@
-"""The ``stt`` command. Exit codes: 0 all done, 1 the machine's trouble, 2 usage or settings, 3 something quarantined or failed."""
+"""The ``stt`` command.
+
+Exit codes: 0 all done, 1 the machine's trouble, 2 usage or settings, 3 something quarantined or failed, 130 interrupted.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,10 @@ from contextlib import contextmanager
 from enum import IntEnum
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, ParamSpec
+from typing import Annotated, NoReturn, ParamSpec
 
 import typer
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -25,6 +29,7 @@ from recordings.steps import transcript as transcript_step
 from recordings.store import open_store
 from recordings.workspace import Workspace
 from speech.weights import WeightsError, catalogue, resolve
+from stt_orchestration import interrupts
 from stt_orchestration.settings import PROJECT_ROOT, Settings, SettingsError
 from stt_orchestration.show import batch_progress, console, recordings_table
 
@@ -35,7 +40,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Turn recordings into transcripts people can trust. Exit codes: 0 all done; 1 the machine's trouble (disk, ledger, "
-    "model, GPU); 2 wrong usage or settings; 3 finished, with something quarantined or failed.",
+    "model, GPU); 2 wrong usage or settings; 3 finished, with something quarantined or failed; 130 interrupted.",
 )
 
 
@@ -46,6 +51,7 @@ class Exit(IntEnum):
     MACHINE = 1
     USAGE = 2
     SOME_BROKEN = 3
+    INTERRUPTED = interrupts.INTERRUPTED
 
 
 def _spoken_errors(command: Callable[P, None]) -> Callable[P, None]:
@@ -63,7 +69,7 @@ def _spoken_errors(command: Callable[P, None]) -> Callable[P, None]:
     return spoken
 
 
-def _stop(sentence: str, code: Exit) -> None:
+def _stop(sentence: str, code: Exit) -> NoReturn:
     typer.echo(sentence, err=True)
     raise typer.Exit(code)
 
@@ -111,6 +117,16 @@ def samples() -> None:
 def _run(paths: Sequence[Path]) -> Exit:
     settings = Settings.read()
     screen = console()
+    with interrupts.watched(screen) as interrupted:
+        try:
+            return _take_in_and_run(settings, paths, screen, interrupted.is_set)
+        except KeyboardInterrupt:
+            _stop(f"Interrupted. {interrupts.GO_ON}", Exit.INTERRUPTED)
+
+
+def _take_in_and_run(
+    settings: Settings, paths: Sequence[Path], screen: Console, interrupted: Callable[[], bool]
+) -> Exit:
     with _workspace(settings) as workspace:
         limits = BatchLimits(settings.batch_recordings, settings.batch_bytes)
         unsettled = take_in(workspace, paths, limits, "stt run")
@@ -126,7 +142,11 @@ def _run(paths: Sequence[Path]) -> Exit:
         try:
             with instance() as opened:
                 outcome = run_batches(
-                    workspace, build_defs(settings), opened, lambda key: batch_progress(screen, workspace.ledger, key)
+                    workspace,
+                    build_defs(settings),
+                    opened,
+                    lambda key: batch_progress(screen, workspace.ledger, key),
+                    interrupted,
                 )
         except RunFailed as error:
             _stop(str(error), Exit.MACHINE)
@@ -166,10 +186,10 @@ def status(
     """How many recordings are in which state. Inputs always equal the sum over the states."""
     settings = Settings.read()
     with _workspace(settings) as workspace:
-        counts, inputs = workspace.ledger.counts(), workspace.ledger.size()
+        totals = workspace.ledger.totals()
         unfinished = len(workspace.ledger.open_batches(made_before=float("inf"), limit=10**6))
         waiting = len(workspace.ledger.waiting(10**6))
-    reconciled = sum(counts.values()) == inputs
+    counts, inputs = totals.states, totals.inputs
     if as_json:
         typer.echo(json.dumps({"inputs": inputs, "states": {str(state): n for state, n in counts.items()}}))
     else:
@@ -185,7 +205,7 @@ def status(
             screen.print(
                 f"{unfinished} batches are unfinished: at work, or stopped; `stt run` goes on with the stopped ones."
             )
-    if not reconciled:
+    if not totals.reconciled:
         _stop(f"{inputs} inputs, but {sum(counts.values())} over all states: the ledger is damaged.", Exit.MACHINE)
 
 

@@ -88,14 +88,13 @@ def _ledger(settings: Settings) -> Finding:
     except (LedgerError, OSError) as error:
         return Finding("ledger", Verdict.BROKEN, str(error), "Check STT_LEDGER_URL and that its place can be written.")
     try:
-        inputs, counted = ledger.size(), sum(ledger.counts().values())
+        totals = ledger.totals()
     finally:
         ledger.close()
-    if inputs != counted:
-        return Finding(
-            "ledger", Verdict.BROKEN, f"{inputs} deliveries, but {counted} over all states", "Restore a backup."
-        )
-    return Finding("ledger", Verdict.GOOD, f"{ledger.address}, {inputs} deliveries, every one in one state")
+    if not totals.reconciled:
+        detail = f"{totals.inputs} deliveries, but {sum(totals.states.values())} over all states"
+        return Finding("ledger", Verdict.BROKEN, detail, "Restore a backup.")
+    return Finding("ledger", Verdict.GOOD, f"{ledger.address}, {totals.inputs} deliveries, every one in one state")
 
 
 def _dagster_home(_: Settings) -> Finding:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import shutil
+import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import dagster as dg
 
+from recordings.locks import FileLock, held
 from stt_orchestration.settings import PROJECT_ROOT
+
+log = logging.getLogger("stt")
 
 
 def dagster_home() -> Path:
@@ -22,7 +26,9 @@ def dagster_home() -> Path:
     home.mkdir(exist_ok=True)
     ours, theirs = PROJECT_ROOT / "dagster.yaml", home / "dagster.yaml"
     if not theirs.exists() or theirs.read_bytes() != ours.read_bytes():
-        shutil.copyfile(ours, theirs)
+        ours_there = home / f"{secrets.token_hex(8)}.tmp"  # renamed as a whole: another process may be reading it
+        ours_there.write_bytes(ours.read_bytes())
+        ours_there.replace(theirs)
     os.environ["DAGSTER_HOME"] = str(home)
     return home
 
@@ -30,6 +36,12 @@ def dagster_home() -> Path:
 @contextmanager
 def instance() -> Iterator[dg.DagsterInstance]:
     """This machine's Dagster instance, the one the UI shows."""
-    dagster_home()
-    with dg.DagsterInstance.get() as opened:
+    home = dagster_home()
+    # The first to open it makes its databases. Dagster does not keep two at it apart: one fails, or both leave a database that
+    # can never be opened again ("more than one head").
+    with ExitStack() as making:
+        if os.access(home, os.W_OK):
+            making.enter_context(held(FileLock(home / "opening.lock"), f"The Dagster instance in {home}", log.info))
+        opened = dg.DagsterInstance.get()
+    with opened:
         yield opened

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 import dagster as dg
 
 from assets.partitions import batches
-from assets.step import PROCESS_TAG, this_process
+from assets.step import PROCESS_TAG, process_tag
 from recordings.ledger import Member
 from recordings.workspace import Workspace
 from stt_orchestration.jobs import JOB_NAME
@@ -45,6 +46,7 @@ def run_batches(
     definitions: dg.Definitions,
     instance: dg.DagsterInstance,
     around: Callable[[str], AbstractContextManager[None]],
+    interrupted: Callable[[], bool],
 ) -> Outcome:
     """Run every unfinished batch, one after the other.
 
@@ -53,9 +55,11 @@ def run_batches(
         definitions: The project's.
         instance: Where runs are noted.
         around: Given a batch's key, a context that its run happens in, such as a progress bar.
+        interrupted: Whether somebody wants it all to end.
 
     Raises:
         RunFailed: At least one run failed; the others were still worked on.
+        KeyboardInterrupt: It was interrupted. Dagster makes a failed step of that, or keeps it to itself between two steps.
     """
     done: list[str] = []
     elsewhere: list[str] = []
@@ -68,10 +72,14 @@ def run_batches(
         try:
             with around(key):
                 _execute(definitions, instance, key)
+        except dg.DagsterExecutionInterruptedError as error:
+            raise KeyboardInterrupt from error
         except RunFailed as failed:
             failures.append(str(failed))
         else:
             done.append(key)
+        if interrupted():
+            raise KeyboardInterrupt
     if failures:
         raise RunFailed("\n\n".join(failures))
     members = tuple(member for key in done for member in workspace.ledger.members(key))
@@ -80,10 +88,12 @@ def run_batches(
 
 def _execute(definitions: dg.Definitions, instance: dg.DagsterInstance, key: str) -> None:
     instance.add_dynamic_partitions(batches.name or "", [key])
+    run_id = str(uuid.uuid4())
     result = definitions.resolve_job_def(JOB_NAME).execute_in_process(
         instance=instance,
         partition_key=key,
-        tags={PROCESS_TAG: this_process(), "stt/origin": ORIGIN},
+        run_id=run_id,
+        tags={PROCESS_TAG: process_tag(run_id), "stt/origin": ORIGIN},
         run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         raise_on_error=False,
     )

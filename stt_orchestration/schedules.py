@@ -8,15 +8,16 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 
 import dagster as dg
 
 from assets.partitions import batches
 from assets.resources import WorkspaceResource
 from recordings.batches import BatchLimits
-from recordings.ingest import form_batches, orphaned_batches, register_old_enough
+from recordings.ingest import form_batches, register_old_enough, unattended_batches
 from stt_orchestration.jobs import transcribe_batch
-from stt_orchestration.runs import has_run, live_runs, prune
+from stt_orchestration.runs import live_runs, past_runs, prune
 from stt_orchestration.sensors import request
 
 SCHEDULE_NAME = "transcribe_every_6h"
@@ -54,14 +55,15 @@ def build_transcribe_every_6h(
             return dg.SkipReason(f"{len(running)} runs of {transcribe_batch.name} are queued or at work ({names}).")
         with workspace.open() as opened:
             young = register_old_enough(opened, _SETTLED_AFTER_S)
-            keys = form_batches(opened, limits, SCHEDULE_NAME, _RUNS_PER_TICK)
-            keys += orphaned_batches(opened, lambda key: has_run(context.instance, key), _RUNS_PER_TICK - len(keys))
+            wanted = {key: key for key in form_batches(opened, limits, SCHEDULE_NAME, _RUNS_PER_TICK)}
+            room = _RUNS_PER_TICK - len(wanted)
+            wanted |= unattended_batches(opened, (), partial(past_runs, context.instance), room)
         if keep_runs is not None:
             prune(context.instance, keep_runs)
-        if not keys:
+        if not wanted:
             return dg.SkipReason(f"No new recordings; {young} were written to within the last minute and wait.")
         # A schedule cannot ask for partitions in its answer as a sensor can.
-        context.instance.add_dynamic_partitions(batches.name or "", keys)
-        return [request(key) for key in keys]
+        context.instance.add_dynamic_partitions(batches.name or "", list(wanted))
+        return [request(key, run_key) for key, run_key in wanted.items()]
 
     return transcribe_every_6h

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import dagster as dg
 
 from assets.partitions import batches
 from assets.resources import WorkspaceResource
 from recordings.arrivals import Cursor, LookLimits
 from recordings.batches import BatchLimits
-from recordings.ingest import form_batches, look_and_register, orphaned_batches
+from recordings.ingest import form_batches, look_and_register, unattended_batches
 from stt_orchestration.jobs import transcribe_batch
-from stt_orchestration.runs import has_run, live_runs
+from stt_orchestration.runs import PARTITION_TAG, live_runs, past_runs
 
 SENSOR_NAME = "audio_directory"
 
@@ -32,16 +34,17 @@ def build_audio_directory(interval_s: int, enabled: bool, limits: BatchLimits) -
         ),
     )
     def audio_directory(context: dg.SensorEvaluationContext, workspace: WorkspaceResource) -> dg.SensorResult:
-        live_runs(context.instance)  # a killed run would hold the queue for ever
+        live = {run.tags.get(PARTITION_TAG, "") for run in live_runs(context.instance)}
         with workspace.open() as opened:
             found = look_and_register(opened, Cursor.load(context.cursor), LookLimits())
-            keys = form_batches(opened, limits, SENSOR_NAME, _RUNS_PER_TICK)
-            keys += orphaned_batches(opened, lambda key: has_run(context.instance, key), _RUNS_PER_TICK - len(keys))
+            wanted = {key: key for key in form_batches(opened, limits, SENSOR_NAME, _RUNS_PER_TICK)}
+            room = _RUNS_PER_TICK - len(wanted)
+            wanted |= unattended_batches(opened, live, partial(past_runs, context.instance), room)
         cursor = found.cursor.dump()
-        if keys:
+        if wanted:
             return dg.SensorResult(
-                run_requests=[request(key) for key in keys],
-                dynamic_partitions_requests=[batches.build_add_request(keys)],
+                run_requests=[request(key, run_key) for key, run_key in wanted.items()],
+                dynamic_partitions_requests=[batches.build_add_request(list(wanted))],
                 cursor=cursor,
             )
         ignored = ", ".join(f"{count} {why}" for why, count in sorted(found.ignored.items())) or "none"
@@ -51,6 +54,6 @@ def build_audio_directory(interval_s: int, enabled: bool, limits: BatchLimits) -
     return audio_directory
 
 
-def request(key: str) -> dg.RunRequest:
-    """The request for a batch's run; the batch's key is the run's, so a batch is requested once."""
-    return dg.RunRequest(run_key=key, partition_key=key)
+def request(key: str, run_key: str) -> dg.RunRequest:
+    """The request for a batch's run. Dagster starts one run for a run key, however often it is asked."""
+    return dg.RunRequest(run_key=run_key, partition_key=key)

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from recordings.names import Folder
 from recordings.store import open_store
-from stt_orchestration.instance import dagster_home
+from stt_orchestration.instance import dagster_home, instance
 from stt_orchestration.settings import PROJECT_ROOT, Settings
 
 
@@ -33,6 +33,9 @@ def serve(settings: Settings, host: str, port: int) -> int:
         OSError: The pages' port is taken.
     """
     home = dagster_home()
+    if not (home / "history").exists():
+        with instance():  # makes its databases before Dagster's processes do, and a `stt run` beside them
+            pass
     pages = urlsplit(settings.pages_url)
     if pages.hostname in ("127.0.0.1", "localhost"):
         folder = open_store(settings.store).locate(Folder.ENRICHED)

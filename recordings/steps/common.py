@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -132,8 +133,16 @@ def _check_unchanged(workspace: Workspace, delivery: Delivery) -> None:
         )
 
 
-def side_by_side(work: Callable[[T], None], items: Sequence[T], workers: int) -> None:
+def side_by_side(
+    work: Callable[[T], None], items: Sequence[T], workers: int, stopping: threading.Event | None = None
+) -> None:
     """Do the work on every item, several at a time.
+
+    Args:
+        work: Done on each item.
+        items: What it is done on.
+        workers: How many at a time.
+        stopping: Set when the first error comes, or an interrupt, so that work which takes long can end early.
 
     Raises:
         Exception: The first error; what had not begun by then is not begun any more.
@@ -144,6 +153,8 @@ def side_by_side(work: Callable[[T], None], items: Sequence[T], workers: int) ->
             for future in running:
                 future.result()
         finally:
+            if stopping is not None:
+                stopping.set()
             for future in running:
                 future.cancel()
 

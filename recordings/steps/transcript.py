@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import CancelledError
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
+from threading import Event
 
 from recordings.names import Folder, output_key
 from recordings.states import State, reached
@@ -61,13 +63,14 @@ def run(workspace: Workspace, batch_key: str, recipe: EngineRecipe, say: Callabl
         # The longest first: what is left at the end is short, and no worker waits long for the last.
         todo.sort(key=lambda item: -(item[0].recording.seconds or 0.0))
         with recipe.make() as engine:
+            stopping = Event()
 
             def one(item: tuple[Group, str]) -> None:
                 group, key = item
-                faults.run(group.recording, State.NORMALIZED, partial(_work, workspace, group, key, engine))
+                faults.run(group.recording, State.NORMALIZED, partial(_work, workspace, group, key, engine, stopping))
                 tally.add(group.recording.name, group.recording.seconds or 0.0)
 
-            side_by_side(one, todo, recipe.workers)
+            side_by_side(one, todo, recipe.workers, stopping)
     faults.settle()
     return tally.report(STEP, batch_key, workspace.ledger)
 
@@ -97,11 +100,17 @@ def _audio_flags(group: Group) -> dict[str, str]:
     return {flag: why for flag, why in group.recording.flags.items() if flag in _KEPT_FLAGS}
 
 
-def _work(workspace: Workspace, group: Group, key: str, engine: Engine) -> None:
+def _work(workspace: Workspace, group: Group, key: str, engine: Engine, stopping: Event) -> None:
     began = time.monotonic()
     first, recording = group.members[0], group.recording
+
+    def go_on(_: float) -> None:
+        """Told after every chunk; a recording may have hours of them."""
+        if stopping.is_set():
+            raise CancelledError(f"{first.delivery.name}: the step is being stopped")
+
     with made_before(workspace, wav_key(first.delivery.name), "normalized") as path:
-        transcript = engine.transcribe(path, Subject(first.delivery.name, recording.sha256))
+        transcript = engine.transcribe(path, Subject(first.delivery.name, recording.sha256), go_on)
     with workspace.store.create(json_key(first.delivery.name)) as target:
         target.write_text(transcript.to_json(), encoding="utf-8")
     workspace.ledger.finish(

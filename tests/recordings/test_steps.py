@@ -7,6 +7,7 @@ import logging
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,8 +21,9 @@ from recordings import ingest
 from recordings.arrivals import Cursor, LookLimits
 from recordings.batches import BatchLimits
 from recordings.deliver import CannotDeliver, deliver
-from recordings.ingest import form_batches, look_and_register, orphaned_batches, register_old_enough, take_in
+from recordings.ingest import form_batches, look_and_register, register_old_enough, take_in, unattended_batches
 from recordings.ledger import Ledger
+from recordings.retries import PastRuns
 from recordings.states import State
 from recordings.steps import enriched, normalized, raw, transcript
 from recordings.steps.common import StepFailed
@@ -618,14 +620,23 @@ def test_a_caller_that_looks_rarely_takes_what_nobody_has_written_to_for_long(pl
     assert register_old_enough(place.workspace, 1e6) == 0, "known already, so it waits for nothing"
 
 
-def test_only_unfinished_batches_without_a_run_are_orphans(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_unfinished_batches_that_nobody_works_on_are_asked_for_again(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     keys = []
     for name in ("a.wav", "b.wav", "c.wav"):
         place.write(name)
         keys.append(place.batch())
     place.run(keys[0])
-    assert orphaned_batches(place.workspace, lambda key: False, 10) == [], "their maker may be about to ask for a run"
+
+    def never_run(_: str) -> PastRuns:
+        return PastRuns()
+
+    assert unattended_batches(place.workspace, (), never_run, 10) == {}, "their maker may be about to ask for a run"
     monkeypatch.setattr(ingest, "_ORPHANED_AFTER_S", -1)
-    assert orphaned_batches(place.workspace, lambda key: False, 10) == keys[1:]
-    assert orphaned_batches(place.workspace, lambda key: key == keys[1], 10) == keys[2:]
-    assert orphaned_batches(place.workspace, lambda key: False, 1) == keys[1:2]
+    assert unattended_batches(place.workspace, (), never_run, 10) == {key: key for key in keys[1:]}
+    assert unattended_batches(place.workspace, {keys[1]}, never_run, 10) == {keys[2]: keys[2]}
+    assert unattended_batches(place.workspace, (), never_run, 1) == {keys[1]: keys[1]}
+    assert unattended_batches(place.workspace, (), never_run, -1) == {}
+    failed = {keys[1]: PastRuns(1, "just", time.time()), keys[2]: PastRuns(1, "long-ago", 0.0)}
+    assert unattended_batches(place.workspace, (), failed.__getitem__, 1) == {keys[2]: f"{keys[2]}-after-long-ago"}

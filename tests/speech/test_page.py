@@ -199,7 +199,7 @@ def test_hostile_names_and_texts_are_only_text(audio: EmbeddedAudio | LinkedAudi
     assert page.all("img") == []
     assert (page.texts["script"], page.texts["style"]) == (calm.texts["script"], calm.texts["style"])
     assert page.texts["h1"] == HOSTILE
-    assert page.texts["title"] == f"{HOSTILE} – transcript"  # noqa: RUF001 - the dash of the title
+    assert page.texts["title"] == f"{HOSTILE} – transcript"
     assert page.words[0][1] == HOSTILE
     assert {name for _, attrs in page.elements for name in attrs if name.startswith("on")} == set()
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import socket
+import subprocess
 import time
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
+import pytest
 
 from assets.partitions import batches
-from assets.step import PROCESS_TAG
+from assets.step import PROCESS_TAG, process_tag
 from recordings.states import State
 from stt_orchestration.definitions import build_defs
 from stt_orchestration.jobs import JOB_NAME
-from stt_orchestration.runs import live_runs, prune
+from stt_orchestration.runs import ALIVE, live_runs, prune
 from stt_orchestration.schedules import SCHEDULE_NAME
 from stt_orchestration.sensors import SENSOR_NAME
 from tests.stt_orchestration.conftest import Place
@@ -43,12 +46,39 @@ def due(place: Place, *, ago: timedelta = timedelta()) -> dg.SkipReason | list[d
         return schedule(context)
 
 
-def noted_run(place: Place, key: str, **tags: str) -> dg.DagsterRun:
-    """A run that Dagster believes to be at work."""
+def noted_run(
+    place: Place, key: str, status: dg.DagsterRunStatus = dg.DagsterRunStatus.STARTED, **tags: str
+) -> dg.DagsterRun:
+    """A run as Dagster has it in its books: at work, if nothing else is said."""
     job = build_defs(place.settings).resolve_job_def(JOB_NAME)
-    return place.instance.create_run_for_job(
-        job, status=dg.DagsterRunStatus.STARTED, tags={"dagster/partition": key, **tags}
-    )
+    return place.instance.create_run_for_job(job, status=status, tags={"dagster/partition": key, **tags})
+
+
+def gone_process() -> str:
+    """The identity of a process that has ended."""
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    return f"{socket.gethostname()}:{gone.pid}::"
+
+
+def waiting_batch(place: Place) -> str:
+    """A batch that was made an hour ago and never worked on."""
+    (place.raw / "a.wav").write_bytes(b"x")
+    requested = tick(place, tick(place, None).cursor).run_requests
+    assert requested is not None
+    with place.workspace.ledger._write() as connection:
+        connection.exec_driver_sql("UPDATE batches SET made_at = made_at - 3600")
+    return str(requested[0].partition_key)
+
+
+def asked_for(place: Place) -> list[str]:
+    """The run keys that a tick asks for."""
+    return [str(request.run_key) for request in tick(place, None).run_requests or ()]
+
+
+def years_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + 1e8)
 
 
 def test_a_new_file_becomes_a_batch_at_the_second_tick_and_is_never_requested_again(place: Place) -> None:
@@ -106,16 +136,54 @@ def test_the_schedule_forbids_itself_while_a_batch_is_at_work(place: Place) -> N
 
 
 def test_a_run_whose_process_was_killed_blocks_nobody(place: Place) -> None:
-    import socket
-    import subprocess
-
-    gone = subprocess.Popen(["true"])
-    gone.wait()
-    run = noted_run(place, "batch-x", **{PROCESS_TAG: f"{socket.gethostname()}:{gone.pid}"})
+    dead = noted_run(place, "batch-x")
+    place.instance.add_run_tags(dead.run_id, {PROCESS_TAG: f"{dead.run_id}/{gone_process()}"})
     assert live_runs(place.instance) == []
-    assert place.instance.get_run_by_id(run.run_id).status is dg.DagsterRunStatus.FAILURE  # type: ignore[union-attr]
-    alive = noted_run(place, "batch-y", **{PROCESS_TAG: f"{socket.gethostname()}:{os.getpid()}"})
+    assert place.instance.get_run_by_id(dead.run_id).status is dg.DagsterRunStatus.FAILURE  # type: ignore[union-attr]
+    alive = noted_run(place, "batch-y")
+    place.instance.add_run_tags(alive.run_id, {PROCESS_TAG: process_tag(alive.run_id)})
     assert [r.run_id for r in live_runs(place.instance)] == [alive.run_id]
+
+
+def test_a_run_that_repeats_a_killed_one_is_not_taken_for_dead_by_the_tags_it_was_given(place: Place) -> None:
+    """Dagster copies the tags of a run to the one that repeats it."""
+    dead = noted_run(place, "batch-x", dg.DagsterRunStatus.FAILURE)
+    tag = {PROCESS_TAG: f"{dead.run_id}/{gone_process()}"}
+    place.instance.add_run_tags(dead.run_id, tag)
+    again = noted_run(place, "batch-x", dg.DagsterRunStatus.STARTING, **tag)
+    assert [r.run_id for r in live_runs(place.instance)] == [again.run_id]
+
+
+def test_a_batch_whose_run_failed_comes_back_after_a_while_under_a_new_run_key(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = waiting_batch(place)
+    assert asked_for(place) == [key]
+    failed = noted_run(place, key)
+    place.instance.report_run_failed(failed)
+    assert asked_for(place) == [], "it has just failed"
+    years_later(monkeypatch)
+    assert asked_for(place) == [f"{key}-after-{failed.run_id}"]
+    assert asked_for(place) == [f"{key}-after-{failed.run_id}"], "the same request, so that Dagster starts one run"
+    requests = due(place)
+    assert isinstance(requests, list)
+    assert [r.run_key for r in requests] == [f"{key}-after-{failed.run_id}"]
+
+
+# Dagster makes a queued run only for a code server's job; it is one of ALIVE like the others.
+NOT_QUEUED = [status for status in ALIVE if status is not dg.DagsterRunStatus.QUEUED]
+
+
+@pytest.mark.parametrize("status", NOT_QUEUED, ids=lambda status: status.value)
+def test_a_batch_with_a_run_that_waits_or_is_at_work_is_not_asked_for(
+    place: Place, monkeypatch: pytest.MonkeyPatch, status: dg.DagsterRunStatus
+) -> None:
+    key = waiting_batch(place)
+    place.instance.report_run_failed(noted_run(place, key))
+    noted_run(place, key, status)
+    assert dg.DagsterRunStatus.QUEUED in ALIVE
+    years_later(monkeypatch)
+    assert asked_for(place) == []
 
 
 def test_a_tick_missed_by_more_than_the_deadline_is_skipped(place: Place) -> None:

@@ -1,0 +1,270 @@
+"""Two processes on one data folder: both end well, each recording is worked on once, and a dead one stops nobody."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+import numpy as np
+import pytest
+import soundfile
+
+from recordings.ledger import Ledger
+from recordings.states import PIPELINE, State, reached
+from speech.weights import Weights
+from stt_orchestration.instance import instance
+from stt_orchestration.runs import live_runs
+
+PROJECT = Path(__file__).resolve().parents[2]
+STEPS = ("normalized", "transcript", "enriched")
+OUTPUTS = ("input_audio", "whisper_json", "transcripts")
+COUNT = 16
+Running = subprocess.Popen[str]
+
+
+@dataclass
+class Installation:
+    """A data folder, and processes that work on it."""
+
+    root: Path
+    weights: Path
+    stack: ExitStack
+
+    @property
+    def data(self) -> Path:
+        return self.root / "data"
+
+    @property
+    def ledger(self) -> Ledger:
+        opened = Ledger.open(f"sqlite:///{self.data / 'ledger.db'}")
+        self.stack.callback(opened.close)
+        return opened
+
+    @contextmanager
+    def dagster(self, home: str) -> Iterator[dg.DagsterInstance]:
+        """The Dagster instance of a home."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("DAGSTER_HOME", str(self.root / home))
+            with instance() as opened:
+                yield opened
+
+    def silences(self, count: int) -> None:
+        """Recordings that need no model, each of another length."""
+        (self.data / "raw_audio").mkdir(parents=True)
+        for i in range(count):
+            path = self.data / "raw_audio" / f"{i}.wav"
+            soundfile.write(path, np.zeros(1600 + 16 * i, np.int16), 16_000)
+
+    def start(self, home: str) -> Running:
+        """``stt run`` with a Dagster home of that name: processes with different homes do not know of each other's runs."""
+        folder = self.root / home
+        folder.mkdir(exist_ok=True)
+        shutil.copyfile(PROJECT / "dagster.yaml", folder / "dagster.yaml")
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("STT_", "WHISPER_", "ENABLE_"))}
+        environment |= {"STT_DATA_DIR": str(self.data), "DAGSTER_HOME": str(folder), "STT_MODEL_DIR": str(self.weights)}
+        environment |= {"STT_SENSOR_ENABLED": "false"}
+        running = subprocess.Popen(
+            [sys.executable, "-m", "stt_orchestration.cli", "run"],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.stack.callback(running.kill)
+        return running
+
+    def worked_on(self, *homes: str) -> dict[str, int]:
+        """Step -> recordings worked on, over all runs in these homes. The first step is left out: it only reads."""
+        found = dict.fromkeys(STEPS, 0)
+        for home in homes:
+            with self.dagster(home) as home_instance:
+                for run in home_instance.get_runs():
+                    for entry in home_instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION):
+                        made = entry.dagster_event.step_materialization_data.materialization  # type: ignore[union-attr]
+                        step = made.asset_key.to_user_string()
+                        if step in STEPS:
+                            found[step] += int(made.metadata["worked_on"].value)  # type: ignore[arg-type]
+        return found
+
+    def log_of(self, home: str) -> str:
+        """The log lines of all runs in a home."""
+        with self.dagster(home) as home_instance:
+            return "\n".join(
+                e.user_message for run in home_instance.get_runs() for e in home_instance.all_logs(run.run_id)
+            )
+
+    def outputs(self) -> dict[str, bytes]:
+        found = [path for folder in OUTPUTS for path in (self.data / folder).rglob("*") if path.is_file()]
+        return {str(path.relative_to(self.data)): path.read_bytes() for path in found}
+
+
+@pytest.fixture
+def place(tmp_path: Path, base_weights: Weights) -> Iterator[Installation]:
+    with ExitStack() as stack:
+        yield Installation(tmp_path, base_weights.path, stack)
+
+
+def ended(running: Running) -> tuple[int, str]:
+    out, err = running.communicate(timeout=200)
+    assert "Traceback" not in err, err
+    return running.returncode, out + err
+
+
+def until(true: Callable[[], object], what: str) -> None:
+    limit = time.monotonic() + 100
+    while not true():
+        assert time.monotonic() < limit, f"never: {what}"
+        time.sleep(0.02)
+
+
+def frozen_at_work(running: Running, place: Installation) -> dict[str, int]:
+    """Stop a process in the middle of a step, where it holds its batch and not the ledger. Step -> recordings past it."""
+
+    def frozen() -> bool:
+        holding = [path for path in (place.data / "ledger.db.locks").glob("*") if str(running.pid) in path.read_text()]
+        if not holding or place.ledger.counts()[State.RECEIVED] == COUNT:
+            return False
+        running.send_signal(signal.SIGSTOP)
+        try:
+            with sqlite3.connect(place.data / "ledger.db", timeout=0, isolation_level=None) as ledger:
+                ledger.execute("BEGIN IMMEDIATE")
+            if holding[0].exists():
+                return True
+        except (sqlite3.OperationalError, FileNotFoundError):
+            pass
+        running.send_signal(signal.SIGCONT)
+        return False
+
+    until(frozen, "a process in the middle of a step")
+    states = [m.state for m in place.ledger.newest(COUNT)]
+    return {step: sum(reached(state, past) for state in states) for step, past in zip(STEPS, PIPELINE[1:], strict=True)}
+
+
+def test_two_started_on_an_empty_installation_in_the_same_moment_both_end_well(place: Installation) -> None:
+    place.silences(COUNT)
+    both = [place.start("home") for _ in range(2)]
+    assert [ended(running)[0] for running in both] == [0, 0]
+    assert place.ledger.counts()[State.DONE] == COUNT
+    assert place.worked_on("home") == dict.fromkeys(STEPS, COUNT)
+
+
+def test_two_that_know_nothing_of_each_other_do_together_what_one_would_do(tmp_path: Path, place: Installation) -> None:
+    place.silences(COUNT)
+    both = [place.start("one"), place.start("two")]
+    assert [ended(running)[0] for running in both] == [0, 0]
+    assert place.ledger.counts()[State.DONE] == COUNT
+    assert place.worked_on("one", "two") == dict.fromkeys(STEPS, COUNT)
+    alone = Installation(tmp_path / "alone", place.weights, place.stack)
+    alone.silences(COUNT)
+    assert ended(alone.start("home"))[0] == 0
+    assert alone.outputs() == place.outputs() != {}
+
+
+def test_when_the_one_at_work_is_killed_the_one_that_waits_goes_on(place: Installation) -> None:
+    place.silences(COUNT)
+    first = place.start("one")
+    before = frozen_at_work(first, place)
+    assert 0 < sum(before.values()) < len(STEPS) * COUNT
+    second = place.start("two")
+    holder = f"worked on by {os.uname().nodename}:{first.pid}"
+    until(
+        lambda: (place.root / "two" / "history").exists() and holder in place.log_of("two"),
+        "the second says who holds it",
+    )
+    first.send_signal(signal.SIGKILL)
+    assert ended(second)[0] == 0
+    assert place.ledger.counts()[State.DONE] == COUNT
+    assert place.worked_on("two") == {step: COUNT - before[step] for step in STEPS}, "the rest, and nothing twice"
+    assert list((place.data / "ledger.db.locks").iterdir()) == []
+
+
+OPENER = """
+from stt_orchestration.instance import instance
+import alembic.command
+print("ready", flush=True)
+input()
+with instance() as opened:
+    opened.get_runs()
+"""
+
+
+def test_many_that_open_a_new_dagster_home_at_once_all_can(tmp_path: Path) -> None:
+    """Unguarded, Dagster makes its databases several times over, and may leave one that never opens again."""
+    shutil.copyfile(PROJECT / "dagster.yaml", tmp_path / "dagster.yaml")
+    with ExitStack() as stack:
+        openers = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", OPENER],
+                    env={**os.environ, "DAGSTER_HOME": str(tmp_path)},
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            for _ in range(3)
+        ]
+        for opener in openers:
+            assert opener.stdout is not None
+            assert opener.stdout.readline() == "ready\n"
+        for opener in openers:
+            assert opener.stdin is not None
+            opener.stdin.write("\n")
+            opener.stdin.flush()
+        for opener in openers:
+            _, err = opener.communicate(timeout=100)
+            assert opener.returncode == 0, err
+
+
+def test_an_interrupt_ends_a_run_soon_and_loses_nothing(place: Installation) -> None:
+    """An hour takes the detector alone longer than anybody waits; it is left between two minutes of it."""
+    (place.data / "raw_audio").mkdir(parents=True)
+    soundfile.write(place.data / "raw_audio" / "hour.wav", np.zeros(3600 * 16_000, np.int16), 16_000)
+    running = place.start("home")
+    until(lambda: (place.data / "ledger.db").exists() and place.ledger.counts()[State.NORMALIZED], "a step at work")
+    running.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    code, said = ended(running)
+    assert code == 130, said
+    assert time.monotonic() - began < 25
+    assert "Interrupted. Nothing is lost: `stt run` goes on where this stopped." in said, "not by itself, but by force"
+    assert place.ledger.counts()[State.NORMALIZED] == 1
+    with place.dagster("home") as home_instance:
+        assert live_runs(home_instance) == []
+
+
+DEAF = """
+import signal, sys, time
+from stt_orchestration import interrupts
+from stt_orchestration.show import console
+interrupts._GRACE_S = float(sys.argv[1])
+signal.signal(signal.SIGINT, lambda *_: None)
+with interrupts.watched(console()):
+    print("ready", flush=True)
+    for _ in range(600):
+        time.sleep(0.1)
+"""
+
+
+@pytest.mark.parametrize(("grace", "interrupts"), [("60", 2), ("0.5", 1)], ids=["second", "late"])
+def test_whatever_does_not_end_by_itself_is_ended(grace: str, interrupts: int) -> None:
+    with subprocess.Popen([sys.executable, "-c", DEAF, grace], stdout=subprocess.PIPE, text=True) as deaf:
+        assert deaf.stdout is not None
+        assert deaf.stdout.readline() == "ready\n"
+        deaf.send_signal(signal.SIGINT)
+        assert deaf.stdout.readline().startswith("Stopping")
+        for _ in range(interrupts - 1):
+            deaf.send_signal(signal.SIGINT)
+        assert "goes on where this stopped" in deaf.communicate(timeout=10)[0]
+        assert deaf.returncode == 130
