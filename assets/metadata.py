@@ -30,6 +30,7 @@ def of_report(report: StepReport, pages_url: str) -> Mapping[str, dg.MetadataVal
     }
     if report.realtime_factor is not None:
         metadata["times_realtime"] = dg.MetadataValue.float(round(report.realtime_factor, 2))
+    metadata.update({name: dg.MetadataValue.int(number) for name, number in sorted(report.figures.items())})
     metadata["recordings"] = table(_RECORDING_COLUMNS, [_row(member) for member in report.members[:_ROWS]])
     links = [_link(member, pages_url) for member in report.members[:_ROWS] if member.state is State.DONE]
     if links:

@@ -55,7 +55,10 @@ class EngineResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     compute_type: str
     language: str | None
     beam_size: int
+    word_timestamps: bool
+    careful: bool
     workers: int | None
+    batch: int | None
 
     def recipe(self) -> EngineRecipe:
         """Find and check the weights, and say how to make an engine of them.
@@ -71,13 +74,17 @@ class EngineResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         )
         workers = self.workers or (1 if self.device == "cuda" else usable_cores())
         options = Options(
-            language=self.language, beam_size=self.beam_size, device=self.device, compute_type=self.compute_type
+            language=self.language,
+            beam_size=self.beam_size,
+            word_timestamps=self.word_timestamps,
+            careful=self.careful,
+            device=self.device,
+            compute_type=self.compute_type,
         )
         return EngineRecipe(
             model_sha256=weights.sha256,
             options=options,
-            make=lambda: Engine(weights, options, workers=workers),
-            workers=workers,
+            make=lambda: Engine(weights, options, workers=workers, batch=self.batch),
         )
 
 

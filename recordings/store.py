@@ -81,6 +81,9 @@ class Store(Protocol):
     def locate(self, key: str) -> str:
         """Where a person finds the key: a path or a URI."""
 
+    def scratch(self, folder: Folder, name: str) -> Path:
+        """A local path for work in progress, which a later process on this machine can go on with; swept when it is old."""
+
     def sweep(self, older_than_s: float) -> int:
         """Remove what a killed process left half written; returns how many."""
 
@@ -185,6 +188,12 @@ class DirectoryStore:
     def locate(self, key: str) -> str:
         """See ``Store.locate``."""
         return str(self._path(key))
+
+    def scratch(self, folder: Folder, name: str) -> Path:
+        """See ``Store.scratch``."""
+        path = self.root / folder / _TEMPORARY_FOLDER / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
 
     def sweep(self, older_than_s: float) -> int:
         """See ``Store.sweep``. What another process writes right now is locked, and young where there are no locks."""

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from speech.allocator import keep_memory
 from speech.audio import SAMPLE_RATE
 from speech.context import WINDOW_S
 from speech.heard import HeardSegment, HeardWord
@@ -64,6 +65,7 @@ class Decoder:
             raise DeviceUnavailable(
                 f"This {device} cannot compute in {compute_type!r}; it can in {', '.join(sorted(supported))}. Set STT_COMPUTE_TYPE."
             )
+        keep_memory()
         self.weights = weights
         self.workers = workers
         self._model: Any = WhisperModel(

@@ -159,7 +159,7 @@ class Engine:
             path: Normalized audio: 16 kHz WAV or RF64, any number of channels.
             subject: Whose it is.
             progress: Told the share of the speech done, 0 to 1, often enough to be stopped by an error it raises.
-            journal: Opens a journal of this recording; called for long ones only. It is left for the caller to remove.
+            journal: Opens a journal of this recording; called for long ones only. The caller removes it.
 
         Raises:
             DeviceUnavailable: See ``Decoder``.

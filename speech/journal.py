@@ -29,7 +29,6 @@ class Journal:
             path: Where it lies; its folder exists.
             key: Everything that the results depend on. A journal of another key is begun anew.
         """
-        self._path = path
         self._header = json.dumps({"key": key}).encode() + b"\n"
         self._file = path.open("a+b")
 
@@ -66,7 +65,3 @@ class Journal:
         self._file.write(_RESULT.dump_json(result) + b"\n")
         self._file.flush()
         os.fsync(self._file.fileno())
-
-    def remove(self) -> None:
-        """Remove the file: the transcript has been written."""
-        self._path.unlink(missing_ok=True)

@@ -91,7 +91,7 @@ def spread(items: Sequence[T], count: int = WINDOWS) -> list[T]:
 
 
 def decide(answers: Sequence[tuple[Chunk, Mapping[str, float]]]) -> LanguageVerdict:
-    """Average the answers and name the likeliest language.
+    """Average the answers, each with the weight of its seconds, and name the likeliest language.
 
     Args:
         answers: Places asked, and the probability of each language there.
@@ -102,10 +102,12 @@ def decide(answers: Sequence[tuple[Chunk, Mapping[str, float]]]) -> LanguageVerd
     if not answers:
         raise ValueError("No answers to decide a language from.")
     total: Counter[str] = Counter()
-    for _, answer in answers:
-        total.update(answer)
-    ranked = _ranked(total)
-    guesses = [LanguageGuess(language=code, probability=round(sum_ / len(answers), 4)) for code, sum_ in ranked]
+    for chunk, answer in answers:
+        total.update({code: probability * chunk.seconds for code, probability in answer.items()})
+    seconds = sum(chunk.seconds for chunk, _ in answers)
+    guesses = [
+        LanguageGuess(language=code, probability=round(min(1.0, sum_ / seconds), 4)) for code, sum_ in _ranked(total)
+    ]
     places = tuple(_place(chunk, *_ranked(answer)[0]) for chunk, answer in answers)
     return LanguageVerdict(guesses[0].language, guesses[0].probability, tuple(guesses[1 : 1 + _ALTERNATIVES]), places)
 

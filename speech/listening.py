@@ -12,7 +12,7 @@ from typing import Protocol
 from speech.activity import Span
 from speech.chunks import Chunk
 from speech.decoder import Samples
-from speech.guard import EARLY_END_S, Heard, doubts, rank, verdict
+from speech.guard import LONGEST_WORD_S, UNSAID_S, Heard, doubts, rank, verdict
 from speech.heard import HeardSegment
 from speech.transcript import Decoded
 
@@ -100,7 +100,7 @@ class Listener:
             if first is None:
                 first = self.ears.hear(samples, self.language, words=located)
             heard = Heard((first,), rest.seconds)
-            if doubts(heard, self.language):
+            if doubts(heard, self.language) or self._skips(rest, first):
                 result = self._rescue(rest, samples, heard)
                 return ChunkResult(
                     (*written, *result.kept), (*dropped, *result.dropped), suspect=True, rescued=result.rescued
@@ -148,17 +148,29 @@ class Listener:
             (dropped if said == "drop" else kept).append(Written(chunk, segment, decoded, reasons))
         return ChunkResult(tuple(kept), tuple(dropped), suspect, rescued=decoded == "rescued" and bool(kept))
 
+    def _skips(self, chunk: Chunk, segment: HeardSegment) -> bool:
+        """Whether much speech lies before the first word or between two; the decoder sometimes leaves out a sentence."""
+        behind = chunk.pieces[0][0]
+        for word in segment.words:
+            place = chunk.place(word.start, word.end)
+            if self._speech(chunk, behind, place.start) > UNSAID_S:
+                return True
+            # Alignment stretches a word over what was left out behind it.
+            behind = min(place.end, place.start + LONGEST_WORD_S)
+        return False
+
     def _unsaid(self, chunk: Chunk, segment: HeardSegment) -> Chunk | None:
         """The part of the chunk behind its last word, when much speech is in it; the decoder sometimes ends early."""
         if not segment.words:
             return None
         end = chunk.place(segment.words[-1].start, segment.words[-1].end)
         rest = chunk.after(end.piece, end.end)
-        if rest is None:
-            return None
-        left = sum(
-            max(0.0, min(end_, stop) - max(start, begin))
-            for start, end_ in rest.pieces
+        return rest if rest and self._speech(rest, end.end, rest.pieces[-1][1]) > UNSAID_S else None
+
+    def _speech(self, chunk: Chunk, start: float, end: float) -> float:
+        """Seconds of detected speech of a chunk between two moments of the recording."""
+        return sum(
+            max(0.0, min(last, stop, end) - max(first, begin, start))
+            for first, last in chunk.pieces
             for begin, stop in self.speech[chunk.channel]
         )
-        return rest if left > EARLY_END_S else None

@@ -45,7 +45,10 @@ def build_defs(settings: Settings) -> dg.Definitions:
                 compute_type=settings.computes_in,
                 language=settings.language,
                 beam_size=settings.beam_size,
+                word_timestamps=settings.word_timestamps,
+                careful=settings.careful,
                 workers=settings.workers,
+                batch=settings.decode_batch,
             ),
             "options": OptionsResource(
                 max_hours=settings.max_recording_hours,

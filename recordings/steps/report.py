@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
 
 from recordings.ledger import Ledger, Member
 from recordings.states import State
+
+_SAY_EVERY_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,7 @@ class StepReport:
         worked: Recordings this run worked on; the others were finished before.
         audio_seconds: Audio of the recordings worked on.
         wall_seconds: How long the step took, with everything.
+        figures: What the step counts beside that, by name.
     """
 
     step: str
@@ -31,6 +34,7 @@ class StepReport:
     worked: int
     audio_seconds: float
     wall_seconds: float
+    figures: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def counts(self) -> dict[State, int]:
@@ -51,28 +55,57 @@ class StepReport:
 
 @dataclass
 class Tally:
-    """Counts while a step runs. Threads may share it."""
+    """Counts while a step runs, and says how far it is. Threads may share it.
+
+    Attributes:
+        say: Takes a line of progress.
+        total: Recordings to work on.
+        total_seconds: Their audio, to judge what is left by; None where audio is no measure of the work.
+    """
 
     say: Callable[[str], None]
     total: int
+    total_seconds: float | None = None
     worked: int = 0
     audio_seconds: float = 0.0
+    figures: Counter[str] = field(default_factory=Counter)
+    _under_way: dict[str, float] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
     _began: float = field(default_factory=time.monotonic)
     _said: float = field(default_factory=time.monotonic)
 
     def add(self, name: str, audio_seconds: float) -> None:
-        """Note a recording worked on, and say how far we are, but not more often than every ten seconds."""
+        """Note a recording worked on."""
         with self._lock:
             self.worked += 1
             self.audio_seconds += audio_seconds
-            now = time.monotonic()
-            due = now - self._said >= 10
-            self._said = now if due else self._said
-        if due:
-            self.say(
-                f"{self.worked} of {self.total} recordings, {self.audio_seconds / 3600:.2f} h of audio so far; last {name}"
-            )
+            self._under_way.pop(name, None)
+        self._tell(f"last {name}")
+
+    def part(self, name: str, audio_seconds: float, share: float) -> None:
+        """Note how far a recording is that is worked on; a long one may take hours."""
+        with self._lock:
+            self._under_way[name] = audio_seconds * share
+        self._tell(f"{name} at {share:.0%}")
+
+    def count(self, figures: Mapping[str, int]) -> None:
+        """Add to the step's own figures."""
+        with self._lock:
+            self.figures.update(figures)
+
+    def _tell(self, where: str) -> None:
+        """Say how far we are, but not more often than every ten seconds."""
+        now = time.monotonic()
+        with self._lock:
+            due = now - self._said >= _SAY_EVERY_S
+            if not due:
+                return
+            self._said = now
+            heard = self.audio_seconds + sum(self._under_way.values())
+        left = ""
+        if self.total_seconds and heard:
+            left = f", about {_duration((now - self._began) * max(0.0, self.total_seconds / heard - 1))} left"
+        self.say(f"{self.worked} of {self.total} recordings, {_duration(heard)} of audio so far{left}; {where}")
 
     def report(self, step: str, batch_key: str, ledger: Ledger) -> StepReport:
         """The step's report, with the members as they are now."""
@@ -83,7 +116,15 @@ class Tally:
             worked=self.worked,
             audio_seconds=self.audio_seconds,
             wall_seconds=time.monotonic() - self._began,
+            figures=dict(self.figures),
         )
+
+
+def _duration(seconds: float) -> str:
+    """Hours, minutes or seconds, whichever reads best."""
+    if seconds >= 3600:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
 
 
 def words_of(text: str, limit: int = 80) -> str:

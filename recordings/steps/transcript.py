@@ -19,6 +19,8 @@ from recordings.steps.sharing import share
 from recordings.work import work_key
 from recordings.workspace import Workspace
 from speech.engine import ENGINE_VERSION, Engine, Subject
+from speech.guard import words_of as words_in
+from speech.journal import Journal
 from speech.transcript import Options, Transcript
 
 STEP = "transcript"
@@ -33,13 +35,11 @@ class EngineRecipe:
         model_sha256: Checksum of the weights it will use.
         options: Everything that can change a text.
         make: Makes it; called at most once a step, and not at all when there is nothing to hear.
-        workers: Recordings heard at the same time.
     """
 
     model_sha256: str
     options: Options
     make: Callable[[], AbstractContextManager[Engine]]
-    workers: int = 1
 
 
 def json_key(name: str) -> str:
@@ -57,20 +57,22 @@ def run(workspace: Workspace, batch_key: str, recipe: EngineRecipe, say: Callabl
     """
     found = groups(workspace.ledger.members(batch_key))
     todo = [(group, key) for group in found if (key := _key(group, recipe)) and not _finished(workspace, group, key)]
-    tally = Tally(say, len(todo))
+    tally = Tally(say, len(todo), sum(group.recording.seconds or 0.0 for group, _ in todo))
     faults = Faults(workspace, STEP)
     if todo:
-        # The longest first: what is left at the end is short, and no worker waits long for the last.
+        # The longest first: what is left at the end is short, no worker waits long for the last, and recordings of like
+        # length, whose chunks can be decoded together, are neighbours.
         todo.sort(key=lambda item: -(item[0].recording.seconds or 0.0))
         with recipe.make() as engine:
             stopping = Event()
 
             def one(item: tuple[Group, str]) -> None:
                 group, key = item
-                faults.run(group.recording, State.NORMALIZED, partial(_work, workspace, group, key, engine, stopping))
+                work = partial(_work, workspace, group, key, engine, stopping, tally)
+                faults.run(group.recording, State.NORMALIZED, work)
                 tally.add(group.recording.name, group.recording.seconds or 0.0)
 
-            side_by_side(one, todo, recipe.workers, stopping)
+            side_by_side(one, todo, engine.ahead, stopping)
     faults.settle()
     return tally.report(STEP, batch_key, workspace.ledger)
 
@@ -100,17 +102,23 @@ def _audio_flags(group: Group) -> dict[str, str]:
     return {flag: why for flag, why in group.recording.flags.items() if flag in _KEPT_FLAGS}
 
 
-def _work(workspace: Workspace, group: Group, key: str, engine: Engine, stopping: Event) -> None:
+def _work(workspace: Workspace, group: Group, key: str, engine: Engine, stopping: Event, tally: Tally) -> None:
     began = time.monotonic()
     first, recording = group.members[0], group.recording
+    journal = workspace.store.scratch(Folder.TRANSCRIPTS, f"{key}.jsonl")
 
-    def go_on(_: float) -> None:
+    def go_on(share_done: float) -> None:
         """Told after every chunk; a recording may have hours of them."""
         if stopping.is_set():
             raise CancelledError(f"{first.delivery.name}: the step is being stopped")
+        tally.part(recording.name, recording.seconds or 0.0, share_done)
 
     with made_before(workspace, wav_key(first.delivery.name), "normalized") as path:
-        transcript = engine.transcribe(path, Subject(first.delivery.name, recording.sha256), go_on)
+        subject = Subject(first.delivery.name, recording.sha256)
+        transcript = engine.transcribe(path, subject, go_on, partial(Journal, journal, key))
+    if transcript.meta.decoding is not None:
+        counts = transcript.meta.decoding.model_dump(exclude={"path", "why"})
+        tally.count({**counts, f"{transcript.meta.decoding.path}_recordings": 1})
     with workspace.store.create(json_key(first.delivery.name)) as target:
         target.write_text(transcript.to_json(), encoding="utf-8")
     workspace.ledger.finish(
@@ -119,7 +127,7 @@ def _work(workspace: Workspace, group: Group, key: str, engine: Engine, stopping
         State.TRANSCRIBED,
         language=transcript.language,
         speech_seconds=transcript.meta.speech_seconds,
-        words=sum(len(segment.words) for segment in transcript.segments),
+        words=sum(len(segment.words) or len(words_in(segment.text)) for segment in transcript.segments),
         preview=words_of(transcript.text),
         flags={**_audio_flags(group), **transcript.meta.flags},
         step=STEP,
@@ -128,6 +136,7 @@ def _work(workspace: Workspace, group: Group, key: str, engine: Engine, stopping
         transcript_key=key,
         timings={**recording.timings, STEP: round(time.monotonic() - began, 4)},
     )
+    journal.unlink(missing_ok=True)
     if len(group.members) > 1:
         share(workspace, group, STEP, key, json_key, _copy(workspace))
 

@@ -102,7 +102,7 @@ def test_kennedy_is_understood_and_his_language_heard(jfk: Transcript) -> None:
     assert plain(jfk.text) == plain((SAMPLES / "jfk.opus.ref.txt").read_text())
     assert jfk.language == "en"
     assert jfk.meta.language_probability is not None
-    assert jfk.meta.language_probability > 0.9
+    assert jfk.meta.language_probability > 0.85
     assert len(jfk.meta.language_alternatives) == 3
     assert jfk.meta.flags == {}
     assert 9 < jfk.meta.speech_seconds <= jfk.meta.audio_duration_sec == 11.0
@@ -125,7 +125,7 @@ def test_the_evidence_for_a_segment_is_kept(jfk: Transcript) -> None:
     assert -1 < segment.avg_logprob < 0
     assert 0.5 < segment.compression_ratio < 2.4
     assert segment.no_speech_prob < 0.5
-    assert (segment.temperature, segment.decoded) == (0.0, "sequential")
+    assert (segment.temperature, segment.decoded) == (0.0, "sequential"), "an old recording without treble"
     assert all(0 < word.probability <= 1 for word in segment.words)
 
 
@@ -190,7 +190,7 @@ def test_one_engine_hears_a_recording_twice_alike(engine: Engine, folder: Path, 
     """Nothing of the recordings before stays behind in the model."""
     told: list[float] = []
     assert listen(engine, folder / "jfk.opus", told.append).to_json() == jfk.to_json()
-    assert told == [1.0]
+    assert told == [0.0, 1.0]
     assert engine.loaded
     assert Transcript.model_validate_json(jfk.to_json()) == jfk, "what is written can be read"
 

@@ -9,11 +9,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speech.language import LANGUAGES, LOW_CONFIDENCE, WINDOWS, decide, spread
+from speech.chunks import Chunk
+from speech.language import LANGUAGES, LOW_CONFIDENCE, MIXED_CONFIDENCE, WINDOWS, LanguageVerdict, spread
+from speech.language import decide as decide_places
 
 CODES = ["de", "en", "nl", "vi", "zh"]
 EIGHTHS = st.integers(0, 8).map(lambda n: n / 8)  # sums of these are exact in any order
 ANSWERS = st.lists(st.dictionaries(st.sampled_from(CODES), EIGHTHS, min_size=1), min_size=1, max_size=5)
+
+
+def decide(answers: list[Mapping[str, float]], seconds: float = 5.0) -> LanguageVerdict:
+    """Places of so many seconds, a minute apart."""
+    places = [(Chunk(0, ((60.0 * i, 60.0 * i + seconds),)), answer) for i, answer in enumerate(answers)]
+    return decide_places(places)
+
+
+def verdict_of(verdict: LanguageVerdict) -> tuple[object, ...]:
+    return verdict.language, verdict.probability, verdict.alternatives
 
 
 def test_a_foreign_greeting_does_not_decide_for_the_whole_recording() -> None:
@@ -40,7 +52,7 @@ def test_the_order_of_the_answers_changes_nothing(answers: list[Mapping[str, flo
     """Workers answer in any order; equal inputs must give an equal transcript."""
     shuffled = [dict(sorted(answer.items(), key=lambda _: random.random())) for answer in answers]  # type: ignore[attr-defined]
     random.shuffle(shuffled)  # type: ignore[attr-defined]
-    assert decide(shuffled) == decide(answers)
+    assert verdict_of(decide(shuffled)) == verdict_of(decide(answers))
 
 
 def test_a_tie_goes_to_the_first_name() -> None:
@@ -66,6 +78,27 @@ def test_no_answers_are_no_verdict() -> None:
         decide([])
 
 
+def test_two_languages_in_one_recording_are_reported_with_their_places() -> None:
+    """The text of the foreign part is a translation or nonsense; whoever reads it must know."""
+    verdict = decide([{"en": 0.99}, {"en": 0.95}, {"vi": 0.9, "en": 0.1}])
+    assert verdict.language == "en"
+    assert [place.heard.language for place in verdict.places] == ["en", "en", "vi"]
+    assert set(verdict.flags) == {"language_mixed"}
+    assert "vi 90% at 120 s" in verdict.flags["language_mixed"]
+
+
+@pytest.mark.parametrize(
+    ("probability", "seconds", "reported"),
+    [(MIXED_CONFIDENCE, 3.0, True), (MIXED_CONFIDENCE - 0.01, 3.0, False), (1.0, 2.9, False)],
+)
+def test_a_short_or_doubtful_place_speaks_for_no_second_language(
+    probability: float, seconds: float, reported: bool
+) -> None:
+    """A single word is often taken for another language."""
+    verdict = decide([{"en": 1.0}, {"en": 1.0}, {"pt": probability}], seconds)
+    assert ("language_mixed" in verdict.flags) is reported
+
+
 @given(st.lists(st.integers(), unique=True), st.integers(2, 6))
 def test_places_are_spread_from_the_first_to_the_last(items: list[int], count: int) -> None:
     asked = spread(items, count)
@@ -79,8 +112,8 @@ def test_places_are_spread_from_the_first_to_the_last(items: list[int], count: i
 
 
 def test_an_hour_is_asked_at_its_start_its_middle_and_its_end() -> None:
-    assert WINDOWS == 3
-    assert spread(range(121)) == [0, 60, 120]
+    assert WINDOWS == 5
+    assert spread(range(121)) == [0, 30, 60, 90, 120]
 
 
 def test_the_codes_are_those_of_the_models_vocabulary() -> None:

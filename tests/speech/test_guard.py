@@ -1,0 +1,99 @@
+"""The guard: what it doubts, what it drops, and above all what it leaves alone, because people do say strange things."""
+
+from __future__ import annotations
+
+import zlib
+
+import pytest
+
+from speech.guard import DOUBTS, Heard, doubts, rank, verdict, words_of
+from speech.heard import HeardSegment
+
+
+def said(text: str, *, logprob: float = -0.2, no_speech: float = 0.05, tokens: int | None = None) -> HeardSegment:
+    """A segment with the evidence of ordinary speech, except for what is given."""
+    data = text.encode()
+    compression = len(data) / len(zlib.compress(data)) if data else 0.0
+    count = tokens if tokens is not None else max(1, len(text) // 5)
+    return HeardSegment(text, 0.0, 5.0, (), count, logprob, compression, no_speech)
+
+
+def doubted(segment: HeardSegment, seconds: float = 6.0, language: str = "en") -> tuple[str, ...]:
+    return doubts(Heard((segment,), seconds), language)
+
+
+LOOP = "Please enter your conference number followed by the pound key. " * 2
+LONG_LOOP = "I'm sorry. " * 30
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "And so my fellow Americans, ask not what your country can do for you.",
+        "Some sung out, tear down the fence, tear down the fence.",  # said so in LibriSpeech
+        "Thank you for watching over the children while I was away.",
+        "You never know.",
+        "No, no, no!",
+    ],
+)
+def test_ordinary_speech_is_believed(text: str) -> None:
+    assert doubted(said(text)) == ()
+    assert verdict(said(text), "en", 5.0) == ("believe", ())
+
+
+@pytest.mark.parametrize(
+    ("segment", "doubt"),
+    [
+        (said(""), "empty"),
+        (said(" ... "), "empty"),
+        (said(LONG_LOOP), "repetition"),
+        (said(LOOP), "repeated_end"),
+        (said("Something was mumbled here.", logprob=-0.75), "improbable"),
+        (said("A sentence.", tokens=60), "too_much_text"),
+        (said("Thanks for watching!"), "phantom_phrase"),
+        (said("♪ ♪"), "empty"),
+        (said("the", logprob=-1.2, no_speech=0.7), "not_speech"),
+        (said("Well, привет to you all."), "foreign_script"),
+    ],
+)
+def test_each_sign_raises_its_doubt(segment: HeardSegment, doubt: str) -> None:
+    assert doubt in doubted(segment)
+    assert doubt in DOUBTS, "a reason that people can look up"
+
+
+def test_letters_of_the_languages_own_script_are_at_home() -> None:
+    assert doubted(said("Всё счастливые семьи похожи друг на друга."), language="ru") == ()
+    assert doubted(said("Tôi đã đến đây hôm qua với các bạn."), language="vi") == ()
+    assert "foreign_script" in doubted(said("これは日本語です、とても長い。"), language="vi")
+
+
+@pytest.mark.parametrize(
+    ("segment", "seconds", "fate"),
+    [
+        (said(LONG_LOOP), 20.0, "drop"),
+        (said("the", logprob=-1.2, no_speech=0.7), 1.0, "drop"),
+        (said("Thank you.", logprob=-0.9), 1.0, "drop"),
+        (said("Thank you.", no_speech=0.8), 1.0, "drop"),
+        (said("Thank you.", logprob=-0.2), 1.0, "flag"),  # may have been said
+        (said("Something was mumbled here.", logprob=-1.1), 3.0, "flag"),
+    ],
+)
+def test_only_what_nobody_can_have_said_is_dropped(segment: HeardSegment, seconds: float, fate: str) -> None:
+    """A wrong drop loses speech for ever; a flag only asks for a second look."""
+    assert verdict(segment, "en", seconds)[0] == fate
+    assert verdict(segment, "en", seconds)[1], "with a reason"
+
+
+def test_of_two_results_the_one_with_fewer_doubts_is_better_then_the_more_probable() -> None:
+    loop, plain, surer = (
+        Heard((said(LOOP, logprob=-0.05),), 6.0),
+        Heard((said("Press one.", logprob=-0.5),), 6.0),
+        Heard((said("Press one.", logprob=-0.3),), 6.0),
+    )
+    assert sorted([loop, plain, surer], key=lambda heard: rank(heard, "en")) == [surer, plain, loop]
+    assert min([Heard((), 6.0), plain], key=lambda heard: rank(heard, "en")) is plain
+
+
+def test_words_are_counted_in_scripts_without_spaces() -> None:
+    assert words_of("Don't — stop!") == ["don't", "stop"]
+    assert words_of("これは本") == ["こ", "れ", "は", "本"]
