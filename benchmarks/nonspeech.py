@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 RATE = 16_000
 Sound = npt.NDArray[np.float32]
-Maker = Callable[[np.random.Generator, int], npt.NDArray[np.float64]]
+Wave = npt.NDArray[np.float64]
+Maker = Callable[[np.random.Generator, int], Wave]
 
 
 def clips(count: int = 100, seed: int = 7) -> Iterator[tuple[str, Sound]]:
@@ -25,42 +26,45 @@ def clips(count: int = 100, seed: int = 7) -> Iterator[tuple[str, Sound]]:
         yield f"{i:03}-{kind}", (sound / peak * loudness).astype(np.float32)
 
 
-def _time(length: int) -> npt.NDArray[np.float64]:
+def _time(length: int) -> Wave:
     return np.arange(length) / RATE
 
 
-def _coloured(random: np.random.Generator, length: int, slope: float) -> npt.NDArray[np.float64]:
+def _coloured(random: np.random.Generator, length: int, slope: float) -> Wave:
     spectrum = np.fft.rfft(random.standard_normal(length))
     hertz = np.maximum(np.fft.rfftfreq(length, 1 / RATE), 20.0)
-    return np.fft.irfft(spectrum * hertz**slope, length)
+    coloured: Wave = np.fft.irfft(spectrum * hertz**slope, length)
+    return coloured
 
 
-def _silence(_: np.random.Generator, length: int) -> npt.NDArray[np.float64]:
+def _silence(_: np.random.Generator, length: int) -> Wave:
     return np.zeros(length)
 
 
-def _converter_noise(random: np.random.Generator, length: int) -> npt.NDArray[np.float64]:
-    return random.integers(-1, 2, length).astype(np.float64) / 32768
+def _converter_noise(random: np.random.Generator, length: int) -> Wave:
+    return np.asarray(random.integers(-1, 2, length) / 32768, np.float64)
 
 
-def _breathing_noise(random: np.random.Generator, length: int) -> npt.NDArray[np.float64]:
+def _breathing_noise(random: np.random.Generator, length: int) -> Wave:
     """Noise that swells and falls as often as syllables do."""
-    return _coloured(random, length, -0.5) * (1 + np.sin(2 * np.pi * random.uniform(2, 6) * _time(length)))
+    swell = 1 + np.sin(2 * np.pi * random.uniform(2, 6) * _time(length))
+    return np.asarray(_coloured(random, length, -0.5) * swell, np.float64)
 
 
-def _hum(random: np.random.Generator, length: int) -> npt.NDArray[np.float64]:
+def _hum(random: np.random.Generator, length: int) -> Wave:
     mains = random.choice([50.0, 60.0])
-    return np.sum([np.sin(2 * np.pi * mains * k * _time(length)) / k for k in range(1, 9)], axis=0)
+    tones = [np.sin(2 * np.pi * mains * k * _time(length)) / k for k in range(1, 9)]
+    return np.asarray(np.sum(tones, axis=0), np.float64)
 
 
-def _beeps(random: np.random.Generator, length: int) -> npt.NDArray[np.float64]:
+def _beeps(random: np.random.Generator, length: int) -> Wave:
     time = _time(length)
     return np.sin(2 * np.pi * random.uniform(300, 2000) * time) * (
         np.sin(2 * np.pi * random.uniform(0.5, 3) * time) > 0
     )
 
 
-def _dial(random: np.random.Generator, length: int) -> npt.NDArray[np.float64]:
+def _dial(random: np.random.Generator, length: int) -> Wave:
     """Telephone keys, a tenth of a second each."""
     step = RATE // 10
     keys = [
@@ -74,16 +78,16 @@ def _dial(random: np.random.Generator, length: int) -> npt.NDArray[np.float64]:
     return np.concatenate([part for key in keys for part in (key, np.zeros(step))])[:length]
 
 
-def _chirp(random: np.random.Generator, length: int) -> npt.NDArray[np.float64]:
+def _chirp(random: np.random.Generator, length: int) -> Wave:
     time = _time(length)
     return np.sin(2 * np.pi * (200 * time + random.uniform(50, 300) * time**2))
 
 
-def _clicks(random: np.random.Generator, length: int) -> npt.NDArray[np.float64]:
+def _clicks(random: np.random.Generator, length: int) -> Wave:
     return np.where(random.random(length) < 5 / RATE, random.standard_normal(length), 0.0)
 
 
-def _music(random: np.random.Generator, length: int) -> npt.NDArray[np.float64]:
+def _music(random: np.random.Generator, length: int) -> Wave:
     """Plucked chords, two a second."""
     step, root = RATE // 2, random.uniform(110, 220)
     time = _time(step)
@@ -102,19 +106,19 @@ def _music(random: np.random.Generator, length: int) -> npt.NDArray[np.float64]:
     return np.concatenate(chords)[:length]
 
 
-def _engine(random: np.random.Generator, length: int) -> npt.NDArray[np.float64]:
+def _engine(random: np.random.Generator, length: int) -> Wave:
     time = _time(length)
     speed = 2 * np.pi * np.cumsum(30 + 20 * np.sin(2 * np.pi * 0.2 * time)) / RATE
     return np.sign(np.sin(speed)) * 0.5 + 0.3 * _coloured(random, length, -1.0)
 
 
-def _bird(random: np.random.Generator, length: int) -> npt.NDArray[np.float64]:
+def _bird(random: np.random.Generator, length: int) -> Wave:
     time = _time(length)
     pitch = 3000 + 800 * np.sin(2 * np.pi * random.uniform(4, 9) * time)
     return np.sin(2 * np.pi * np.cumsum(pitch) / RATE) * (np.sin(2 * np.pi * 1.3 * time) > 0.3)
 
 
-def _vowel_drone(_: np.random.Generator, length: int) -> npt.NDArray[np.float64]:
+def _vowel_drone(_: np.random.Generator, length: int) -> Wave:
     """A buzz with the resonances of a vowel that never moves: near speech, and says nothing."""
     time = _time(length)
     buzz = np.sum([np.sin(2 * np.pi * 120 * k * time) for k in range(1, 30)], axis=0)
