@@ -13,6 +13,7 @@ from assets.metadata import of_report
 from assets.resources import WorkspaceResource
 from recordings.steps.common import StepFailed
 from recordings.steps.report import StepReport
+from recordings.trouble import NOT_WRITABLE, in_words
 from recordings.workspace import Workspace
 from speech.decoder import DeviceUnavailable
 from speech.weights import UnknownModel, WrongWeights
@@ -43,6 +44,8 @@ def _permanent_failures() -> Iterator[None]:
         raise dg.Failure(description="Interrupted.", allow_retries=False) from error
     except _NO_RETRY_MENDS as error:
         raise dg.Failure(description=str(error), allow_retries=False) from error
+    except OSError as error:
+        raise dg.Failure(description=in_words(error), allow_retries=error.errno not in NOT_WRITABLE) from error
 
 
 def materialize(
@@ -58,7 +61,7 @@ def materialize(
         step: Takes workspace, batch key and a place for lines of progress; returns the report.
 
     Raises:
-        dg.Failure: An error that no retry mends.
+        dg.Failure: An error in words: one that no retry mends, or that the operating system gave.
     """
     context.instance.add_run_tags(context.run.run_id, {PROCESS_TAG: this_process()})
     with _permanent_failures(), workspace.open() as opened:

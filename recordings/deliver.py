@@ -8,10 +8,13 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from recordings.names import Folder, encode_name
-from recordings.store import Store, why_ignored
+from recordings.store import NoPlace, Store, why_ignored
+from recordings.trouble import in_words
 
 log = logging.getLogger("stt")
 
@@ -20,7 +23,20 @@ class CannotDeliver(Exception):  # noqa: N818 - reads as what it says
     """A path that was named cannot be taken in. Says which, why and what to do."""
 
 
-def deliver(store: Store, paths: Sequence[Path]) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """What came of delivering.
+
+    Attributes:
+        names: The names under which the files now stand, in the order given.
+        refused: A sentence for every file of a folder that could not be taken in; the others of the folder were.
+    """
+
+    names: tuple[str, ...]
+    refused: tuple[str, ...]
+
+
+def deliver(store: Store, paths: Sequence[Path]) -> Delivered:
     """Copy files, and folders with all that is in them, into the input folder.
 
     A file goes under its own name, a folder under its own name with the paths inside it kept. Modification times are kept too,
@@ -31,14 +47,13 @@ def deliver(store: Store, paths: Sequence[Path]) -> list[str]:
         store: Where to.
         paths: Files and folders outside the input folder; a path inside it is delivered already.
 
-    Returns:
-        The names under which the files now stand, in the order given.
-
     Raises:
-        CannotDeliver: A path does not exist, is no file or folder, or its name is taken by other bytes.
+        CannotDeliver: A path does not exist, is no file or folder, cannot be read, or its name is taken by other bytes.
+        OSError: The input folder cannot be written.
     """
     inside, root = Path(store.locate(Folder.RAW)), Path(store.locate(""))
     names: list[str] = []
+    refused: list[str] = []
     for path in paths:
         # Not resolve(): a link that a person names stands under the link's name.
         absolute = Path(os.path.abspath(path))  # noqa: PTH100
@@ -51,7 +66,11 @@ def deliver(store: Store, paths: Sequence[Path]) -> list[str]:
         if not absolute.exists():
             raise CannotDeliver(f"{path} does not exist.")
         if absolute.is_dir():
-            names += [_copy(store, file, absolute.parent) for file in _files(absolute, root)]
+            for file in _files(absolute, root, refused):
+                try:
+                    names.append(_copy(store, file, absolute.parent))
+                except CannotDeliver as error:
+                    refused.append(str(error))
         elif absolute.is_file():
             why = why_ignored(absolute.name)
             if why:
@@ -60,33 +79,68 @@ def deliver(store: Store, paths: Sequence[Path]) -> list[str]:
                 names.append(_copy(store, absolute, absolute.parent))
         else:
             raise CannotDeliver(f"{path} is neither a file nor a folder.")
-    return names
+    return Delivered(tuple(names), tuple(refused))
 
 
-def _files(folder: Path, leave_out: Path) -> Iterator[Path]:
-    """The files below a folder that are inputs. The data folder may lie below it, or be it: copies are not copied again."""
-    for parent, folders, files in os.walk(folder):
+def _files(folder: Path, leave_out: Path, refused: list[str]) -> Iterator[Path]:
+    """The files below a folder that are inputs; folders that cannot be read are added to ``refused``.
+
+    The data folder may lie below it, or be it: copies are not copied again.
+    """
+
+    def unreadable(error: OSError) -> None:
+        refused.append(f"The folder {error.filename} cannot be taken in: {in_words(error)}")
+
+    for parent, folders, files in os.walk(folder, onerror=unreadable):
         if Path(parent).samefile(leave_out):  # under whichever name
             folders.clear()
             continue
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             path = Path(parent, name)
-            if why_ignored(name) is None and stat.S_ISREG(path.lstat().st_mode):
+            if why_ignored(name) is None and _may_be_regular(path):
                 yield path
+
+
+def _may_be_regular(path: Path) -> bool:
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return True  # whoever opens it will say why not
 
 
 def _copy(store: Store, source: Path, base: Path) -> str:
     name = encode_name(os.fsencode(source.relative_to(base)))
     key = f"{Folder.RAW}/{name}"
-    if store.look(name) is not None:
-        with store.fetch(key) as here:
-            if not filecmp.cmp(source, here, shallow=False):
-                raise CannotDeliver(
-                    f"{source} would overwrite {here}, which holds other bytes. Rename it, or put it into a folder and name that."
-                )
-        return name
-    with store.create(key) as target:
-        shutil.copyfile(source, target)
-        shutil.copystat(source, target)
+    with _readable(source) as bytes_there:
+        before = _looks(os.fstat(bytes_there.fileno()))
+        if store.look(name) is not None:
+            with store.fetch(key) as here:
+                if not filecmp.cmp(source, here, shallow=False):
+                    raise CannotDeliver(
+                        f"{source} would overwrite {here}, which holds other bytes. Rename it, or put it into a folder and name "
+                        "that."
+                    )
+            return name
+        try:
+            with store.create(key) as target:
+                with target.open("wb") as copied:
+                    shutil.copyfileobj(bytes_there, copied)
+                shutil.copystat(source, target)
+                if _looks(os.fstat(bytes_there.fileno())) != before:
+                    raise CannotDeliver(f"{source} is being written to right now. Deliver it again when it is whole.")
+        except NoPlace as error:
+            raise CannotDeliver(f"{source} has no place: {error} Rename it.") from error
     return name
+
+
+def _readable(source: Path) -> BinaryIO:
+    """The file, open; one that cannot be read is no trouble of the machine, and no reason to leave the others."""
+    try:
+        return source.open("rb")
+    except OSError as error:
+        raise CannotDeliver(f"{source} cannot be taken in: {in_words(error)}") from error
+
+
+def _looks(status: os.stat_result) -> tuple[int, int]:
+    return status.st_size, status.st_mtime_ns

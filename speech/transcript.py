@@ -94,7 +94,9 @@ class Decoding(_Record):
     why: str = Field(description="The rule that chose the path.")
     chunks: int = Field(ge=0)
     suspects: int = Field(ge=0, description="Chunks whose first result the guard did not believe.")
-    rescued: int = Field(ge=0, description="Suspects whose careful result the guard believed, or kept as the better one.")
+    rescued: int = Field(
+        ge=0, description="Suspects whose careful result the guard believed, or kept as the better one."
+    )
     dropped: int = Field(ge=0, description="Segments taken out as untrustworthy; see meta.dropped.")
     flagged: int = Field(ge=0, description="Segments kept with a flag.")
 

@@ -9,14 +9,27 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
+from dagster._check import CheckError
+from sqlalchemy.exc import SQLAlchemyError
+from yaml import YAMLError
 
-from stt_orchestration.settings import PROJECT_ROOT
+from stt_orchestration.settings import PROJECT_ROOT, SettingsError
 
 
 def dagster_home() -> Path:
-    """``DAGSTER_HOME`` if it is set, else ``.dagster/`` in the project, made and given ``dagster.yaml`` if need be."""
+    """``DAGSTER_HOME`` if it is set, else ``.dagster/`` in the project, made and given ``dagster.yaml`` if need be.
+
+    Raises:
+        SettingsError: ``DAGSTER_HOME`` is not the absolute path of a folder.
+        OSError: The project's own cannot be made.
+    """
     chosen = os.environ.get("DAGSTER_HOME")
     if chosen:
+        if not Path(chosen).is_absolute() or not Path(chosen).is_dir():
+            raise SettingsError(
+                f"DAGSTER_HOME={chosen!r} is not allowed. Allowed: the absolute path of a folder that exists; or unset it, and "
+                f"{PROJECT_ROOT / '.dagster'} is used."
+            )
         return Path(chosen)
     home = PROJECT_ROOT / ".dagster"
     home.mkdir(exist_ok=True)
@@ -27,9 +40,35 @@ def dagster_home() -> Path:
     return home
 
 
+class InstanceUnusable(Exception):  # noqa: N818 - reads as what it says
+    """Dagster's own storage on this machine is broken."""
+
+
 @contextmanager
 def instance() -> Iterator[dg.DagsterInstance]:
-    """This machine's Dagster instance, the one the UI shows."""
-    dagster_home()
-    with dg.DagsterInstance.get() as opened:
+    """This machine's Dagster instance, the one the UI shows.
+
+    Raises:
+        SettingsError: ``DAGSTER_HOME`` or the ``dagster.yaml`` in it is not what Dagster can work with.
+        InstanceUnusable: Its storage cannot be opened.
+    """
+    home = dagster_home()
+    try:
+        opening = dg.DagsterInstance.get()
+    except (dg.DagsterError, CheckError, YAMLError, ImportError) as error:
+        raise SettingsError(
+            f"{home / 'dagster.yaml'} cannot be used: {_first_line(error)} Put the project's own there ({PROJECT_ROOT / 'dagster.yaml'}), "
+            "or set DAGSTER_HOME elsewhere."
+        ) from error
+    except (SQLAlchemyError, OSError) as error:
+        raise InstanceUnusable(
+            f"Dagster's storage in DAGSTER_HOME={home} cannot be opened: {_first_line(error)} Make it readable and writable, or move "
+            "it away: the recordings' states are in the ledger, so nothing is lost but the history of runs."
+        ) from error
+    with opening as opened:
         yield opened
+
+
+def _first_line(error: Exception) -> str:
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return line if line.endswith(".") else f"{line}."

@@ -20,7 +20,7 @@ from recordings import ingest
 from recordings.arrivals import Cursor, LookLimits
 from recordings.batches import BatchLimits
 from recordings.deliver import CannotDeliver, deliver
-from recordings.ingest import form_batches, look_and_register, orphaned_batches, register_old_enough, take_in
+from recordings.ingest import TakenIn, form_batches, look_and_register, orphaned_batches, register_old_enough, take_in
 from recordings.ledger import Ledger
 from recordings.states import State
 from recordings.steps import enriched, normalized, raw, transcript
@@ -508,7 +508,7 @@ def desk(tmp_path: Path) -> Path:
 
 def test_delivered_folders_keep_their_paths_and_what_is_no_input_stays_behind(place: Place, desk: Path) -> None:
     os.utime(desk / "single.wav", (1_000_000_000, 1_000_000_000))
-    names = deliver(place.workspace.store, [desk / "calls", desk / "single.wav"])
+    names = list(deliver(place.workspace.store, [desk / "calls", desk / "single.wav"]).names)
     assert names == ["calls/1.wav", "calls/monday/1.wav", "single.wav"]
     raw_audio = place.root / "raw_audio"
     found = {str(p.relative_to(raw_audio)) for p in raw_audio.rglob("*") if p.is_file()}
@@ -519,7 +519,8 @@ def test_delivered_folders_keep_their_paths_and_what_is_no_input_stays_behind(pl
 
 def test_delivering_again_is_one_delivery_and_a_name_taken_by_other_bytes_is_refused(place: Place, desk: Path) -> None:
     single = desk / "single.wav"
-    assert deliver(place.workspace.store, [single]) == deliver(place.workspace.store, [single]) == ["single.wav"]
+    for _ in range(2):
+        assert deliver(place.workspace.store, [single]).names == ("single.wav",)
     there = place.root / "raw_audio" / "single.wav"
     single.write_text("other.wav!")  # as long as before, so the size alone tells nothing
     with pytest.raises(CannotDeliver, match=r"single\.wav would overwrite .*which holds other bytes\. Rename it"):
@@ -536,14 +537,15 @@ def test_what_is_not_there_cannot_be_delivered_and_what_lies_inside_is_delivered
     with pytest.raises(CannotDeliver, match="neither a file nor a folder"):
         deliver(place.workspace.store, [desk / "pipe.wav"])
     place.write("a.wav")
-    assert deliver(place.workspace.store, [place.root / "raw_audio" / "a.wav", place.root / "raw_audio"]) == []
+    inside = place.root / "raw_audio"
+    assert deliver(place.workspace.store, [inside / "a.wav", inside]).names == ()
 
 
 @pytest.mark.parametrize("name", ["calls/.hidden.wav", "calls/2.wav.part", "calls/1.wav.ref.txt", "calls/README.md"])
 def test_a_shells_star_delivers_no_more_than_its_folder_would(place: Place, desk: Path, name: str) -> None:
     """``stt run calls/*`` names every file there; references and half downloads are no recordings for that."""
     with suppress(CannotDeliver):
-        assert deliver(place.workspace.store, [desk / name]) == []
+        assert deliver(place.workspace.store, [desk / name]).names == ()
     assert list((place.root / "raw_audio").iterdir()) == []
 
 
@@ -554,14 +556,14 @@ def test_a_way_up_never_leads_out_of_the_input_folder(
     monkeypatch.chdir(desk / "calls")
     before = sorted(place.root.iterdir())
     with suppress(CannotDeliver):
-        names = deliver(place.workspace.store, [Path(way)])
+        names = deliver(place.workspace.store, [Path(way)]).names
         assert not any(".." in name.split("/") for name in names), names
     assert sorted(place.root.iterdir()) == before
 
 
 def test_a_way_that_only_passes_the_input_folder_is_not_inside_it(place: Place, desk: Path) -> None:
     way_round = place.root / "raw_audio" / ".." / ".." / "desk" / "single.wav"
-    assert deliver(place.workspace.store, [way_round]) == ["single.wav"]
+    assert deliver(place.workspace.store, [way_round]).names == ("single.wav",)
 
 
 @pytest.mark.parametrize("way", ["a folder above it", "the data folder itself", "above it, by its real name"])
@@ -585,7 +587,7 @@ def test_a_command_takes_in_what_it_is_given_and_what_has_arrived(
     """In one go and once: a person who typed it does not wait for two looks of a sensor."""
     monkeypatch.setattr(ingest, "_SETTLE_S", 0)
     place.write("here.wav")
-    assert take_in(place.workspace, [desk / "calls"], BatchLimits(recordings=2), "test") == 0
+    assert take_in(place.workspace, [desk / "calls"], BatchLimits(recordings=2), "test") == TakenIn(0, ())
     batches = place.workspace.ledger.open_batches(2e9, 10)
     members = [sorted(place.states(key)) for key in batches]
     assert sorted(name for names in members for name in names) == ["calls/1.wav", "calls/monday/1.wav", "here.wav"]
