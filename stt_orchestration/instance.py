@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import shorten
 
 import dagster as dg
 from dagster._check import CheckError
@@ -57,18 +58,18 @@ def instance() -> Iterator[dg.DagsterInstance]:
         opening = dg.DagsterInstance.get()
     except (dg.DagsterError, CheckError, YAMLError, ImportError) as error:
         raise SettingsError(
-            f"{home / 'dagster.yaml'} cannot be used: {_first_line(error)} Put the project's own there ({PROJECT_ROOT / 'dagster.yaml'}), "
+            f"{home / 'dagster.yaml'} cannot be used: {_short(error)} Put {PROJECT_ROOT / 'dagster.yaml'} in its place, "
             "or set DAGSTER_HOME elsewhere."
         ) from error
     except (SQLAlchemyError, OSError) as error:
         raise InstanceUnusable(
-            f"Dagster's storage in DAGSTER_HOME={home} cannot be opened: {_first_line(error)} Make it readable and writable, or move "
+            f"Dagster's storage in DAGSTER_HOME={home} cannot be opened: {_short(error)} Make it readable and writable, or move "
             "it away: the recordings' states are in the ledger, so nothing is lost but the history of runs."
         ) from error
     with opening as opened:
         yield opened
 
 
-def _first_line(error: Exception) -> str:
-    line = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return line if line.endswith(".") else f"{line}."
+def _short(error: Exception) -> str:
+    """Dagster lists every allowed key; the beginning names the wrong one."""
+    return shorten(str(error) or type(error).__name__, 250, placeholder=" ...")

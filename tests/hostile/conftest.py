@@ -55,7 +55,7 @@ class Project:
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            preexec_fn=limit,
+            preexec_fn=limit,  # noqa: PLW1509 - given only where no thread runs
         )
 
     def stt(self, *arguments: str | bytes, limit: Any = None, **more: str) -> tuple[int, str]:

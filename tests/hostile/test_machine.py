@@ -1,4 +1,4 @@
-"""Faults of the machine, each through the real command: one sentence says what and where, and without the fault a rerun ends well."""
+"""Faults of the machine, each through the real command: one sentence says what and where; without the fault a rerun ends well."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 import soundfile
 
-from speech.weights import Weights
 from tests.hostile.conftest import Project
 from tests.hostile.inputs import hush, kennedy, wav
 
@@ -94,9 +93,7 @@ sys.stdin.read()
 """
 
 
-def test_a_ledger_locked_by_another_process(project: Project) -> None:
-    (project.raw / "a.wav").write_bytes(hush(500)())
-    assert project.states() == {}
+def locked_ledger(project: Project) -> None:
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(project.ledger)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -105,59 +102,48 @@ def test_a_ledger_locked_by_another_process(project: Project) -> None:
     address = f"sqlite:///{project.ledger}"
     fails(project, address, "Another process held it for over 1 s", STT_LEDGER_URL=f"{address}?timeout=1")
     holder.communicate("")
-    recovers(project, done=1)
 
 
-def test_torn_weights(project: Project, base_weights: Weights, tmp_path: Path) -> None:
-    torn = tmp_path / "own/weights"
-    shutil.copytree(base_weights.path, torn)
+def damaged_ledger(project: Project) -> None:
+    good = project.ledger.read_bytes()
+    for start in (0, 2048):  # all of it, and all behind the first tables
+        project.ledger.write_bytes(good[:start] + b"\xaa" * (len(good) - start))
+        fails(project, str(project.ledger), "The file is damaged: restore it from a backup")
+        for left in project.ledger.parent.glob("ledger.db*"):
+            left.unlink()
+    project.ledger.write_bytes(good)
+
+
+def torn_weights(project: Project) -> None:
+    torn = project.root / "own/weights"
+    shutil.copytree(project.environment["STT_MODEL_DIR"], torn)
     os.truncate(torn / "model.bin", (torn / "model.bin").stat().st_size // 2)
-    (project.raw / "a.wav").write_bytes(wav(kennedy()))
     fails(project, str(torn / "model.bin"), STT_MODEL_DIR=str(torn))
+
+
+def bad_dagster_home(project: Project) -> None:
+    home, settings = project.home, project.home / "dagster.yaml"
+    for chosen in ("own/dagster", str(settings)):
+        fails(project, "Allowed: the absolute path of a folder that exists", code=2, DAGSTER_HOME=chosen)
+    good = settings.read_text()
+    settings.write_text("no_such_key: 1")
+    fails(project, str(settings), "no_such_key", code=2)
+    settings.write_text(good)
+    (home / "history").mkdir()
+    (home / "history" / "runs.db").write_bytes(b"no database" * 1000)
+    fails(project, f"Dagster's storage in DAGSTER_HOME={home}")
+    shutil.rmtree(home / "history")
+
+
+def test_what_is_broken_before_a_step_begins(project: Project) -> None:
+    """One fault after the other, and then the same command without any."""
+    assert project.states() == {}
+    (project.raw / "a.wav").write_bytes(wav(kennedy()))
+    locked_ledger(project)
+    damaged_ledger(project)
+    assert project.states() == {}
+    torn_weights(project)
+    bad_dagster_home(project)
     assert project.states() == {"received": 1}
     recovers(project, done=1)
     assert "country" in (project.data / "transcripts/a.wav.txt").read_text()
-
-
-@pytest.mark.parametrize("damage", ["all of it", "its middle"])
-def test_a_damaged_ledger(project: Project, damage: str) -> None:
-    (project.raw / "a.wav").write_bytes(hush(500)())
-    assert project.states() == {}
-    backup = project.ledger.read_bytes()
-    start = 0 if damage == "all of it" else 2048
-    project.ledger.write_bytes(backup[:start] + b"\xaa" * (len(backup) - start))
-    fails(project, str(project.ledger), "The file is damaged: restore it from a backup")
-    ended, said = project.stt("status")
-    assert (ended, "Traceback" in said) == (1, False), said
-    for left in project.ledger.parent.glob("ledger.db*"):
-        left.unlink()
-    project.ledger.write_bytes(backup)
-    recovers(project, done=1)
-
-
-@pytest.mark.parametrize(
-    "fault", ["not absolute", "not there", "a file", "its dagster.yaml is no YAML", "its storage is damaged"]
-)
-def test_a_bad_dagster_home(project: Project, fault: str) -> None:
-    (project.raw / "a.wav").write_bytes(hush(500)())
-    home = project.home
-    if fault == "not absolute":
-        fails(project, "absolute path of a folder", code=2, DAGSTER_HOME="own/dagster")
-    elif fault == "not there":
-        fails(project, "absolute path of a folder", code=2, DAGSTER_HOME=str(home / "nothing"))
-    elif fault == "a file":
-        fails(project, "absolute path of a folder", code=2, DAGSTER_HOME=str(home / "dagster.yaml"))
-    elif fault == "its dagster.yaml is no YAML":
-        good = (home / "dagster.yaml").read_text()
-        (home / "dagster.yaml").write_text("telemetry: [")
-        fails(project, str(home / "dagster.yaml"), code=2)
-        (home / "dagster.yaml").write_text("no_such_key: 1")
-        fails(project, str(home / "dagster.yaml"), code=2)
-        (home / "dagster.yaml").write_text(good)
-    else:
-        (home / "history").mkdir()
-        (home / "history" / "runs.db").write_bytes(b"no database" * 1000)
-        fails(project, "Dagster's storage", str(home))
-        shutil.rmtree(home / "history")
-    assert project.states() == {"received": 1}
-    recovers(project, done=1)

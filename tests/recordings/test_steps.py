@@ -345,6 +345,75 @@ def test_a_delivery_overtaken_by_a_newer_one_of_its_name_ends_and_touches_no_out
     assert place.outputs() == before
 
 
+def test_older_bytes_put_back_under_their_name_with_their_old_time_are_worked_on_again(place: Place) -> None:
+    place.write("a.wav")
+    path = place.root / "raw_audio" / "a.wav"
+    older, status = path.read_bytes(), path.stat()
+    place.run(place.batch())
+    place.write("a.wav")
+    place.run(place.batch())
+    path.write_bytes(older)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    again = place.batch()
+    place.run(again)
+    assert place.states(again) == {"a.wav": State.DONE}
+    assert soundfile.info(place.root / "input_audio" / "a.wav.wav").duration == soundfile.info(path).duration
+    assert place.workspace.ledger.size() == 2
+    place.run(again)
+    with pytest.raises(ValueError, match="not enough values"):
+        place.batch()  # it is known again
+
+
+def test_a_delivery_that_was_gone_and_comes_back_as_it_was_is_new(place: Place) -> None:
+    place.write("a.wav")
+    path = place.root / "raw_audio" / "a.wav"
+    key = place.batch()
+    path.rename(place.root / "away.wav")
+    place.run(key)
+    assert place.told("a.wav")[:2] == (State.QUARANTINED, "changed")
+    (place.root / "away.wav").rename(path)
+    place.run(place.batch())
+    assert place.told("a.wav")[0] is State.DONE
+
+
+@pytest.mark.parametrize("first", ["the file", "the folder", "both at once"])
+def test_a_name_whose_outputs_have_no_place_ends_alone(place: Place, first: str) -> None:
+    """``x.wav`` needs a file ``input_audio/x.wav.wav``, where the recordings of a folder of that name need a folder."""
+    files = {"the file": ["x.wav"], "the folder": ["x.wav.wav/y.wav"], "both at once": ["x.wav", "x.wav.wav/y.wav"]}[
+        first
+    ]
+    place.write(*files)
+    place.run(place.batch())
+    place.write("good.wav", *({"x.wav", "x.wav.wav/y.wav"} - set(files)))
+    place.run(place.batch())
+    loser = "x.wav.wav/y.wav" if first == "the file" else "x.wav"
+    state, kind, why = place.told(loser)
+    assert (state, kind) == (State.QUARANTINED, "name")
+    assert "x.wav.wav" in why
+    assert "Rename the recording" in why
+    winner = ({"x.wav", "x.wav.wav/y.wav"} - {loser}).pop()
+    found = {m.delivery.name: m.state for m in place.workspace.ledger.newest(10)}
+    assert (found[winner], found["good.wav"]) == (State.DONE, State.DONE)
+
+
+def test_a_path_too_long_for_an_output_ends_alone(place: Place) -> None:
+    """The input's path is just short enough for the file system, that of an output in a folder of a longer name is not."""
+    room = 4095 - len(os.fsencode(place.root / "raw_audio")) - len("/x.wav") - 1
+    parts = ["d" * 200] * (room // 201)
+    parts.append("d" * (room - 201 * len(parts)))
+    deep = "/".join(part for part in parts if part)
+    place.write("good.wav")
+    long = place.root / "raw_audio" / deep / "x.wav"
+    long.parent.mkdir(parents=True)
+    long.write_bytes((place.root / "raw_audio" / "good.wav").read_bytes())
+    key = place.batch()
+    place.run(key)
+    state, kind, why = place.told(f"{deep}/x.wav")
+    assert (state, kind) == (State.QUARANTINED, "name")
+    assert "longer than the file system allows" in why
+    assert place.told("good.wav")[0] is State.DONE
+
+
 def corrupt(place: Place, *names: str) -> None:
     for name in names:
         (place.root / "input_audio" / f"{name}.wav").write_bytes(b"a bad sector was here")
@@ -526,6 +595,15 @@ def test_delivering_again_is_one_delivery_and_a_name_taken_by_other_bytes_is_ref
     with pytest.raises(CannotDeliver, match=r"single\.wav would overwrite .*which holds other bytes\. Rename it"):
         deliver(place.workspace.store, [single])
     assert there.read_text() == "single.wav"
+
+
+def test_a_refused_file_does_not_hold_up_its_folder(place: Place, desk: Path) -> None:
+    (place.root / "raw_audio" / "calls").mkdir()
+    (place.root / "raw_audio" / "calls" / "1.wav").write_text("other bytes")
+    delivered = deliver(place.workspace.store, [desk / "calls"])
+    assert delivered.names == ("calls/monday/1.wav",)
+    (sentence,) = delivered.refused
+    assert "1.wav would overwrite" in sentence
 
 
 def test_what_is_not_there_cannot_be_delivered_and_what_lies_inside_is_delivered_already(
