@@ -163,7 +163,8 @@ class Faults:
     """Keeps a recording's trouble to itself, and notices when the trouble is the machine's.
 
     ``BadAudio`` quarantines the recording, and so does a name whose outputs have no place. ``MACHINE_TROUBLE`` is raised at once.
-    Anything else is held back: at the end the few are marked failed, but when they are many the step fails and they keep their state. Threads may share it.
+    Anything else is held back: at the end the few are marked failed, but when they are many the step fails and they keep their
+    state. Threads may share it.
     """
 
     def __init__(self, workspace: Workspace, step: str) -> None:
