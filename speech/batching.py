@@ -12,6 +12,8 @@ from threading import Condition, Thread
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
+from speech.pinning import pin_this_thread
+
 Kind = TypeVar("Kind", bound=Hashable)
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -21,7 +23,12 @@ class Batcher(Generic[Kind, Item, Answer]):
     """Worker threads that answer requests in batches. Use as a context manager: it owns threads."""
 
     def __init__(
-        self, answer: Callable[[Kind, Sequence[Item]], Sequence[Answer]], *, workers: int, size: Callable[[Kind], int]
+        self,
+        answer: Callable[[Kind, Sequence[Item]], Sequence[Answer]],
+        *,
+        workers: int,
+        size: Callable[[Kind], int],
+        cores: Sequence[int] | None = None,
     ) -> None:
         """Start the workers.
 
@@ -29,13 +36,17 @@ class Batcher(Generic[Kind, Item, Answer]):
             answer: Takes a kind and requests of that kind; returns an answer to each, in order.
             workers: Batches answered at the same time.
             size: Requests of a kind that are answered together at most.
+            cores: One for each worker to stay on; None leaves it to the system.
         """
         self._answer = answer
         self._size = size
         self._waiting: list[tuple[Kind, Item, Future[Answer]]] = []
         self._changed = Condition()
         self._closed = False
-        self._threads = [Thread(target=self._work, name=f"decode_{i}", daemon=True) for i in range(workers)]
+        self._threads = [
+            Thread(target=self._work, args=(cores[i] if cores else None,), name=f"decode_{i}", daemon=True)
+            for i in range(workers)
+        ]
         for thread in self._threads:
             thread.start()
 
@@ -92,7 +103,9 @@ class Batcher(Generic[Kind, Item, Answer]):
             self._waiting = left
             return kind, taken
 
-    def _work(self) -> None:
+    def _work(self, core: int | None) -> None:
+        if core is not None:
+            pin_this_thread(core)
         while (batch := self._take()) is not None:
             kind, taken = batch
             if not taken:

@@ -14,6 +14,7 @@ from speech.audio import SAMPLE_RATE
 from speech.context import WINDOW_S
 from speech.heard import HeardSegment, HeardWord
 from speech.language import likeliest
+from speech.pinning import own_cores, started_threads_pinned
 from speech.weights import Weights
 from speech.wordtimes import trimmed
 
@@ -68,14 +69,15 @@ class Decoder:
         keep_memory()
         self.weights = weights
         self.workers = workers
-        self._model: Any = WhisperModel(
-            str(weights.path),
-            device=device,
-            compute_type=compute_type,
-            cpu_threads=1,
-            num_workers=workers,
-            local_files_only=True,
-        )
+        with started_threads_pinned(own_cores(workers) if device == "cpu" else None):
+            self._model: Any = WhisperModel(
+                str(weights.path),
+                device=device,
+                compute_type=compute_type,
+                cpu_threads=1,
+                num_workers=workers,
+                local_files_only=True,
+            )
         self._tokenizer = lru_cache(maxsize=None)(self._make_tokenizer)
 
     @property

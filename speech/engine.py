@@ -32,6 +32,7 @@ from speech.language import LanguageVerdict, decide, likeliest, spread
 from speech.listening import ChunkResult, Listener
 from speech.paths import Path as DecodingPath
 from speech.paths import bandwidth_db, choose
+from speech.pinning import own_cores
 from speech.transcript import Decoding, Meta, Options, SpeechSpan, Transcript
 from speech.wav import Wav
 from speech.weights import Weights
@@ -117,7 +118,10 @@ class Engine:
         size = batch or _BATCH[options.device]
         self._workers = workers
         self._batcher: Batcher[_Question, Samples, _Answer] = Batcher(
-            self._answer, workers=workers, size=lambda question: 1 if question.ask == "careful" else size
+            self._answer,
+            workers=workers,
+            size=lambda question: 1 if question.ask == "careful" else size,
+            cores=own_cores(workers) if options.device == "cpu" else None,
         )
         self.ahead = workers * size * 2
         """Chunks worth having in flight: enough that every worker finds a full batch of like chunks."""

@@ -1,0 +1,45 @@
+"""Giving each decoding thread a core of its own, where the process has exactly as many cores as such threads.
+
+Some kernels keep threads that wake each other on one core while another idles (seen in small virtual machines whose host asks to
+pack work on few virtual cores: two workers together were no faster than one).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+_TASKS = Path("/proc/self/task")
+
+
+def own_cores(threads: int) -> list[int] | None:
+    """The cores of this process if there is exactly one for each of several threads; else None.
+
+    On a machine with more cores than threads others may have pinned theirs to the same ones, so nothing is pinned there.
+    """
+    if threads < 2 or not hasattr(os, "sched_getaffinity"):
+        return None
+    cores = sorted(os.sched_getaffinity(os.getpid()))  # of the main thread, which is never pinned
+    return cores if len(cores) == threads else None
+
+
+def pin_this_thread(core: int) -> None:
+    """Keep the calling thread on a core."""
+    os.sched_setaffinity(0, {core})
+
+
+@contextmanager
+def started_threads_pinned(cores: Sequence[int] | None) -> Iterator[None]:
+    """Pin the threads that the block starts, one to each core, if they are as many as the cores."""
+    before = _threads()
+    yield
+    started = sorted(_threads() - before)
+    if cores and len(started) == len(cores):
+        for thread, core in zip(started, cores, strict=True):
+            os.sched_setaffinity(thread, {core})
+
+
+def _threads() -> set[int]:
+    return {int(task.name) for task in _TASKS.iterdir()} if _TASKS.is_dir() else set()
