@@ -63,7 +63,7 @@ def read(folder: Path, groups: list[str], every: int = 1) -> list[Item]:
                         seconds=float(row[place["duration_s"]]),
                         language=row[place["lang"]],
                         reference=row[5],
-                        half="tuned" if i // every % 2 == 0 else "other",
+                        half="tuned" if i % 2 == 0 else "other",
                     )
                 )
         if not any(item.group == group for item in found):

@@ -42,7 +42,7 @@ SETUPS = (
     Setup("ours", "ours"),
     Setup("faster-whisper, as typed", "plain"),
     Setup("faster-whisper, a process per core", "plain", processes=CORES),
-    Setup("faster-whisper, voice activity on", "plain", processes=CORES, vad=True),
+    Setup("faster-whisper, a process per core, voice activity on", "plain", processes=CORES, vad=True),
     Setup("faster-whisper, batched", "batched"),
     Setup("whisper-ctranslate2", "command_line"),
 )
