@@ -15,6 +15,7 @@ from recordings.locks import LocksUnavailable
 from recordings.processes import is_gone, this_process
 from recordings.steps.common import StepFailed
 from recordings.steps.report import StepReport
+from recordings.trouble import NOT_WRITABLE, in_words
 from recordings.workspace import Workspace
 from speech.decoder import DeviceUnavailable
 from speech.weights import UnknownModel, WrongWeights
@@ -54,6 +55,8 @@ def _permanent_failures() -> Iterator[None]:
         raise dg.Failure(description="Interrupted.", allow_retries=False) from error
     except _NO_RETRY_MENDS as error:
         raise dg.Failure(description=str(error), allow_retries=False) from error
+    except OSError as error:
+        raise dg.Failure(description=in_words(error), allow_retries=error.errno not in NOT_WRITABLE) from error
 
 
 def materialize(
@@ -73,7 +76,7 @@ def materialize(
         check: Takes workspace and report; returns a verdict per check of the asset.
 
     Raises:
-        dg.Failure: An error that no retry mends.
+        dg.Failure: An error in words: one that no retry mends, or that the operating system gave.
     """
     context.instance.add_run_tags(context.run.run_id, {PROCESS_TAG: process_tag(context.run.run_id)})
     key, say = context.partition_key, context.log.info

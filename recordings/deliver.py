@@ -8,11 +8,14 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from recordings.names import Folder, encode_name
 from recordings.references import reference_key
-from recordings.store import REFERENCE_SUFFIX, Store, why_ignored
+from recordings.store import REFERENCE_SUFFIX, NoPlace, Store, why_ignored
+from recordings.trouble import in_words
 
 log = logging.getLogger("stt")
 
@@ -21,7 +24,20 @@ class CannotDeliver(Exception):  # noqa: N818 - reads as what it says
     """A path that was named cannot be taken in. Says which, why and what to do."""
 
 
-def deliver(store: Store, paths: Sequence[Path]) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """What came of delivering.
+
+    Attributes:
+        names: The names under which the files now stand, in the order given.
+        refused: A sentence for every file of a folder that could not be taken in; the others of the folder were.
+    """
+
+    names: tuple[str, ...]
+    refused: tuple[str, ...]
+
+
+def deliver(store: Store, paths: Sequence[Path]) -> Delivered:
     """Copy files, and folders with all that is in them, into the input folder.
 
     A file goes under its own name, a folder under its own name with the paths inside it kept. Modification times are kept too,
@@ -32,14 +48,13 @@ def deliver(store: Store, paths: Sequence[Path]) -> list[str]:
         store: Where to.
         paths: Files and folders outside the input folder; a path inside it is delivered already.
 
-    Returns:
-        The names under which the files now stand, in the order given.
-
     Raises:
-        CannotDeliver: A path does not exist, is no file or folder, or its name is taken by other bytes.
+        CannotDeliver: A path does not exist, is no file or folder, cannot be read, or its name is taken by other bytes.
+        OSError: The input folder cannot be written.
     """
     inside, root = Path(store.locate(Folder.RAW)), Path(store.locate(""))
     names: list[str] = []
+    refused: list[str] = []
     for path in paths:
         # Not resolve(): a link that a person names stands under the link's name.
         absolute = Path(os.path.abspath(path))  # noqa: PTH100
@@ -52,53 +67,94 @@ def deliver(store: Store, paths: Sequence[Path]) -> list[str]:
         if not absolute.exists():
             raise CannotDeliver(f"{path} does not exist.")
         if absolute.is_dir():
-            names += [_copy(store, file, absolute.parent) for file in _files(absolute, root)]
+            for file in _files(absolute, root, refused):
+                try:
+                    names.append(_take(store, file, absolute.parent))
+                    _take_reference(store, file, names[-1])
+                except CannotDeliver as error:
+                    refused.append(str(error))
         elif absolute.is_file():
             why = why_ignored(absolute.name)
             if why:
                 log.warning("%s is not taken in: %s.", path, why)
             else:
-                names.append(_copy(store, absolute, absolute.parent))
+                names.append(_take(store, absolute, absolute.parent))
+                _take_reference(store, absolute, names[-1])
         else:
             raise CannotDeliver(f"{path} is neither a file nor a folder.")
-    return names
+    return Delivered(tuple(names), tuple(refused))
 
 
-def _files(folder: Path, leave_out: Path) -> Iterator[Path]:
-    """The files below a folder that are inputs. The data folder may lie below it, or be it: copies are not copied again."""
-    for parent, folders, files in os.walk(folder):
+def _files(folder: Path, leave_out: Path, refused: list[str]) -> Iterator[Path]:
+    """The files below a folder that are inputs; folders that cannot be read are added to ``refused``.
+
+    The data folder may lie below it, or be it: copies are not copied again.
+    """
+
+    def unreadable(error: OSError) -> None:
+        refused.append(f"The folder {error.filename} cannot be taken in: {in_words(error)}")
+
+    for parent, folders, files in os.walk(folder, onerror=unreadable):
         if Path(parent).samefile(leave_out):  # under whichever name
             folders.clear()
             continue
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             path = Path(parent, name)
-            if why_ignored(name) is None and stat.S_ISREG(path.lstat().st_mode):
-                yield path
+            if why_ignored(name) is None and _is_regular(path, otherwise=True):
+                yield path  # where nobody could tell, whoever opens it will say why
 
 
-def _is_regular(path: Path) -> bool:
+def _is_regular(path: Path, otherwise: bool) -> bool:
+    """Whether it is a regular file, and ``otherwise`` when nobody can tell."""
     try:
         return stat.S_ISREG(path.lstat().st_mode)
-    except OSError:  # not there, or a name longer than the file system allows, which nobody can have made
-        return False
+    except OSError:
+        return otherwise
 
 
-def _copy(store: Store, source: Path, base: Path) -> str:
+def _take(store: Store, source: Path, base: Path) -> str:
     name = encode_name(os.fsencode(source.relative_to(base)))
     key = f"{Folder.RAW}/{name}"
-    if store.look(name) is not None:
-        with store.fetch(key) as here:
-            if not filecmp.cmp(source, here, shallow=False):
-                raise CannotDeliver(
-                    f"{source} would overwrite {here}, which holds other bytes. Rename it, or put it into a folder and name that."
-                )
-    else:
-        with store.create(key) as target:
-            shutil.copyfile(source, target)
-            shutil.copystat(source, target)
-    reference = source.with_name(source.name + REFERENCE_SUFFIX)
-    if _is_regular(reference):
-        with store.create(reference_key(name)) as target:
-            shutil.copyfile(reference, target)
+    if store.look(name) is None:
+        _copy(store, source, key)
+        return name
+    with _readable(source), store.fetch(key) as here:
+        if not filecmp.cmp(source, here, shallow=False):
+            raise CannotDeliver(
+                f"{source} would overwrite {here}, which holds other bytes. Rename it, or put it into a folder and name that."
+            )
     return name
+
+
+def _take_reference(store: Store, source: Path, name: str) -> None:
+    """Copy what is said in a recording, where that lies beside it."""
+    reference = source.with_name(source.name + REFERENCE_SUFFIX)
+    if _is_regular(reference, otherwise=False):  # a name too long for the file system is nobody's
+        _copy(store, reference, reference_key(name))
+
+
+def _copy(store: Store, source: Path, key: str) -> None:
+    with _readable(source) as bytes_there:
+        before = _looks(os.fstat(bytes_there.fileno()))
+        try:
+            with store.create(key) as target:
+                with target.open("wb") as copied:
+                    shutil.copyfileobj(bytes_there, copied)
+                shutil.copystat(source, target)
+                if _looks(os.fstat(bytes_there.fileno())) != before:
+                    raise CannotDeliver(f"{source} is being written to right now. Deliver it again when it is whole.")
+        except NoPlace as error:
+            raise CannotDeliver(f"{source} has no place: {error} Rename it.") from error
+
+
+def _readable(source: Path) -> BinaryIO:
+    """The file, open; one that cannot be read is no trouble of the machine, and no reason to leave the others."""
+    try:
+        return source.open("rb")
+    except OSError as error:
+        raise CannotDeliver(f"{source} cannot be taken in: {in_words(error)}") from error
+
+
+def _looks(status: os.stat_result) -> tuple[int, int]:
+    return status.st_size, status.st_mtime_ns

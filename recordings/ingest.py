@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -85,22 +86,34 @@ def unattended_batches(
     return {key: run_key(key, runs) for key, runs in islice(due, max(most, 0))}
 
 
-def take_in(workspace: Workspace, paths: Sequence[Path], limits: BatchLimits, origin: str) -> int:
-    """For a command: deliver the paths, register everything that has settled, and make batches of it.
+@dataclass(frozen=True, slots=True)
+class TakenIn:
+    """What a command left where it was.
 
-    Returns:
-        How many files are still being written and were left alone.
+    Attributes:
+        unsettled: How many files are still being written.
+        refused: A sentence for every file of a delivered folder that could not be taken in.
+    """
+
+    unsettled: int
+    refused: tuple[str, ...]
+
+
+def take_in(workspace: Workspace, paths: Sequence[Path], limits: BatchLimits, origin: str) -> TakenIn:
+    """For a command: deliver the paths, register everything that has settled, and make batches of it.
 
     Raises:
         CannotDeliver: A path cannot be taken in.
+        OSError, LedgerError: The machine's trouble.
     """
-    delivered = [workspace.store.look(name) for name in deliver(workspace.store, paths)]
+    delivered = deliver(workspace.store, paths)
     # What we copied ourselves is whole; nobody has to look twice.
-    workspace.ledger.register(delivery_of(e) for e in delivered if e is not None)
+    entries = [workspace.store.look(name) for name in delivered.names]
+    workspace.ledger.register(delivery_of(e) for e in entries if e is not None)
     found = look_and_register(workspace, Cursor(), _EVERYTHING)
     if found.unsettled:
         time.sleep(_SETTLE_S)
         found = look_and_register(workspace, found.cursor, _EVERYTHING)
     while form_batches(workspace, limits, origin, most=1000):
         pass
-    return found.unsettled
+    return TakenIn(found.unsettled, delivered.refused)

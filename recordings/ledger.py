@@ -28,6 +28,9 @@ _VARIABLES = 500  # well below SQLite's old limit of 999 bound variables a state
 _HEAD = "0001"
 T = TypeVar("T")
 
+CHANGED = "changed"
+"""Kind of a quarantine because the bytes were gone, or others, when they were to be read."""
+
 
 class LedgerError(Exception):
     """The ledger cannot be used: unreachable, locked, read-only, or of another version. Never a recording's fault."""
@@ -160,7 +163,12 @@ class Ledger:
     # Arrivals and batches
 
     def register(self, arrived: Iterable[Delivery]) -> int:
-        """Note deliveries; those already known stay as they are. Returns how many are new."""
+        """Note deliveries; those already known stay as they are. Returns how many are new.
+
+        One that other bytes had followed under its name, or that was gone when it was to be read, is here again: it is new, but
+        keeps its row and waits for a batch once more.
+        """
+        arrived = list(arrived)
         rows = [
             {
                 "id": d.id,
@@ -178,18 +186,36 @@ class Ledger:
             return 0
         dialect = postgresql if self._engine.dialect.name == "postgresql" else sqlite
         with self._write() as connection:
+            back = 0
+            for ids in _parts([d.id for d in arrived], _VARIABLES):
+                gone = deliveries.c.id.in_(ids) & ~_stands()
+                back += connection.execute(
+                    sa.update(deliveries)
+                    .where(gone)
+                    .values(
+                        sha256=None,
+                        batch_key=None,
+                        attempt=deliveries.c.attempt + 1,
+                        kind=None,
+                        reason=None,
+                        flags={},
+                        placed={},  # what stands under the name was made from other bytes
+                        received_at=time.time(),
+                    )
+                ).rowcount
             before = connection.scalar(sa.select(sa.func.count()).select_from(deliveries))
             for part in _parts(rows, _VARIABLES // len(rows[0])):
                 connection.execute(dialect.insert(deliveries).values(part).on_conflict_do_nothing())
             after = connection.scalar(sa.select(sa.func.count()).select_from(deliveries))
-        return (after or 0) - (before or 0)
+        return back + (after or 0) - (before or 0)
 
     def known(self, ids: Sequence[str]) -> set[str]:
-        """Which of these delivery ids the ledger holds."""
+        """Which of these deliveries the ledger holds as what lies under their names; see ``register`` for the others."""
         found: set[str] = set()
         with self._read() as connection:
             for part in _parts(ids, _VARIABLES):
-                found.update(connection.scalars(sa.select(deliveries.c.id).where(deliveries.c.id.in_(part))))
+                here = deliveries.c.id.in_(part) & _stands()
+                found.update(connection.scalars(sa.select(deliveries.c.id).where(here)))
         return found
 
     def waiting(self, limit: int) -> list[Delivery]:
@@ -288,11 +314,18 @@ class Ledger:
             )
         return _recording(row)
 
-    def reject(self, delivery: Delivery, kind: str, reason: str) -> None:
-        """Say that a delivery's bytes could not be read at all, so there is no recording; it counts as quarantined."""
-        unread = (deliveries.c.id == delivery.id) & deliveries.c.sha256.is_(None)
+    def reject(self, delivery: Delivery, kind: str, reason: str, *, bound_to: str | None = None) -> None:
+        """Say that nothing can come of a delivery itself, whatever its bytes are; it counts as quarantined.
+
+        Args:
+            delivery: Which.
+            kind: Short name of what is wrong.
+            reason: The same in a sentence.
+            bound_to: The recording it carries, None when nobody has read it. If that is not so any more, nothing is changed.
+        """
+        as_known = (deliveries.c.id == delivery.id) & (deliveries.c.sha256.is_not_distinct_from(bound_to))
         with self._write() as connection:
-            connection.execute(sa.update(deliveries).where(unread).values(kind=kind, reason=reason))
+            connection.execute(sa.update(deliveries).where(as_known).values(sha256=None, kind=kind, reason=reason))
 
     def move(self, sha256: str, source: State, target: State, **facts: Any) -> bool:
         """Move a recording from one state to another and note facts about it, in one compare-and-set statement.
@@ -431,14 +464,29 @@ class Ledger:
     def _said(self) -> Iterator[None]:
         try:
             yield
-        except sa.exc.OperationalError as error:
+        except sa.exc.DatabaseError as error:
             cause = str(error.orig)
-            remedy = "Check that it is reachable and that its place can be written"
-            if "locked" in cause:
-                remedy = f"Another process held it for over {_BUSY_SECONDS} s; find it with `lsof`"
+            remedy = self._remedy(error, cause)
+            if remedy is None:
+                raise
             raise LedgerError(
                 f"The ledger {self.address} cannot be used: {cause}. {remedy}, then run again: nothing is lost."
             ) from error
+
+    def _remedy(self, error: sa.exc.DatabaseError, cause: str) -> str | None:
+        """What to do about an error of the database; None where it is one of ours, such as a broken constraint."""
+        if "not a database" in cause or "malformed" in cause:
+            return (
+                "The file is damaged: restore it from a backup, or move it away with its -wal and -shm files (a new ledger begins "
+                "empty, and every recording in the input folder is then worked on anew)"
+            )
+        if not isinstance(error, sa.exc.OperationalError):
+            return None
+        if "locked" in cause:
+            return f"Another process held it for over {_busy_seconds(self._engine.url):g} s; find it with `lsof`"
+        if "full" in cause:
+            return "Make room there"
+        return "Check that it is reachable and that its place can be written"
 
 
 def _engine(url: sa.URL) -> Engine:
@@ -447,10 +495,15 @@ def _engine(url: sa.URL) -> Engine:
         url = url.set(drivername="postgresql+psycopg2")
     if url.get_backend_name() != "sqlite":
         return sa.create_engine(url, pool_pre_ping=True)
-    engine = sa.create_engine(url, connect_args={"timeout": _BUSY_SECONDS})
+    engine = sa.create_engine(url, connect_args={"timeout": _busy_seconds(url)})
     sa.event.listen(engine, "connect", _configure_sqlite)
     sa.event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _busy_seconds(url: sa.URL) -> float:
+    """How long to wait for another writer: the address may say so (``sqlite:///path?timeout=5``)."""
+    return float(str(url.query.get("timeout", _BUSY_SECONDS)))
 
 
 def _configure_sqlite(connection: Any, _: Any) -> None:
@@ -521,6 +574,12 @@ def _superseded() -> sa.ColumnElement[bool]:
         newer.c.id != deliveries.c.id,
         newer.c.received_at > deliveries.c.received_at,
     )
+
+
+def _stands() -> sa.ColumnElement[bool]:
+    """Whether a delivery's bytes were, as far as anybody knows, under its name when somebody last looked."""
+    missed = sa.exists().where(recordings.c.sha256 == deliveries.c.sha256, recordings.c.kind == CHANGED)
+    return ~_superseded() & (sa.func.coalesce(deliveries.c.kind, "") != CHANGED) & ~missed
 
 
 _OWN = [column.label(f"delivery_{column.name}") for column in deliveries.c]

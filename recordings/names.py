@@ -7,6 +7,7 @@ characters are percent-encoded, everywhere the same way, so a name can stand in 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from enum import StrEnum
 
@@ -42,6 +43,12 @@ def _encode_character(character: str) -> str:
     if code < 0x20 or code == 0x7F:
         return f"%{code:02X}"
     return character
+
+
+def as_names(typed: str) -> list[str]:
+    """The names that a person may mean who types or pastes one: as we show it, or as the bytes of the path themselves."""
+    shown = "".join(_encode_character(character) for character in typed)
+    return list(dict.fromkeys([shown, encode_name(os.fsencode(typed))]))
 
 
 def decode_name(name: str) -> bytes:

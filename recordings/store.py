@@ -5,6 +5,7 @@ A store knows keys and bytes. It knows nothing of recordings' states, batches or
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
@@ -20,12 +21,21 @@ from typing import Protocol
 from urllib.parse import unquote
 
 from recordings.names import Folder, decode_name, encode_name
+from recordings.trouble import FULL, NOT_WRITABLE
 
 # Names that writers use while they write: browsers, rsync, editors, cloud clients, scp wrappers.
 TEMPORARY_SUFFIXES = (".part", ".partial", ".tmp", ".temp", ".crdownload", ".download", ".filepart", ".swp", "~")
 REFERENCE_SUFFIX = ".ref.txt"
 _DOCUMENTATION = re.compile(r"(readme|licen[cs]e|notice)(\.(md|txt|rst))?", re.IGNORECASE)
 _TEMPORARY_FOLDER = ".tmp"
+
+_NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG})
+_NO_PLACE = {
+    errno.EISDIR: "a folder has that name",
+    errno.EEXIST: "a file stands where a folder is needed",
+    errno.ENOTDIR: "a file stands where a folder is needed",
+    errno.ENAMETOOLONG: "the path is longer than the file system allows",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +63,17 @@ class Ignored:
     why: str
 
 
+class UnknownStore(ValueError):  # noqa: N818 - reads as what it says
+    """The address of the store names none that we know."""
+
+
+class NoPlace(Exception):  # noqa: N818 - reads as what it says
+    """No file of that name can ever stand there: a folder has the name, a file has a folder's, or the path is too long.
+
+    The fault of a name, not of the machine, so it is no ``OSError``: trying again changes nothing.
+    """
+
+
 class Store(Protocol):
     """Bytes under keys. A key is a folder of ``recordings.names.Folder`` and a path below it."""
 
@@ -70,7 +91,15 @@ class Store(Protocol):
         """
 
     def create(self, key: str) -> AbstractContextManager[Path]:
-        """A local path to write to; what stands there when the context ends well becomes the key's bytes, all or nothing."""
+        """A local path to write to; what stands there when the context ends well becomes the key's bytes, all or nothing.
+
+        Raises:
+            NoPlace: The key can never hold bytes.
+            OSError: The machine's trouble, with the place if it is about writing.
+        """
+
+    def refusal(self, key: str) -> str | None:
+        """Why the key could not hold bytes as things stand, as the end of a sentence; None when it can."""
 
     def exists(self, key: str) -> bool:
         """Whether the key holds bytes."""
@@ -89,11 +118,12 @@ def open_store(url: str) -> Store:
     """The store at a URL; today a directory, ``file:///path``.
 
     Raises:
-        ValueError: No store is known for the scheme.
+        UnknownStore: No store is known for the scheme.
+        OSError: Its folders cannot be made.
     """
     scheme, _, path = url.partition("://")
     if scheme != "file" or not path.startswith("/"):
-        raise ValueError(f"No store is known for {url!r}. Give a directory as file:///absolute/path.")
+        raise UnknownStore(f"No store is known for {url!r}. Give a directory as file:///absolute/path.")
     store = DirectoryStore(Path(unquote(path)))
     store.prepare()
     return store
@@ -143,7 +173,9 @@ class DirectoryStore:
         """See ``Store.look``."""
         try:
             status = os.lstat(self._path(f"{Folder.RAW}/{name}"))
-        except (FileNotFoundError, NotADirectoryError):
+        except OSError as error:
+            if error.errno not in _NOT_THERE:
+                raise
             return None
         return _entry(name, status) if stat.S_ISREG(status.st_mode) else None
 
@@ -168,10 +200,21 @@ class DirectoryStore:
                     fcntl.flock(ours, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 yield temporary
                 _flush(temporary)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                temporary.replace(target)
+                _move(temporary, target)
+        except OSError as error:
+            if error.filename is None and error.errno in FULL | NOT_WRITABLE:
+                error.filename = str(target)  # a failed write does not say where
+            raise
         finally:
             temporary.unlink(missing_ok=True)
+
+    def refusal(self, key: str) -> str | None:
+        """See ``Store.refusal``."""
+        path = self._path(key)
+        try:
+            return _NO_PLACE[errno.EISDIR] if stat.S_ISDIR(os.lstat(path).st_mode) else None
+        except OSError as error:
+            return _NO_PLACE.get(error.errno or 0)
 
     def exists(self, key: str) -> bool:
         """See ``Store.exists``."""
@@ -209,6 +252,17 @@ def _swept(left: Path, oldest: float) -> bool:
     except OSError:
         return False  # its writer has just finished, or it is another user's
     return True
+
+
+def _move(source: Path, target: Path) -> None:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source.replace(target)
+    except OSError as error:
+        why = _NO_PLACE.get(error.errno or 0)
+        if why is None:
+            raise
+        raise NoPlace(f"{target} cannot be written: {why}.") from error
 
 
 def _flush(path: Path) -> None:
@@ -249,6 +303,8 @@ def _walk(top: bytes, after: str) -> Iterator[Entry | Ignored]:
                 yield _entry(name, child.stat(follow_symlinks=False))
             except FileNotFoundError:
                 continue  # gone between the listing and the look: the next listing tells
+            except OSError as error:
+                yield Ignored(name, _NO_PLACE.get(error.errno or 0, "not readable"))
 
 
 def _children(top: bytes, below: bytes) -> Iterator[tuple[os.DirEntry[bytes] | None, bytes]]:

@@ -15,7 +15,7 @@ from speech.channels import ChannelEvidence, mix
 from speech.containers import AudioInfo, Opened, opened, probe
 from speech.decode import Decoding
 from speech.errors import BadAudio
-from speech.promises import Promise, promise_of
+from speech.promises import Promise, ogg_is_ended, promise_of
 from speech.wav import SAMPLE_RATE, Wav, WavWriter, read_window
 
 __all__ = ["SAMPLE_RATE", "AudioInfo", "Normalized", "Wav", "normalize", "probe", "read_window"]
@@ -155,6 +155,18 @@ def _judge(
             "undecodable",
             f"{decoding.failed:,} of {decoding.packets:,} packets of {codec} audio in the {name} file cannot be decoded, "
             f"{lost_s:.1f} s are missing between them: the bytes are damaged. Deliver it again from the original.",
+        )
+    if decoding.no_numbers > LOSS_SHARE * decoding.values:
+        raise BadAudio(
+            "undecodable",
+            f"{decoding.no_numbers:,} of {decoding.values:,} samples of the {name} file are no numbers (NaN or infinite): whatever "
+            "wrote it failed. Export it again and deliver it again.",
+        )
+    if decoding.no_numbers:
+        missing.append(f"{decoding.no_numbers:,} of {decoding.values:,} samples are no numbers; they are silent.")
+    if delivery.demuxer == "ogg" and not ogg_is_ended(delivery.source):
+        missing.append(
+            "The Ogg file lacks the page that marks its end: it was cut off, or the recorder stopped before it was done."
         )
     if decoding.failed or lost_s:
         missing.append(

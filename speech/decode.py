@@ -40,6 +40,9 @@ _CHECKED_CODECS = ("flac", "wavpack")
 
 _DEMUX_RETRIES = 20
 
+_FLOATS = {"flt": np.float32, "fltp": np.float32, "dbl": np.float64, "dblp": np.float64}
+"""Sample formats that can hold what is no number."""
+
 
 class Decoding:
     """One pass over an audio stream.
@@ -60,6 +63,8 @@ class Decoding:
             packet.
         gaps_s: Silence filled in after the beginning, in seconds, where timestamps jump and no packet failed.
         jumps_s: Jumps of the timestamps that were too long to fill, in seconds.
+        values: Decoded samples, over all channels.
+        no_numbers: How many of them are not finite; zeros stand in their place.
     """
 
     def __init__(self, delivery: Opened, *, limit_s: float | None, every_stream: bool) -> None:
@@ -70,6 +75,8 @@ class Decoding:
         self.reached_s = 0.0
         self.gaps_s = 0.0
         self.jumps_s = 0.0
+        self.values = 0
+        self.no_numbers = 0
         self._container = delivery.container
         self._stream = delivery.stream
         self._info = delivery.info
@@ -230,6 +237,23 @@ class Decoding:
         if self._resampler is None:
             # The layout of the first frame for all: a stream that changes its layout midway is mapped onto it.
             self._resampler = AudioResampler(format="s16", layout=self._layout, rate=SAMPLE_RATE)
+        if frame is not None:
+            self._count_numbers(frame)
         for out in self._resampler.resample(frame):
             if out is not None:
                 yield out.to_ndarray().astype(np.int16, copy=False).reshape(-1, self.channels)
+
+    def _count_numbers(self, frame: AudioFrame) -> None:
+        """Put zeros for what is no number: the resampler would smear one NaN over its neighbours, or make full scale of it."""
+        channels = frame.layout.nb_channels
+        self.values += frame.samples * channels
+        kind = _FLOATS.get(frame.format.name)
+        if kind is None:
+            return
+        count = frame.samples * (1 if frame.format.is_planar else channels)  # a plane may be longer than its samples
+        for plane in frame.planes:
+            samples = np.frombuffer(memoryview(plane), kind, count)
+            wrong = ~np.isfinite(samples)
+            if wrong.any():
+                self.no_numbers += int(wrong.sum())
+                samples[wrong] = 0

@@ -28,6 +28,9 @@ _HEADER_DURATIONS = ("mov", "aiff", "au", "wv", "tta", "ape", "tak", "dsf")
 _CHILDREN = 4_096
 """Chunks or elements looked at before the search for a header is given up: real files have dozens, hostile ones millions."""
 
+_OGG_PAGE = 65_307
+"""Bytes of the longest Ogg page: a header of 27, 255 segment lengths, as many segments of 255."""
+
 _PLACEHOLDERS = (0, 1 << 31, 1 << 32, 1 << 63, 1 << 64)
 _PLACEHOLDER_SPAN = 0x1000
 """Tools that write WAV into a pipe cannot know the size: ffmpeg leaves 2^32 - 1, SoX 2^31 - 4,096, others 0 or about 2^31."""
@@ -167,6 +170,20 @@ def _elements(source: Source, position: int, end: int) -> Iterator[tuple[int, in
         begin = position + id_length + size_length
         position = end if size == unknown else begin + size
         yield int.from_bytes(head[:id_length], "big"), begin, position
+
+
+def ogg_is_ended(source: Source) -> bool:
+    """Whether an Ogg file ends with a whole page that is marked as a stream's last (RFC 3533, section 6).
+
+    Ogg promises no length, but its writers mark the end, so a file without the mark was cut off, who knows where.
+    """
+    tail = source.peek(max(0, source.size - _OGG_PAGE), _OGG_PAGE)
+    start = tail.rfind(b"OggS")
+    page = tail[start:]
+    if start < 0 or len(page) < 27 or len(page) < 27 + page[26]:
+        return False
+    length = 27 + page[26] + sum(page[27 : 27 + page[26]])
+    return bool(page[5] & 4) and len(page) >= length
 
 
 _READERS: dict[str, Callable[[Opened], Promise | None]] = {

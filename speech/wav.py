@@ -103,11 +103,10 @@ class Wav:
     """
 
     def __init__(self, path: Path) -> None:
-        with path.open("rb"):  # a missing or forbidden file is an OSError by name, not a message of the library
-            pass
-        # An absolute name of bytes: the library takes "-" for standard input and refuses names that are no UTF-8.
+        # The library gets no name: it takes "-" for standard input, refuses names that are no UTF-8 or have over 1,024 bytes, and
+        # says less than an OSError about a missing file.
         try:
-            self._file = soundfile.SoundFile(os.fsencode(path.absolute()))
+            self._file = soundfile.SoundFile(os.open(path, os.O_RDONLY), closefd=True)
         except soundfile.LibsndfileError as error:
             raise ValueError(
                 f"{path} is no normalized audio: {error.error_string} Normalize the recording again."

@@ -22,11 +22,12 @@ from recordings.batches import BatchLimits
 from recordings.deliver import CannotDeliver
 from recordings.ingest import take_in
 from recordings.ledger import Ledger, LedgerError, Member
-from recordings.names import Folder
+from recordings.names import Folder, as_names
 from recordings.states import State
-from recordings.steps import enriched, normalized
 from recordings.steps import transcript as transcript_step
-from recordings.store import open_store
+from recordings.steps.places import output_keys
+from recordings.store import UnknownStore, open_store
+from recordings.trouble import in_words
 from recordings.workspace import Workspace
 from speech.weights import WeightsError, catalogue, resolve
 from stt_orchestration import interrupts
@@ -61,16 +62,19 @@ def _spoken_errors(command: Callable[P, None]) -> Callable[P, None]:
     def spoken(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             command(*args, **kwargs)
-        except (SettingsError, CannotDeliver, ValueError) as error:
+        except (SettingsError, CannotDeliver, UnknownStore) as error:
             _stop(str(error), Exit.USAGE)
-        except (LedgerError, WeightsError, OSError) as error:
+        except (LedgerError, WeightsError) as error:
             _stop(str(error), Exit.MACHINE)
+        except OSError as error:
+            _stop(in_words(error), Exit.MACHINE)
 
     return spoken
 
 
 def _stop(sentence: str, code: Exit) -> NoReturn:
-    typer.echo(sentence, err=True)
+    # A path in it may be no text.
+    typer.echo(sentence.encode(errors="backslashreplace"), err=True)
     raise typer.Exit(code)
 
 
@@ -129,14 +133,16 @@ def _take_in_and_run(
 ) -> Exit:
     with _workspace(settings) as workspace:
         limits = BatchLimits(settings.batch_recordings, settings.batch_bytes)
-        unsettled = take_in(workspace, paths, limits, "stt run")
-        if unsettled:
-            screen.print(f"{unsettled} files are still being written; they wait for the next run.")
+        taken = take_in(workspace, paths, limits, "stt run")
+        if taken.unsettled:
+            screen.print(f"{taken.unsettled} files are still being written; they wait for the next run.")
+        for sentence in taken.refused:
+            screen.print(f"Not taken in: {sentence}")
         resolve(settings.model, model_dir=settings.model_dir, cache_dir=settings.cache_dir, progress=screen.print)
         screen.print("Loading Dagster ...")
         # Seconds of imports: what could be refused has been refused before them.
         from stt_orchestration.definitions import build_defs
-        from stt_orchestration.instance import instance
+        from stt_orchestration.instance import InstanceUnusable, instance
         from stt_orchestration.run_now import RunFailed, run_batches
 
         try:
@@ -148,7 +154,7 @@ def _take_in_and_run(
                     lambda key: batch_progress(screen, workspace.ledger, key),
                     interrupted,
                 )
-        except RunFailed as error:
+        except (RunFailed, InstanceUnusable) as error:
             _stop(str(error), Exit.MACHINE)
         members = outcome.members or tuple(workspace.ledger.newest(20))
         if not outcome.members:
@@ -158,7 +164,7 @@ def _take_in_and_run(
         for line in _epilogue(workspace, outcome.members, outcome.seconds, outcome.elsewhere):
             screen.print(line)
     broken = [m for m in outcome.members if m.state in (State.QUARANTINED, State.FAILED)]
-    return Exit.SOME_BROKEN if broken else Exit.DONE
+    return Exit.SOME_BROKEN if broken or taken.refused else Exit.DONE
 
 
 def _epilogue(
@@ -214,10 +220,11 @@ def status(
 def show(recording: Annotated[str, typer.Argument(help="A name, part of one, or the beginning of a sha256.")]) -> None:
     """Everything known of a recording: its state and why, its figures, where its outputs are, what was said."""
     with _workspace(Settings.read()) as workspace:
-        found = workspace.ledger.find(recording)
+        meant = as_names(recording)
+        found = [member for name in meant for member in workspace.ledger.find(name)]
         if not found:
             _stop(f"No recording has {recording!r} in its name or at the beginning of its sha256.", Exit.USAGE)
-        exact = [m for m in found if m.delivery.name == recording]
+        exact = [m for m in found if m.delivery.name in meant]
         chosen = (exact or found)[0]
         screen = console()
         table = Table(box=None, pad_edge=False, show_header=False)
@@ -248,13 +255,12 @@ def _facts(workspace: Workspace, member: Member) -> Iterator[tuple[str, str]]:
         yield "words", str(recording.words)
     if recording.timings:
         yield "took", ", ".join(f"{step} {seconds:.2f} s" for step, seconds in recording.timings.items())
-    keys = [normalized.wav_key(name), transcript_step.json_key(name)]
-    keys += [enriched.output(name, suffix) for suffix in enriched.SUFFIXES]
-    places = [workspace.store.locate(key) for key in keys if workspace.store.exists(key)]
+    places = [workspace.store.locate(key) for key in output_keys(name) if workspace.store.exists(key)]
     if places:
         yield "outputs", "\n".join(places)
-    if workspace.store.exists(keys[1]):
-        yield "text", transcript_step.read(workspace, keys[1]).text
+    transcript = transcript_step.json_key(name)
+    if workspace.store.exists(transcript):
+        yield "text", transcript_step.read(workspace, transcript).text
 
 
 @app.command()
@@ -278,7 +284,7 @@ def _matching(broken: Sequence[Member], name: str) -> list[Member]:
     found = [
         m
         for m in broken
-        if m.delivery.name == name or (m.recording is not None and m.recording.sha256.startswith(name))
+        if m.delivery.name in as_names(name) or (m.recording is not None and m.recording.sha256.startswith(name))
     ]
     if not found:
         _stop(f"No quarantined or failed recording is called {name!r}. `stt status` counts them.", Exit.USAGE)
@@ -332,9 +338,13 @@ def ui(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
 ) -> None:
     """Open the Dagster UI with its daemon, sensors and schedules, and serve the recordings' pages. Ctrl-C ends it."""
+    from stt_orchestration.instance import InstanceUnusable
     from stt_orchestration.ui import serve
 
-    raise typer.Exit(serve(Settings.read(), host, port))
+    try:
+        raise typer.Exit(serve(Settings.read(), host, port))
+    except InstanceUnusable as error:
+        _stop(str(error), Exit.MACHINE)
 
 
 def main() -> None:

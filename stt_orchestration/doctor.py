@@ -14,7 +14,7 @@ from pathlib import Path
 
 from recordings.ledger import Ledger, LedgerError
 from recordings.names import Folder
-from recordings.store import open_store
+from recordings.store import UnknownStore, open_store
 from speech.weights import UnavailableWeights, WeightsError, resolve
 from stt_orchestration.instance import dagster_home
 from stt_orchestration.settings import Settings, SettingsError, misspelled
@@ -71,7 +71,7 @@ def _store(settings: Settings) -> Finding:
         for folder in Folder:
             with tempfile.TemporaryFile(dir=root / folder):
                 pass
-    except (OSError, ValueError) as error:
+    except (OSError, UnknownStore) as error:
         return Finding(
             "store", Verdict.BROKEN, f"{settings.store}: {error}", "Make it writable, or set STT_DATA_DIR elsewhere."
         )
@@ -102,7 +102,7 @@ def _dagster_home(_: Settings) -> Finding:
         home = dagster_home()
         with tempfile.TemporaryFile(dir=home):
             pass
-    except OSError as error:
+    except (OSError, SettingsError) as error:
         return Finding("dagster home", Verdict.BROKEN, str(error), "Set DAGSTER_HOME to a folder that can be written.")
     return Finding("dagster home", Verdict.GOOD, str(home))
 

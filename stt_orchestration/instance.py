@@ -8,19 +8,33 @@ import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from textwrap import shorten
 
 import dagster as dg
+from dagster._check import CheckError
+from sqlalchemy.exc import SQLAlchemyError
+from yaml import YAMLError
 
-from recordings.locks import FileLock, held
-from stt_orchestration.settings import PROJECT_ROOT
+from recordings.locks import FileLock, LocksUnavailable, held
+from stt_orchestration.settings import PROJECT_ROOT, SettingsError
 
 log = logging.getLogger("stt")
 
 
 def dagster_home() -> Path:
-    """``DAGSTER_HOME`` if it is set, else ``.dagster/`` in the project, made and given ``dagster.yaml`` if need be."""
+    """``DAGSTER_HOME`` if it is set, else ``.dagster/`` in the project, made and given ``dagster.yaml`` if need be.
+
+    Raises:
+        SettingsError: ``DAGSTER_HOME`` is not the absolute path of a folder.
+        OSError: The project's own cannot be made.
+    """
     chosen = os.environ.get("DAGSTER_HOME")
     if chosen:
+        if not Path(chosen).is_absolute() or not Path(chosen).is_dir():
+            raise SettingsError(
+                f"DAGSTER_HOME={chosen!r} is not allowed. Allowed: the absolute path of a folder that exists; or unset it, and "
+                f"{PROJECT_ROOT / '.dagster'} is used."
+            )
         return Path(chosen)
     home = PROJECT_ROOT / ".dagster"
     home.mkdir(exist_ok=True)
@@ -33,15 +47,49 @@ def dagster_home() -> Path:
     return home
 
 
+class InstanceUnusable(Exception):  # noqa: N818 - reads as what it says
+    """Dagster's own storage on this machine is broken."""
+
+
 @contextmanager
 def instance() -> Iterator[dg.DagsterInstance]:
-    """This machine's Dagster instance, the one the UI shows."""
+    """This machine's Dagster instance, the one the UI shows.
+
+    Raises:
+        SettingsError: ``DAGSTER_HOME`` or the ``dagster.yaml`` in it is not what Dagster can work with.
+        InstanceUnusable: Its storage cannot be opened.
+    """
     home = dagster_home()
-    # The first to open it makes its databases. Dagster does not keep two at it apart: one fails, or both leave a database that
-    # can never be opened again ("more than one head").
+    try:
+        opening = _opening(home)
+    except (dg.DagsterError, CheckError, YAMLError, ImportError) as error:
+        raise SettingsError(
+            f"{home / 'dagster.yaml'} cannot be used: {_short(error)} Put {PROJECT_ROOT / 'dagster.yaml'} in its place, "
+            "or set DAGSTER_HOME elsewhere."
+        ) from error
+    except LocksUnavailable as error:
+        raise InstanceUnusable(str(error.strerror)) from error
+    except (SQLAlchemyError, OSError) as error:
+        raise InstanceUnusable(
+            f"Dagster's storage in DAGSTER_HOME={home} cannot be opened: {_short(error)} Make it readable and writable, or move "
+            "it away: the recordings' states are in the ledger, so nothing is lost but the history of runs."
+        ) from error
+    with opening as opened:
+        yield opened
+
+
+def _opening(home: Path) -> dg.DagsterInstance:
+    """The first to open it makes its databases.
+
+    Dagster does not keep two at it apart: one fails, or both leave a database that can never be opened again ("more than one
+    head").
+    """
     with ExitStack() as making:
         if os.access(home, os.W_OK):
             making.enter_context(held(FileLock(home / "opening.lock"), f"The Dagster instance in {home}", log.info))
-        opened = dg.DagsterInstance.get()
-    with opened:
-        yield opened
+        return dg.DagsterInstance.get()
+
+
+def _short(error: Exception) -> str:
+    """Dagster lists every allowed key; the beginning names the wrong one."""
+    return shorten(str(error) or type(error).__name__, 250, placeholder=" ...")

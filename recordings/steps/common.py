@@ -15,9 +15,10 @@ from typing import TypeVar
 from sqlalchemy.exc import SQLAlchemyError
 
 from recordings.batches import Delivery
-from recordings.ledger import LedgerError, Member, Recording
+from recordings.ledger import CHANGED, LedgerError, Member, Recording
 from recordings.names import Folder
 from recordings.states import State
+from recordings.store import NoPlace
 from recordings.workspace import Workspace
 from speech.decoder import DeviceUnavailable
 from speech.errors import BadAudio
@@ -39,8 +40,13 @@ class StepFailed(Exception):  # noqa: N818 - reads as what it says
 class BytesChanged(Exception):  # noqa: N818 - reads as what it says
     """The bytes under a delivery's name are not the ones that were delivered."""
 
-    KIND = "changed"
+    KIND = CHANGED
 
+
+NAME_KIND = "name"
+"""Kind of a quarantine for the name's sake: its outputs have no place."""
+
+RENAME = "Rename the recording and deliver it again."
 
 MACHINE_TROUBLE = (
     OSError,
@@ -167,8 +173,9 @@ def usable_cores() -> int:
 class Faults:
     """Keeps a recording's trouble to itself, and notices when the trouble is the machine's.
 
-    ``BadAudio`` quarantines the recording. ``MACHINE_TROUBLE`` is raised at once. Anything else is held back:
-    at the end the few are marked failed, but when they are many the step fails and they keep their state. Threads may share it.
+    ``BadAudio`` quarantines the recording, and so does a name whose outputs have no place. ``MACHINE_TROUBLE`` is raised at once.
+    Anything else is held back: at the end the few are marked failed, but when they are many the step fails and they keep their
+    state. Threads may share it.
     """
 
     def __init__(self, workspace: Workspace, step: str) -> None:
@@ -183,21 +190,24 @@ class Faults:
         Raises:
             MACHINE_TROUBLE: As it came.
         """
-        ledger = self._workspace.ledger
         self._tried.append(recording.sha256)
         try:
             work()
         except BadAudio as bad:
-            log.warning("%s is quarantined: %s", recording.name, bad.sentence)
-            ledger.move(recording.sha256, state, State.QUARANTINED, kind=bad.kind, reason=bad.sentence)
+            self._quarantine(recording, state, bad.kind, bad.sentence)
         except BytesChanged as changed:
-            log.warning("%s is quarantined: %s", recording.name, changed)
-            ledger.move(recording.sha256, state, State.QUARANTINED, kind=BytesChanged.KIND, reason=str(changed))
+            self._quarantine(recording, state, BytesChanged.KIND, str(changed))
+        except NoPlace as error:
+            self._quarantine(recording, state, NAME_KIND, f"{error} {RENAME}")
         except MACHINE_TROUBLE:
             raise
         except Exception as error:
             log.exception("%s: the %s step failed", recording.name, self._step)
             self._held.append((recording, state, f"{type(error).__name__}: {error}"))
+
+    def _quarantine(self, recording: Recording, state: State, kind: str, reason: str) -> None:
+        log.warning("%s is quarantined: %s", recording.name, reason)
+        self._workspace.ledger.move(recording.sha256, state, State.QUARANTINED, kind=kind, reason=reason)
 
     def settle(self) -> None:
         """Mark the few failed recordings, or fail the step for the many.

@@ -26,7 +26,7 @@ from recordings.workspace import Workspace
 from speech.audio import normalize
 
 STEP = "normalized"
-VERSION = "1"
+VERSION = "2"
 """Part of the work key: raise it when the samples written can change."""
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from recordings.ledger import Member
 from recordings.states import ENDED, State
-from recordings.steps.common import BytesChanged, delivered_bytes, log
+from recordings.steps.common import NAME_KIND, RENAME, BytesChanged, delivered_bytes, log
+from recordings.steps.places import no_place
 from recordings.steps.report import StepReport, Tally
 from recordings.workspace import Workspace
 from speech.audio import probe
@@ -46,6 +47,12 @@ def run(workspace: Workspace, batch_key: str, say: Callable[[str], None]) -> Ste
 
 def _register(workspace: Workspace, member: Member) -> None:
     delivery = member.delivery
+    why = no_place(workspace, delivery.name)
+    if why is not None:
+        # The name is at fault and not the bytes, which may be well under another one.
+        log.warning("%s is quarantined: %s", delivery.name, why)
+        workspace.ledger.reject(delivery, NAME_KIND, f"{why} {RENAME}")
+        return
     try:
         with delivered_bytes(workspace, delivery) as path:
             sha256 = _sha256(path)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from recordings.ledger import Recording
-from recordings.steps.common import Group
+from recordings.steps.common import NAME_KIND, RENAME, Group
+from recordings.store import NoPlace
 from recordings.workspace import Workspace
 
 
@@ -17,7 +18,7 @@ def share(
     output: Callable[[str], str],
     copy: Callable[[str, str], None],
 ) -> str | None:
-    """Copy a finished output to the names of the group that lack it.
+    """Copy a finished output to the names of the group that lack it. A name that has no place for it is quarantined alone.
 
     Args:
         workspace: Store and ledger.
@@ -40,8 +41,13 @@ def share(
         return None
     for member in lacking:
         if member.delivery.name != holder:
-            copy(output(holder), output(member.delivery.name))
-            workspace.ledger.place(step, key, [member])
+            try:
+                copy(output(holder), output(member.delivery.name))
+            except NoPlace as error:
+                sha256 = group.recording.sha256
+                workspace.ledger.reject(member.delivery, NAME_KIND, f"{error} {RENAME}", bound_to=sha256)
+            else:
+                workspace.ledger.place(step, key, [member])
     return holder
 
 

@@ -117,6 +117,7 @@ class Pipeline(RuleBasedStateMachine):
         self.clock = 1_000_000_000
         self.max_hours, self.embed_minutes = 24.0, 60.0
         self.done: set[str] = set()
+        self.stamps: dict[tuple[str, str], int] = {}
         self.expected: dict[str, str] = {}
 
     def teardown(self) -> None:
@@ -142,11 +143,15 @@ class Pipeline(RuleBasedStateMachine):
     def one_file(self) -> None:
         self.deliver("a.wav", "silence")
 
-    @rule(name=st.sampled_from(NAMES), content=st.sampled_from(sorted(CONTENTS)))
-    def deliver(self, name: str, content: str) -> None:
+    @rule(name=st.sampled_from(NAMES), content=st.sampled_from(sorted(CONTENTS)), restored=st.booleans())
+    def deliver(self, name: str, content: str, restored: bool = False) -> None:
+        """New bytes, or older ones put back with the modification time they had."""
         self.clock += 1
-        write(self.root / Folder.RAW / name, content, self.clock)
+        stamp = self.stamps.setdefault((name, content), self.clock) if restored else self.clock
+        self.stamps[name, content] = stamp
+        write(self.root / Folder.RAW / name, content, stamp)
         self.expected[name] = content
+        self.done -= {m.delivery.id for m in self.ledger.newest(10_000) if m.delivery.name == name.replace("\n", "%0A")}
 
     @rule(fuse=st.none() | st.integers(0, 3))
     def look(self, fuse: int | None) -> None:

@@ -21,7 +21,14 @@ from recordings import ingest
 from recordings.arrivals import Cursor, LookLimits
 from recordings.batches import BatchLimits
 from recordings.deliver import CannotDeliver, deliver
-from recordings.ingest import form_batches, look_and_register, register_old_enough, take_in, unattended_batches
+from recordings.ingest import (
+    TakenIn,
+    form_batches,
+    look_and_register,
+    register_old_enough,
+    take_in,
+    unattended_batches,
+)
 from recordings.ledger import Ledger
 from recordings.retries import PastRuns
 from recordings.states import State
@@ -347,6 +354,75 @@ def test_a_delivery_overtaken_by_a_newer_one_of_its_name_ends_and_touches_no_out
     assert place.outputs() == before
 
 
+def test_older_bytes_put_back_under_their_name_with_their_old_time_are_worked_on_again(place: Place) -> None:
+    place.write("a.wav")
+    path = place.root / "raw_audio" / "a.wav"
+    older, status = path.read_bytes(), path.stat()
+    place.run(place.batch())
+    place.write("a.wav")
+    place.run(place.batch())
+    path.write_bytes(older)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    again = place.batch()
+    place.run(again)
+    assert place.states(again) == {"a.wav": State.DONE}
+    assert soundfile.info(place.root / "input_audio" / "a.wav.wav").duration == soundfile.info(path).duration
+    assert place.workspace.ledger.size() == 2
+    place.run(again)
+    with pytest.raises(ValueError, match="not enough values"):
+        place.batch()  # it is known again
+
+
+def test_a_delivery_that_was_gone_and_comes_back_as_it_was_is_new(place: Place) -> None:
+    place.write("a.wav")
+    path = place.root / "raw_audio" / "a.wav"
+    key = place.batch()
+    path.rename(place.root / "away.wav")
+    place.run(key)
+    assert place.told("a.wav")[:2] == (State.QUARANTINED, "changed")
+    (place.root / "away.wav").rename(path)
+    place.run(place.batch())
+    assert place.told("a.wav")[0] is State.DONE
+
+
+@pytest.mark.parametrize("first", ["the file", "the folder", "both at once"])
+def test_a_name_whose_outputs_have_no_place_ends_alone(place: Place, first: str) -> None:
+    """``x.wav`` needs a file ``input_audio/x.wav.wav``, where the recordings of a folder of that name need a folder."""
+    files = {"the file": ["x.wav"], "the folder": ["x.wav.wav/y.wav"], "both at once": ["x.wav", "x.wav.wav/y.wav"]}[
+        first
+    ]
+    place.write(*files)
+    place.run(place.batch())
+    place.write("good.wav", *({"x.wav", "x.wav.wav/y.wav"} - set(files)))
+    place.run(place.batch())
+    loser = "x.wav.wav/y.wav" if first == "the file" else "x.wav"
+    state, kind, why = place.told(loser)
+    assert (state, kind) == (State.QUARANTINED, "name")
+    assert "x.wav.wav" in why
+    assert "Rename the recording" in why
+    winner = ({"x.wav", "x.wav.wav/y.wav"} - {loser}).pop()
+    found = {m.delivery.name: m.state for m in place.workspace.ledger.newest(10)}
+    assert (found[winner], found["good.wav"]) == (State.DONE, State.DONE)
+
+
+def test_a_path_too_long_for_an_output_ends_alone(place: Place) -> None:
+    """The input's path is just short enough for the file system, that of an output in a folder of a longer name is not."""
+    room = 4095 - len(os.fsencode(place.root / "raw_audio")) - len("/x.wav") - 1
+    parts = ["d" * 200] * (room // 201)
+    parts.append("d" * (room - 201 * len(parts)))
+    deep = "/".join(part for part in parts if part)
+    place.write("good.wav")
+    long = place.root / "raw_audio" / deep / "x.wav"
+    long.parent.mkdir(parents=True)
+    long.write_bytes((place.root / "raw_audio" / "good.wav").read_bytes())
+    key = place.batch()
+    place.run(key)
+    state, kind, why = place.told(f"{deep}/x.wav")
+    assert (state, kind) == (State.QUARANTINED, "name")
+    assert "longer than the file system allows" in why
+    assert place.told("good.wav")[0] is State.DONE
+
+
 def corrupt(place: Place, *names: str) -> None:
     for name in names:
         (place.root / "input_audio" / f"{name}.wav").write_bytes(b"a bad sector was here")
@@ -511,7 +587,7 @@ def desk(tmp_path: Path) -> Path:
 
 def test_delivered_folders_keep_their_paths_and_what_is_no_input_stays_behind(place: Place, desk: Path) -> None:
     os.utime(desk / "single.wav", (1_000_000_000, 1_000_000_000))
-    names = deliver(place.workspace.store, [desk / "calls", desk / "single.wav"])
+    names = list(deliver(place.workspace.store, [desk / "calls", desk / "single.wav"]).names)
     assert names == ["calls/1.wav", "calls/monday/1.wav", "single.wav"]
     raw_audio = place.root / "raw_audio"
     found = {str(p.relative_to(raw_audio)) for p in raw_audio.rglob("*") if p.is_file()}
@@ -522,7 +598,8 @@ def test_delivered_folders_keep_their_paths_and_what_is_no_input_stays_behind(pl
 
 def test_delivering_again_is_one_delivery_and_a_name_taken_by_other_bytes_is_refused(place: Place, desk: Path) -> None:
     single = desk / "single.wav"
-    assert deliver(place.workspace.store, [single]) == deliver(place.workspace.store, [single]) == ["single.wav"]
+    for _ in range(2):
+        assert deliver(place.workspace.store, [single]).names == ("single.wav",)
     there = place.root / "raw_audio" / "single.wav"
     single.write_text("other.wav!")  # as long as before, so the size alone tells nothing
     with pytest.raises(CannotDeliver, match=r"single\.wav would overwrite .*which holds other bytes\. Rename it"):
@@ -535,12 +612,26 @@ def test_a_reference_comes_along_with_its_recording_and_a_better_one_replaces_it
     for text in (None, "what was said", "what was really said"):
         if text:
             reference.write_text(text)
-        assert deliver(place.workspace.store, [desk / "single.wav"]) == ["single.wav"]
+        assert deliver(place.workspace.store, [desk / "single.wav"]).names == ("single.wav",)
         assert (there.read_text() if there.exists() else None) == text
     # Beside a name as long as may be there cannot be a reference, and none is looked for.
     longest = desk / f"{'x' * 251}.wav"
     longest.write_text("sound")
-    assert deliver(place.workspace.store, [longest]) == [longest.name]
+    assert deliver(place.workspace.store, [longest]).names == (longest.name,)
+
+
+def test_a_refused_file_does_not_hold_up_its_folder(place: Place, desk: Path) -> None:
+    (place.root / "raw_audio" / "calls").mkdir()
+    (place.root / "raw_audio" / "calls" / "1.wav").write_text("other bytes")
+    reference = desk / "calls" / "monday" / "1.wav.ref.txt"
+    reference.unlink()
+    reference.write_text("what was said")
+    (place.root / "raw_audio" / "calls" / "monday" / "1.wav.ref.txt").mkdir(parents=True)
+    delivered = deliver(place.workspace.store, [desk / "calls"])
+    assert delivered.names == ("calls/monday/1.wav",)
+    taken, no_place = delivered.refused
+    assert "1.wav would overwrite" in taken
+    assert "1.wav.ref.txt has no place" in no_place
 
 
 def test_what_is_not_there_cannot_be_delivered_and_what_lies_inside_is_delivered_already(
@@ -552,14 +643,15 @@ def test_what_is_not_there_cannot_be_delivered_and_what_lies_inside_is_delivered
     with pytest.raises(CannotDeliver, match="neither a file nor a folder"):
         deliver(place.workspace.store, [desk / "pipe.wav"])
     place.write("a.wav")
-    assert deliver(place.workspace.store, [place.root / "raw_audio" / "a.wav", place.root / "raw_audio"]) == []
+    inside = place.root / "raw_audio"
+    assert deliver(place.workspace.store, [inside / "a.wav", inside]).names == ()
 
 
 @pytest.mark.parametrize("name", ["calls/.hidden.wav", "calls/2.wav.part", "calls/1.wav.ref.txt", "calls/README.md"])
 def test_a_shells_star_delivers_no_more_than_its_folder_would(place: Place, desk: Path, name: str) -> None:
     """``stt run calls/*`` names every file there; references and half downloads are no recordings for that."""
     with suppress(CannotDeliver):
-        assert deliver(place.workspace.store, [desk / name]) == []
+        assert deliver(place.workspace.store, [desk / name]).names == ()
     assert list((place.root / "raw_audio").iterdir()) == []
 
 
@@ -570,14 +662,14 @@ def test_a_way_up_never_leads_out_of_the_input_folder(
     monkeypatch.chdir(desk / "calls")
     before = sorted(place.root.iterdir())
     with suppress(CannotDeliver):
-        names = deliver(place.workspace.store, [Path(way)])
+        names = deliver(place.workspace.store, [Path(way)]).names
         assert not any(".." in name.split("/") for name in names), names
     assert sorted(place.root.iterdir()) == before
 
 
 def test_a_way_that_only_passes_the_input_folder_is_not_inside_it(place: Place, desk: Path) -> None:
     way_round = place.root / "raw_audio" / ".." / ".." / "desk" / "single.wav"
-    assert deliver(place.workspace.store, [way_round]) == ["single.wav"]
+    assert deliver(place.workspace.store, [way_round]).names == ("single.wav",)
 
 
 @pytest.mark.parametrize("way", ["a folder above it", "the data folder itself", "above it, by its real name"])
@@ -601,7 +693,7 @@ def test_a_command_takes_in_what_it_is_given_and_what_has_arrived(
     """In one go and once: a person who typed it does not wait for two looks of a sensor."""
     monkeypatch.setattr(ingest, "_SETTLE_S", 0)
     place.write("here.wav")
-    assert take_in(place.workspace, [desk / "calls"], BatchLimits(recordings=2), "test") == 0
+    assert take_in(place.workspace, [desk / "calls"], BatchLimits(recordings=2), "test") == TakenIn(0, ())
     batches = place.workspace.ledger.open_batches(2e9, 10)
     members = [sorted(place.states(key)) for key in batches]
     assert sorted(name for names in members for name in names) == ["calls/1.wav", "calls/monday/1.wav", "here.wav"]

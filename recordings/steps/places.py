@@ -1,0 +1,27 @@
+"""Where the outputs of a name stand, and whether they can."""
+
+from __future__ import annotations
+
+from recordings.names import Folder
+from recordings.steps import enriched, normalized, transcript
+from recordings.workspace import Workspace
+
+
+def output_keys(name: str) -> list[str]:
+    """Every output that a name can have, in the order in which they are made."""
+    outputs = [enriched.output(name, suffix) for suffix in enriched.SUFFIXES]
+    return [normalized.wav_key(name), transcript.json_key(name), *outputs]
+
+
+def no_place(workspace: Workspace, name: str) -> str | None:
+    """Why the outputs of a name could not stand beside those of the others, in a sentence; None when they can.
+
+    A folder in the input folder counts as well: its recordings' outputs need a folder of the same name, and which of the two came
+    first must not be left to chance.
+    """
+    for key in output_keys(name):
+        below = key.split("/", 1)[1]
+        why = workspace.store.refusal(key) or workspace.store.refusal(f"{Folder.RAW}/{below}")
+        if why:
+            return f"{workspace.store.locate(key)} cannot be written for {name}: {why}."
+    return None

@@ -1,0 +1,28 @@
+"""The machine's trouble in words: what the operating system refused, at which place, and what to do.
+
+Here belong sentences only; whether an error is the machine's or a recording's is decided where it is caught.
+"""
+
+from __future__ import annotations
+
+import errno
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""No room: on the device, in the quota, or below the largest size that a file may have here."""
+
+NOT_WRITABLE = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+
+_REMEDIES = (
+    (FULL, "Make room there"),
+    (NOT_WRITABLE, "Make it writable for this user, or set STT_DATA_DIR elsewhere"),
+    (frozenset({errno.EMFILE, errno.ENFILE}), "Raise the limit of open files (ulimit -n)"),
+    (frozenset({errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENXIO}), "Check the disk or the mount"),
+)
+
+
+def in_words(error: OSError) -> str:
+    """One sentence with the place, and what to do about it."""
+    place = f" at {error.filename}" if error.filename else ""
+    cause = error.strerror or str(error) or type(error).__name__
+    remedy = next((words for codes, words in _REMEDIES if error.errno in codes), "Mend the cause")
+    return f"{cause}{place}. {remedy}, then run again: nothing is lost."

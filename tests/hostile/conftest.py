@@ -1,0 +1,104 @@
+"""A project of one's own in which the real command runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recordings.ledger import Ledger, Member
+from speech.weights import Weights
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Project:
+    """A folder with a desk, at which the commands are typed, and what belongs to the project: ``own/data``, ``own/dagster``."""
+
+    root: Path
+    environment: dict[str, str]
+
+    @property
+    def desk(self) -> Path:
+        return self.root / "desk"
+
+    @property
+    def data(self) -> Path:
+        return self.root / "own/data"
+
+    @property
+    def raw(self) -> Path:
+        return self.data / "raw_audio"
+
+    @property
+    def ledger(self) -> Path:
+        return self.root / "own/ledger.db"
+
+    @property
+    def home(self) -> Path:
+        return self.root / "own/dagster"
+
+    def start(self, *arguments: str | bytes, limit: Any = None, **more: str) -> subprocess.Popen[str]:
+        """Type a command; ``limit`` is called in its process first."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "stt_orchestration.cli", *arguments],
+            cwd=self.desk,
+            env={**self.environment, **more},
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            preexec_fn=limit,  # noqa: PLW1509 - given only where no thread runs
+        )
+
+    def stt(self, *arguments: str | bytes, limit: Any = None, **more: str) -> tuple[int, str]:
+        """Exit code and all that a command printed."""
+        process = self.start(*arguments, limit=limit, **more)
+        said, _ = process.communicate(timeout=240)
+        return process.returncode, said
+
+    def states(self) -> dict[str, int]:
+        """What ``stt status --json`` says, which has to add up."""
+        told = json.loads(self.stt("status", "--json")[1])
+        assert told["inputs"] == sum(told["states"].values())
+        return {state: count for state, count in told["states"].items() if count}
+
+    def members(self) -> dict[str, Member]:
+        """Name -> its newest delivery."""
+        ledger = Ledger.open(f"sqlite:///{self.ledger}")
+        found = {member.delivery.name: member for member in reversed(ledger.newest(10_000))}
+        ledger.close()
+        return found
+
+
+def make_project(root: Path, weights: Weights) -> Project:
+    """An empty one; nothing of the environment that tests run in reaches it."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("STT_", "WHISPER_", "ENABLE_"))}
+    project = Project(
+        root,
+        environment
+        | {
+            "STT_DATA_DIR": str(root / "own/data"),
+            "STT_LEDGER_URL": f"sqlite:///{root / 'own/ledger.db'}",
+            "DAGSTER_HOME": str(root / "own/dagster"),
+            "STT_MODEL_DIR": str(weights.path),
+            "STT_LANGUAGE": "en",
+            "TMPDIR": str(root / "own/dagster"),  # where a leak of temporary files would show
+        },
+    )
+    for folder in (project.desk, project.raw, project.home):
+        folder.mkdir(parents=True)
+    shutil.copyfile(PROJECT / "dagster.yaml", project.home / "dagster.yaml")
+    return project
+
+
+@pytest.fixture
+def project(tmp_path: Path, base_weights: Weights) -> Project:
+    return make_project(tmp_path, base_weights)
