@@ -183,6 +183,16 @@ def test_same_bytes_are_heard_once_and_every_name_gets_its_outputs(place: Place,
     }
 
 
+def test_a_duplicate_bears_its_whole_name_where_that_of_its_file_is_shortened(place: Place) -> None:
+    place.write("a.wav")
+    name = f"{'x' * 250}.wav"
+    (place.root / "raw_audio" / name).write_bytes((place.root / "raw_audio" / "a.wav").read_bytes())
+    place.run(place.batch())
+    for folder in ("whisper_json", "transcripts"):
+        (told,) = (json.loads(path.read_text()) for path in (place.root / folder).glob("x*.json"))
+        assert (told["file"], told["meta"]["audio_file"]) == (name, name)
+
+
 def test_a_finished_batch_is_left_as_it_is_and_asks_for_no_engine(place: Place) -> None:
     """A retry or an impatient operator must not cost a model or change a file."""
     place.write("a.wav")
