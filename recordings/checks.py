@@ -270,8 +270,7 @@ def _transcript(workspace: Workspace, member: Member, recording: Recording) -> T
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the file"
         raise _Unreadable(f"{place}: {first['msg']} ({error.error_count()} findings)") from error
-    # Compared as keys: a copy under a name too long for the file system bears the shortened one.
-    if transcript.meta.audio_sha256 != recording.sha256 or json_key(transcript.file) != json_key(name):
+    if transcript.meta.audio_sha256 != recording.sha256 or transcript.file != name:
         raise _Unreadable(f"is the transcript of {transcript.file} (sha256 {transcript.meta.audio_sha256[:12]})")
     return transcript
 

@@ -33,7 +33,8 @@ def read_reference(store: Store, name: str) -> str | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:  # with the suffix; so nobody can have put it there
+        # A folder has become a file, or the name is too long with the suffix: nobody can have put it there.
+        if error.errno in (errno.ENOTDIR, errno.ENAMETOOLONG):
             return None
         raise
     if len(content) > MAX_BYTES:

@@ -117,4 +117,8 @@ def _work(
 
 def _share(workspace: Workspace, group: Group, key: str) -> bool:
     """Give every name of the recording its audio, copied from one that has it; False when none has."""
-    return bool(share(workspace, group, STEP, key, wav_key, workspace.store.copy))
+
+    def copy(holder: str, name: str) -> None:
+        workspace.store.copy(wav_key(holder), wav_key(name))
+
+    return bool(share(workspace, group, STEP, key, wav_key, copy))

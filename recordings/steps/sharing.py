@@ -26,7 +26,7 @@ def share(
         step: Whose output it is.
         key: Under which work key.
         output: Name -> key of the output in the store.
-        copy: Copies from one store key to another.
+        copy: Copies it from one name to another.
 
     Returns:
         A name that holds the output, or None when nobody does and the work has to be done again.
@@ -42,7 +42,7 @@ def share(
     for member in lacking:
         if member.delivery.name != holder:
             try:
-                copy(output(holder), output(member.delivery.name))
+                copy(holder, member.delivery.name)
             except NoPlace as error:
                 sha256 = group.recording.sha256
                 workspace.ledger.reject(member.delivery, NAME_KIND, f"{error} {RENAME}", bound_to=sha256)

@@ -142,15 +142,14 @@ def _work(workspace: Workspace, group: Group, key: str, engine: Engine, stopping
 
 
 def _copy(workspace: Workspace) -> Callable[[str, str], None]:
-    """Copies a transcript under another name; inside, it must bear that name."""
+    """Copies a transcript to another name; inside, it must bear that name."""
 
-    def copy(source: str, target: str) -> None:
-        name = target.removeprefix(f"{Folder.TRANSCRIPTS}/").removesuffix(".json")
-        transcript = read(workspace, source)
+    def copy(holder: str, name: str) -> None:
+        transcript = read(workspace, json_key(holder))
         renamed = transcript.model_copy(
             update={"file": name, "meta": transcript.meta.model_copy(update={"audio_file": name})}
         )
-        with workspace.store.create(target) as path:
+        with workspace.store.create(json_key(name)) as path:
             path.write_text(renamed.to_json(), encoding="utf-8")
 
     return copy

@@ -179,7 +179,8 @@ def test_the_status_adds_up(outcome: Outcome) -> None:
 @pytest.mark.parametrize("way", ["as its bytes", "as it is shown"])
 def test_a_name_that_is_no_text_can_be_asked_for(outcome: Outcome, way: str) -> None:
     raw = b"names/caf\xe9 \xff\xfe.wav"
-    code, said = outcome.project.stt("show", raw if way == "as its bytes" else encode_name(raw))
+    project = outcome.project
+    code, said = project.typed("show", raw) if way == "as its bytes" else project.stt("show", encode_name(raw))
     assert code == 0, said
     assert "caf%E9 %FF%FE.wav" in said
     assert "no_speech" in said

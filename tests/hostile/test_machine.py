@@ -7,21 +7,30 @@ import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+import dagster as dg
 import numpy as np
 import pytest
 import soundfile
 
+from stt_orchestration.instance import instance
 from tests.hostile.conftest import Project
 from tests.hostile.inputs import hush, kennedy, wav
 
 
-def fails(project: Project, *words: str, code: int = 1, limit: Callable[[], None] | None = None, **more: str) -> None:
+def fails(project: Project, *words: str, code: int = 1, **more: str) -> None:
     """``stt run`` ends with this code and says these words, and shows nobody a traceback."""
-    ended, said = project.stt("run", limit=limit, **more)
+    says(project.stt("run", **more), code, *words)
+
+
+def says(came: tuple[int, str], code: int, *words: str) -> None:
+    """A command's exit code and output are as they should be."""
+    ended, said = came
     flat = said.replace("\n", " ")
     assert ended == code, said
     assert "Traceback" not in said
@@ -50,23 +59,73 @@ def mounted(place: Path, *options: str) -> Iterator[bool]:
             subprocess.run(["umount", str(place)], check=True)
 
 
-def test_a_full_disk(project: Project) -> None:
-    """A minute of audio does not fit: on a disk of 1 MB where we may mount one, else below a limit for every file."""
+@dataclass
+class Disk:
+    """A small one for the data folder: mounted where we may, else a limit for every file of the process that is started next."""
 
-    def no_large_file() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+    project: Project
+    mounted: bool
+    size: int
 
-    outputs = project.data / "input_audio"
-    outputs.mkdir()
-    minute = project.raw / "minute.flac"
-    soundfile.write(minute, np.zeros(60 * 16_000, np.int16), 16_000)
-    with mounted(outputs, "-t", "tmpfs", "-o", "size=1m", "tmpfs") as small:
-        cause = "No space left on device" if small else "File too large"
-        limit = None if small else no_large_file
-        fails(project, f"{cause} at {outputs / 'minute.flac.wav'}. Make room there, then run again", limit=limit)
-        assert [path for path in outputs.rglob("*") if path.is_file()] == [], "not even half a file"
+    @property
+    def full(self) -> str:
+        """What the operating system says."""
+        return "No space left on device" if self.mounted else "File too large"
+
+    def limit(self) -> None:
+        """To be called in the process."""
+        if not self.mounted:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (self.size, resource.RLIM_INFINITY))
+
+    def grow(self, size: int, running: int | None = None) -> None:
+        """Somebody makes room."""
+        self.size = size
+        if self.mounted:
+            subprocess.run(["mount", "-o", f"remount,size={size}", str(self.project.data)], check=True)
+        elif running is not None:
+            resource.prlimit(running, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+
+def retried(project: Project) -> list[str]:
+    """Why steps wait for their next try, as Dagster's log has it."""
+    with instance() as opened:
+        return [
+            entry.dagster_event.step_retry_data.error.to_string()
+            for run in opened.get_runs()
+            for entry in opened.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_UP_FOR_RETRY)
+            if entry.dagster_event is not None
+        ]
+
+
+def files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def test_a_disk_is_full_until_somebody_makes_room(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """First a minute of telephone audio does not fit, then its normalized audio does not, four times as large."""
+    soundfile.write(project.desk / "minute.wav", np.zeros(60 * 8_000), 8_000, "PCM_U8")
+    delivered, normalized = project.raw / "minute.wav", project.data / "input_audio" / "minute.wav.wav"
+    with mounted(project.data, "-t", "tmpfs", "-o", "size=300000", "tmpfs") as small:
+        disk = Disk(project, small, 300_000)
+        sentence = f"{disk.full} at {delivered}. Make room there, then run again: nothing is lost."
+        says(project.typed("run", "minute.wav", limit=disk.limit), 1, sentence)
+        assert files(project.data) == [], "not even half a file"
+
+        disk.grow(1_000_000)
+        command = project.start("run", "minute.wav", limit=disk.limit)
+        monkeypatch.setenv("DAGSTER_HOME", str(project.home))
+        why: list[str] = []
+        while not why and command.poll() is None:
+            time.sleep(0.1)
+            why = retried(project) if (project.home / "history" / "runs.db").exists() else []
+        assert f"{disk.full} at {normalized}. Make room there" in "".join(why)
+        assert files(project.data) == [delivered]
         assert project.states() == {"received": 1}
-    recovers(project, done=1)
+
+        disk.grow(10_000_000, command.pid)
+        said, _ = command.communicate(timeout=100)
+        says((command.returncode, said), 0)
+        assert project.states() == {"done": 1}
 
 
 def test_an_output_folder_that_cannot_be_written(project: Project) -> None:
@@ -129,6 +188,10 @@ def bad_dagster_home(project: Project) -> None:
     settings.write_text("no_such_key: 1")
     fails(project, str(settings), "no_such_key", code=2)
     settings.write_text(good)
+    (home / "schedules").write_text("no folder")
+    says(project.stt("ui"), 1, f"Dagster's storage in DAGSTER_HOME={home}")
+    (home / "schedules").unlink()
+    shutil.rmtree(home / "history")
     (home / "history").mkdir()
     (home / "history" / "runs.db").write_bytes(b"no database" * 1000)
     fails(project, f"Dagster's storage in DAGSTER_HOME={home}")

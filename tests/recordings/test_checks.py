@@ -18,7 +18,7 @@ from recordings.batches import BatchLimits
 from recordings.checks import Verdict
 from recordings.ingest import take_in
 from recordings.ledger import Ledger
-from recordings.references import MAX_BYTES
+from recordings.references import MAX_BYTES, read_reference
 from recordings.steps import enriched, normalized, raw, transcript
 from recordings.steps.report import StepReport
 from recordings.store import DirectoryStore
@@ -330,6 +330,7 @@ def test_a_reference_that_is_no_text_is_named_and_stops_nothing(batch: Batch) ->
         "a.wav": "its reference is no UTF-8 text (byte 1)",
         "b.wav": "its reference is larger than 4 MiB and was not read",
     }
+    assert read_reference(batch.workspace.store, "a.wav/inner.wav") is None, "its folder has become a file"
 
 
 def test_no_more_are_named_than_an_event_should_carry(tmp_path: Path) -> None:

@@ -183,6 +183,16 @@ def test_same_bytes_are_heard_once_and_every_name_gets_its_outputs(place: Place,
     }
 
 
+def test_a_duplicate_bears_its_whole_name_where_that_of_its_file_is_shortened(place: Place) -> None:
+    place.write("a.wav")
+    name = f"{'x' * 250}.wav"
+    (place.root / "raw_audio" / name).write_bytes((place.root / "raw_audio" / "a.wav").read_bytes())
+    place.run(place.batch())
+    for folder in ("whisper_json", "transcripts"):
+        (told,) = (json.loads(path.read_text()) for path in (place.root / folder).glob("x*.json"))
+        assert (told["file"], told["meta"]["audio_file"]) == (name, name)
+
+
 def test_a_finished_batch_is_left_as_it_is_and_asks_for_no_engine(place: Place) -> None:
     """A retry or an impatient operator must not cost a model or change a file."""
     place.write("a.wav")
@@ -623,7 +633,9 @@ def test_a_reference_comes_along_with_its_recording_and_a_better_one_replaces_it
 def test_a_refused_file_does_not_hold_up_its_folder(place: Place, desk: Path) -> None:
     (place.root / "raw_audio" / "calls").mkdir()
     (place.root / "raw_audio" / "calls" / "1.wav").write_text("other bytes")
-    (desk / "calls" / "monday" / "1.wav.ref.txt").write_text("what was said")
+    reference = desk / "calls" / "monday" / "1.wav.ref.txt"
+    reference.unlink()
+    reference.write_text("what was said")
     (place.root / "raw_audio" / "calls" / "monday" / "1.wav.ref.txt").mkdir(parents=True)
     delivered = deliver(place.workspace.store, [desk / "calls"])
     assert delivered.names == ("calls/monday/1.wav",)
