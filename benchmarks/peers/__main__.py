@@ -38,6 +38,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--words", action="store_true", help="with word times")
     parser.add_argument("--invented", type=int, default=0, help="also count words invented on so many generated clips")
     parser.add_argument(
+        "--most", nargs="+", default=[], metavar="GROUP=PERCENT", help="fail where our word error rate is above it"
+    )
+    parser.add_argument(
         "--out", type=Path, required=True, help="the JSON file; races of an earlier call in it are kept"
     )
     options = parser.parse_args(arguments)
@@ -63,7 +66,19 @@ def main(arguments: Sequence[str]) -> int:
             result["invented"] = _invented(options.invented, setups, weights.path, folder)
             _write(options.out, result)
     print(report.table(result))
-    return 0
+    worse = [
+        f"{group}: {rate:.2f} % word errors, {limit} % allowed"
+        for group, limit in (most.rsplit("=", 1) for most in options.most)
+        if (rate := _ours(result, group)) > float(limit)
+    ]
+    print("\n".join(worse), file=sys.stderr)
+    return 1 if worse else 0
+
+
+def _ours(result: dict[str, Any], group: str) -> float:
+    """Our word error rate on a group, in percent."""
+    (race,) = [race for race in result["races"] if race["group"] == group and not race["words"]]
+    return float(race["setups"]["ours"]["wer"])
 
 
 def _install(folder: str) -> None:

@@ -13,11 +13,14 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
+from benchmarks.nonspeech import clips
 from speech.audio import SAMPLE_RATE, normalize
 from speech.decoder import DeviceUnavailable
 from speech.engine import Engine, Subject
+from speech.journal import Journal
 from speech.transcript import Options, SpeechSpan, Transcript, Word
 from speech.weights import Weights
+from speech.wer import word_errors
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 KEPT_SILENCE_S = 2.0
@@ -253,3 +256,69 @@ def test_a_type_the_processor_cannot_compute_in_is_refused_with_those_it_can(
         pytest.raises(DeviceUnavailable, match=r"cpu cannot compute in 'int7'.*float32.*Set STT_COMPUTE_TYPE"),
     ):
         listen(engine, folder / "jfk.opus")
+
+
+def tiled(folder: Path, tmp_path: Path, seconds: float) -> Path:
+    """Austen again and again, for so many seconds."""
+    austen = sound(folder / "austen.m4a")
+    return write(tmp_path / "long.wav", np.tile(austen, round(seconds * SAMPLE_RATE) // len(austen) + 1))
+
+
+def test_wide_band_english_goes_the_fast_way_and_says_so(english: Engine, folder: Path) -> None:
+    transcript = listen(english, folder / "austen.m4a")
+    assert word_errors((SAMPLES / "austen.m4a.ref.txt").read_text(), transcript.text, "en").errors <= 2
+    made = transcript.meta.decoding
+    assert made is not None
+    assert (made.path, made.chunks, made.suspects, made.dropped) == ("fast", 1, 0, 0)
+    assert {segment.decoded for segment in transcript.segments} == {"batched"}
+
+
+def test_the_size_of_the_batches_and_the_companions_in_them_change_no_bit(
+    base_weights: Weights, folder: Path, tmp_path: Path
+) -> None:
+    """On a cluster a batch of one recording and a batch of two hundred must give the same transcript."""
+    austen = folder / "austen.m4a"
+    paths = [write(tmp_path / f"{i}.wav", sound(austen, 0.4 * i, 6.0 + 0.4 * i)) for i in range(6)]
+    with Engine(base_weights, Options(language="en"), batch=1) as alone:
+        apart = [listen(alone, path).to_json() for path in paths]
+    with Engine(base_weights, Options(language="en"), batch=6) as engine, ThreadPoolExecutor(6) as pool:
+        together = [transcript.to_json() for transcript in pool.map(lambda path: listen(engine, path), paths)]
+    assert together == apart
+
+
+def test_without_word_times_the_text_is_the_same(base_weights: Weights, english: Engine, folder: Path) -> None:
+    with Engine(base_weights, Options(language="en", word_timestamps=False)) as plainer:
+        transcript = listen(plainer, folder / "austen.m4a")
+    assert all(segment.words == () for segment in transcript.segments)
+    assert plain(transcript.text) == plain(listen(english, folder / "austen.m4a").text)
+    assert all(0 <= s.start < s.end <= transcript.meta.audio_duration_sec for s in transcript.segments)
+
+
+class Killed(Exception):  # noqa: N818 - reads as what it says
+    """Stands for the end of the process."""
+
+
+def test_a_long_recording_goes_on_where_it_was_stopped(english: Engine, folder: Path, tmp_path: Path) -> None:
+    """Ten hours must not be lost to a kill in the last minute; what was heard is not heard again."""
+    path, subject = tiled(folder, tmp_path, 75), Subject("long.wav", "5" * 64)
+    told: list[float] = []
+
+    def stop(share: float) -> None:
+        if share >= 0.5:
+            raise Killed
+
+    with pytest.raises(Killed):
+        english.transcribe(path, subject, stop, lambda: Journal(tmp_path / "journal", "key"))
+    resumed = english.transcribe(path, subject, told.append, lambda: Journal(tmp_path / "journal", "key"))
+    assert min(share for share in told if share) > 0.5, "the first half was in the journal"
+    assert told[-1] == 1.0
+    assert resumed.to_json() == english.transcribe(path, subject).to_json()
+
+
+def test_no_words_are_invented_where_nobody_speaks(base_weights: Weights, tmp_path: Path) -> None:
+    """Thirty of the hundred sounds that the comparison with peers counts invented words on, two of each kind."""
+    with Engine(base_weights, Options()) as engine:
+        for name, samples in clips(30):
+            path = write(tmp_path / "clip.wav", (samples * 32767).astype(np.int16))
+            transcript = listen(engine, path)
+            assert (transcript.text, list(transcript.meta.flags)) == ("", ["no_speech"]), name

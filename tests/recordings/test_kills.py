@@ -1,0 +1,171 @@
+"""A process killed with -9 at random points of a batch: after the reruns the end state is the one of an undisturbed run.
+
+The number of kills comes from STT_TEST_KILLS; the test command makes a few, continuous integration fifty.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from recordings.arrivals import Cursor, LookLimits
+from recordings.batches import BatchLimits
+from recordings.ingest import form_batches, look_and_register
+from recordings.ledger import Ledger
+from recordings.states import State
+from recordings.store import DirectoryStore
+from recordings.workspace import Workspace
+from speech.audio import normalize
+from speech.weights import Weights
+
+SAMPLES = Path(__file__).resolve().parents[2] / "samples"
+KILLS = int(os.environ.get("STT_TEST_KILLS", "5"))
+
+# All steps of one batch, as the step processes run them, in a process that can be killed.
+WORKER = """
+import sys
+from pathlib import Path
+from recordings.ledger import Ledger
+from recordings.steps import enriched, normalized, raw, transcript
+from recordings.steps.enriched import EnrichOptions
+from recordings.steps.normalized import NormalizeOptions
+from recordings.store import DirectoryStore
+from recordings.workspace import Workspace
+from speech.engine import Engine
+from speech.transcript import Options
+from speech.weights import resolve
+
+root, key, cache = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
+quiet = lambda line: None
+weights = resolve("base", model_dir=cache, cache_dir=cache)
+options = Options(language="en")
+ledger = Ledger.open(f"sqlite:///{root / 'ledger.db'}")
+workspace = Workspace(DirectoryStore(root), ledger)
+recipe = transcript.EngineRecipe(weights.sha256, options, lambda: Engine(weights, options, workers=2))
+print("begins", flush=True)
+with ledger.hold(key, quiet):
+    raw.run(workspace, key, quiet)
+    normalized.run(workspace, key, NormalizeOptions(), quiet, workers=2)
+    report = transcript.run(workspace, key, recipe, quiet)
+    enriched.run(workspace, key, EnrichOptions(), quiet, workers=2)
+print("ended", report.worked, flush=True)
+"""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A data folder with a batch that nobody has worked on, and how to work on it."""
+
+    root: Path
+    key: str
+    weights: Weights
+
+    def copy(self, root: Path) -> Prepared:
+        """The same in another place; modification times are part of a delivery, so they go along."""
+        shutil.copytree(self.root, root)
+        return Prepared(root, self.key, self.weights)
+
+    def start(self) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", WORKER, str(self.root), self.key, str(self.weights.path)]
+        worker = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == "begins\n"
+        return worker
+
+    def finish(self) -> int:
+        """Work to the end; returns how many recordings were transcribed."""
+        worker = self.start()
+        told, _ = worker.communicate(timeout=240)
+        assert worker.returncode == 0
+        return int(told.split()[-1])
+
+    def outputs(self) -> dict[str, bytes]:
+        folders = ("input_audio", "whisper_json", "transcripts")
+        files = (path for folder in folders for path in (self.root / folder).rglob("*") if path.is_file())
+        return {str(path.relative_to(self.root)): path.read_bytes() for path in files if ".tmp" not in path.parts}
+
+    def states(self) -> dict[str, tuple[State, str | None, tuple[str, ...]]]:
+        ledger = Ledger.open(f"sqlite:///{self.root / 'ledger.db'}")
+        try:
+            members = ledger.members(self.key)
+            counted = sum(ledger.counts().values())
+        finally:
+            ledger.close()
+        assert counted == len(members), "nothing lost, nothing twice"
+        return {
+            m.delivery.name: (
+                m.state,
+                m.recording and m.recording.kind,
+                tuple(m.recording.flags if m.recording else ()),
+            )
+            for m in members
+        }
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory, base_weights: Weights) -> Prepared:
+    """Two short ones, a long one that keeps a journal, silence, a broken one, the same bytes twice."""
+    root = tmp_path_factory.mktemp("prepared") / "data"
+    made = tmp_path_factory.mktemp("made")
+    normalize(SAMPLES / "austen.m4a", made / "austen.wav")
+    austen, rate = soundfile.read(made / "austen.wav", dtype="int16")
+    store = DirectoryStore(root)
+    store.prepare()
+    raw = root / "raw_audio"
+    soundfile.write(raw / "short.wav", austen[: 4 * rate], rate)
+    soundfile.write(raw / "other.wav", austen[7 * rate : 12 * rate], rate)
+    soundfile.write(raw / "long.wav", np.tile(austen, 80 * rate // len(austen)), rate)
+    shutil.copyfile(raw / "short.wav", raw / "again.wav")
+    shutil.copyfile(SAMPLES / "silence.wav", raw / "silence.wav")
+    shutil.copyfile(SAMPLES / "broken.mp3", raw / "broken.mp3")
+    ledger = Ledger.open(f"sqlite:///{root / 'ledger.db'}")
+    workspace = Workspace(store, ledger)
+    cursor = Cursor()
+    for _ in range(2):
+        cursor = look_and_register(workspace, cursor, LookLimits()).cursor
+    (key,) = form_batches(workspace, BatchLimits(), "test", most=10)
+    ledger.close()
+    return Prepared(root, key, base_weights)
+
+
+@pytest.mark.timeout(120 + 60 * KILLS)
+def test_a_kill_anywhere_changes_nothing_in_the_end(prepared: Prepared, tmp_path: Path) -> None:
+    undisturbed = prepared.copy(tmp_path / "undisturbed")
+    began = time.monotonic()
+    assert undisturbed.finish() == 4
+    whole = time.monotonic() - began
+    outputs, states = undisturbed.outputs(), undisturbed.states()
+    assert {state for state, _, _ in states.values()} == {State.DONE, State.QUARANTINED}
+    assert len([name for name in outputs if name.startswith("whisper_json/")]) == 5
+    assert undisturbed.finish() == 0, "a rerun of finished work works on nothing"
+
+    rolls = np.random.default_rng(20)
+    rounds, kills = 0, 0
+    place = prepared.copy(tmp_path / "0")
+    while kills < KILLS:
+        worker = place.start()
+        try:
+            worker.wait(rolls.uniform(0, whole))
+        except subprocess.TimeoutExpired:
+            worker.send_signal(signal.SIGKILL)
+            worker.wait()
+            kills += 1
+        if worker.returncode == 0 or kills == KILLS:
+            place.finish()
+            assert place.outputs() == outputs, f"after {kills} kills"
+            assert place.states() == states, f"after {kills} kills"
+            left = list((place.root / "whisper_json" / ".tmp").glob("*.jsonl"))
+            assert not left, "a journal outlives its transcript"
+            rounds += 1
+            shutil.rmtree(place.root)
+            place = prepared.copy(tmp_path / str(rounds))
