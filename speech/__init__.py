@@ -4,3 +4,9 @@ Here belong decoding, voice activity, the model and its weights, transcription, 
 the listening page. Here do not belong Dagster, stores, ledgers, queues or Kubernetes: a function of this package takes paths,
 arrays and plain options and gives plain results.
 """
+
+import os
+
+# Before numpy is loaded anywhere: with several threads its small products spin on other cores (5 % of a transcription), and their
+# rounding, and with it now and then a word, depends on how many there are.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

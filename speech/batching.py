@@ -1,11 +1,12 @@
 """Gathering requests of many threads into batches of like ones.
 
-Whoever asks gets a future; workers take the oldest request and with it others of the same kind that are waiting, up to the batch
-size. Nobody waits for company: an idle worker takes what there is.
+Whoever asks gets a future; an idle worker takes the fullest batch that is waiting, of equal ones the oldest. Nobody waits for
+company, but who has none comes last.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from threading import Condition, Thread
@@ -89,7 +90,8 @@ class Batcher(Generic[Kind, Item, Answer]):
                 if self._closed:
                     return None
                 self._changed.wait()
-            kind = self._waiting[0][0]
+            counts = Counter(entry[0] for entry in self._waiting)  # in the order of age
+            kind = max(counts, key=lambda kind: min(counts[kind], self._size(kind)) / self._size(kind))
             most = self._size(kind)
             taken: list[tuple[Item, Future[Answer]]] = []
             left = []

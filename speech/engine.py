@@ -44,6 +44,9 @@ _WINDOW_FRAMES = 60 * SAMPLE_RATE // FRAME  # the detector hears a minute at a t
 _JOURNAL_CHUNKS = 4
 """Recordings of fewer chunks, under a minute of speech, keep no journal: they are quickly done again."""
 
+_MOST_AHEAD = 64
+"""Recordings in flight at most: each may have a minute of audio in memory."""
+
 _BATCH = {"cpu": 4, "cuda": 16}
 """Chunks decoded together. On two x86 cores 4 are 15 % faster than 1, and 8 no faster than 4 (our measurement)."""
 
@@ -123,7 +126,7 @@ class Engine:
             size=lambda question: 1 if question.ask == "careful" else size,
             cores=own_cores(workers) if options.device == "cpu" else None,
         )
-        self.ahead = workers * size * 2
+        self.ahead = min(_MOST_AHEAD, workers * size * 4)
         """Chunks worth having in flight: enough that every worker finds a full batch of like chunks."""
         self._pool = ThreadPoolExecutor(self.ahead, thread_name_prefix="listen")
 

@@ -38,7 +38,18 @@ def test_like_requests_that_wait_are_answered_together_and_each_gets_its_own_ans
         waiting = [batcher.ask(kind, n) for kind, n in [("a", 2), ("b", 3), ("a", 4), ("a", 5), ("a", 6)]]
         worker.go.set()
         assert [future.result(10) for future in [first, *waiting]] == [1, 4, 9, 16, 25, 36]
-    assert worker.batches == [("a", [1]), ("a", [2, 4, 5]), ("b", [3]), ("a", [6])], "the oldest first"
+    assert worker.batches == [("a", [1]), ("a", [2, 4, 5]), ("b", [3]), ("a", [6])], "of equal ones the oldest"
+
+
+def test_the_fullest_batch_goes_first() -> None:
+    worker = Worker()
+    with Batcher(worker, workers=1, size=lambda _: 3) as batcher:
+        first = batcher.ask("a", 1)
+        assert worker.began.wait(10)
+        waiting = [batcher.ask(kind, n) for kind, n in [("b", 3), ("a", 4), ("a", 5)]]
+        worker.go.set()
+        assert [future.result(10) for future in [first, *waiting]] == [1, 9, 16, 25]
+    assert worker.batches[1:] == [("a", [4, 5]), ("b", [3])]
 
 
 def test_a_kind_may_be_answered_one_at_a_time() -> None:
