@@ -29,7 +29,7 @@ from speech.decoder import Decoder, Samples
 from speech.heard import HeardSegment
 from speech.journal import Journal
 from speech.language import LanguageVerdict, decide, likeliest, spread
-from speech.listening import ChunkResult, Listener
+from speech.listening import ChunkResult, Listener, needs_times
 from speech.paths import Path as DecodingPath
 from speech.paths import bandwidth_db, choose
 from speech.pinning import own_cores
@@ -236,12 +236,11 @@ class Engine:
         asked = spread(chunks)
         # Where the fast path is out of the question, its first results would be thrown away.
         fast = choose("en", bandwidth, careful=self.options.careful).name == "fast"
-        words = self.options.word_timestamps
+        ask = "unknown" if fast else "languages"
+        words = [needs_times(chunk, words=self.options.word_timestamps) for chunk in asked]
         futures = [
-            self._batcher.ask(
-                _Question("unknown" if fast else "languages", context_seconds(chunk.seconds), words=words), read(chunk)
-            )
-            for chunk in asked
+            self._batcher.ask(_Question(ask, context_seconds(chunk.seconds), words=timed), read(chunk))
+            for chunk, timed in zip(asked, words, strict=True)
         ]
         second_half = chunks[0].halves()[1] if len(chunks) == 1 else None
         if second_half:

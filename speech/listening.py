@@ -5,8 +5,10 @@ Every question to the model goes through ``Ears``, so that the order of things h
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Protocol
 
 from speech.activity import Span
@@ -96,9 +98,8 @@ class Listener:
             if rest is None:
                 break
             samples = self.read(rest)
-            located = self.words or rest.seconds > _SHORT_S
             if first is None:
-                first = self.ears.hear(samples, self.language, words=located)
+                first = self.ears.hear(samples, self.language, words=needs_times(rest, words=self.words))
             heard = Heard((first,), rest.seconds)
             if doubts(heard, self.language) or self._skips(rest, first):
                 result = self._rescue(rest, samples, heard)
@@ -169,8 +170,16 @@ class Listener:
 
     def _speech(self, chunk: Chunk, start: float, end: float) -> float:
         """Seconds of detected speech of a chunk between two moments of the recording."""
+        spans = self.speech[chunk.channel]
+        # A long recording has thousands of spans, in order and apart from each other.
+        near = spans[bisect_right(spans, start, key=itemgetter(1)) : bisect_left(spans, end, key=itemgetter(0))]
         return sum(
             max(0.0, min(last, stop, end) - max(first, begin, start))
             for first, last in chunk.pieces
-            for begin, stop in self.speech[chunk.channel]
+            for begin, stop in near
         )
+
+
+def needs_times(chunk: Chunk, *, words: bool) -> bool:
+    """Whether a chunk's words have to be located: because word times are wanted, or to see what was left unsaid."""
+    return words or chunk.seconds > _SHORT_S

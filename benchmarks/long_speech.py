@@ -1,0 +1,122 @@
+"""How much memory transcribing takes, however long the recording: ten hours of speech in a process of its own.
+
+Decoding ten hours takes most of an hour here, and memory is all that is asked. So the journal, from which a stopped run goes on, is
+filled with results of the same speech up to the last chunks; detecting speech in ten hours, planning, decoding what is left, and
+assembling and writing the transcript of ten hours are real.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from speech.audio import SAMPLE_RATE, normalize
+from speech.engine import Engine, Subject
+from speech.journal import Journal
+from speech.listening import ChunkResult
+from speech.transcript import Options
+from speech.wav import Wav
+from speech.weights import default_cache_dir, resolve
+
+_SAMPLE = Path(__file__).resolve().parent.parent / "samples" / "austen.m4a"
+_KEY = "ten hours"
+_NOBODY = "0" * 64
+_DECODED = 0.03
+"""Share of the recording that is decoded, behind what the journal holds."""
+
+
+@dataclass(frozen=True)
+class LongSpeech:
+    """Peak memory in MB, seconds of work and audio, chunks in all and decoded, words."""
+
+    peak_mb: float
+    seconds: float
+    audio_s: float
+    chunks: int
+    decoded: int
+    words: int
+
+    def table(self) -> str:
+        """For a terminal."""
+        return (
+            f"{self.audio_s / 3600:.1f} h of speech, {self.chunks} chunks, {self.words} words: peak memory {self.peak_mb:.0f} MB; "
+            f"the last {self.decoded} chunks decoded, the others from the journal, {self.seconds:.0f} s in all"
+        )
+
+
+def measure(hours: float = 10.0) -> LongSpeech:
+    """Make the recording and the journal, transcribe, look at the process."""
+    with tempfile.TemporaryDirectory() as place:
+        wav, short = Path(place, "long.wav"), Path(place, "short.wav")
+        normalize(_SAMPLE, short)
+        speech, rate = soundfile.read(short, dtype="int16")
+        speech = np.tile(speech, 6)  # long enough for a journal
+        soundfile.write(short, speech, rate)
+        with soundfile.SoundFile(wav, "w", rate, 1, format="RF64") as file:
+            for _ in range(round(hours * 3600 * SAMPLE_RATE / len(speech))):
+                file.write(speech)
+        command = [sys.executable, "-m", "benchmarks.long_speech", str(short), str(wav)]
+        told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.split()
+    peak, seconds, audio, chunks, filled, words = (float(value) for value in told)
+    return LongSpeech(peak / 1024, seconds, audio, int(chunks), int(chunks - filled), int(words))
+
+
+class _Filled(Journal):
+    """A journal that begins with the results of other chunks."""
+
+    results: list[ChunkResult]
+
+    def read(self) -> list[ChunkResult]:
+        super().read()
+        return self.results
+
+
+def _child(short: Path, long: Path) -> None:
+    weights = resolve("base", model_dir=None, cache_dir=default_cache_dir())
+    with Engine(weights, Options(language="en"), workers=2) as engine:
+        with Journal(short.with_suffix(".jsonl"), _KEY) as journal:
+            period = engine.transcribe(
+                short, Subject("short.wav", _NOBODY), journal=lambda: journal
+            ).meta.audio_duration_sec
+        with Journal(short.with_suffix(".jsonl"), _KEY) as journal:
+            sample = journal.read()
+        with Wav(long) as wav:
+            rounds = int(wav.duration_s / period * (1 - _DECODED))
+        filled = _Filled(long.with_suffix(".jsonl"), _KEY)
+        filled.results = [_later(result, n * period) for n in range(rounds) for result in sample]
+        began = time.monotonic()
+        transcript = engine.transcribe(long, Subject("long.wav", _NOBODY), journal=lambda: filled)
+        long.with_suffix(".json").write_text(transcript.to_json(), encoding="utf-8")
+        seconds = time.monotonic() - began
+    peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    chunks = transcript.meta.decoding.chunks if transcript.meta.decoding else 0
+    words = sum(len(segment.words) for segment in transcript.segments)
+    print(
+        peak.group(1) if peak else 0, seconds, transcript.meta.audio_duration_sec, chunks, rounds * len(sample), words
+    )
+
+
+def _later(result: ChunkResult, seconds: float) -> ChunkResult:
+    """The result as it would stand so much later in the recording."""
+    return replace(
+        result,
+        kept=tuple(
+            replace(
+                written,
+                chunk=replace(written.chunk, pieces=tuple((s + seconds, e + seconds) for s, e in written.chunk.pieces)),
+            )
+            for written in result.kept
+        ),
+    )
+
+
+if __name__ == "__main__":
+    _child(Path(sys.argv[1]), Path(sys.argv[2]))
