@@ -95,7 +95,7 @@ class Place:
         enrich: EnrichOptions | None = None,
     ) -> dict[str, StepReport]:
         heard = options or Options(language="en")
-        recipe = transcript.EngineRecipe(self.weights.sha256, heard, lambda: self.engine(heard), workers=2)
+        recipe = transcript.EngineRecipe(self.weights.sha256, heard, lambda: self.engine(heard))
         ways = {
             "raw": lambda: raw.run(self.workspace, key, quiet),
             "normalized": lambda: normalized.run(
