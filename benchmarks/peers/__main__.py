@@ -105,6 +105,7 @@ def _race(
     return {
         "group": group,
         "words": options.words,
+        "commit": facts()["commit"],
         "recordings": len(items),
         "audio_seconds": round(sum(item.seconds for item in items), 1),
         "setups": {

@@ -73,7 +73,7 @@ def table(result: Mapping[str, Any]) -> str:
         row = "with word times" if race["words"] else "text"
         lines += [
             "",
-            f"**{race['group']}**, {row}: {race['recordings']} recordings, {race['audio_seconds']:.0f} s",
+            f"**{race['group']}**, {row}: {race['recordings']} recordings, {race['audio_seconds']:.0f} s, commit {race['commit']}",
             "",
             "| setup | seconds (all repeats) | times real time | ours is faster by | WER % (95 %) | tuned / other half | S D I |",
             "|---|---|---|---|---|---|---|",
