@@ -51,6 +51,10 @@ _BATCH = {"cpu": 4, "cuda": 16}
 """Chunks decoded together. On two x86 cores 4 are 15 % faster than 1, and 8 no faster than 4 (our measurement)."""
 
 
+_BATCH_CONTEXT_S = 48
+"""Seconds of context in a batch on a CPU at most: four short chunks or two long ones."""
+
+
 @dataclass(frozen=True, slots=True)
 class Subject:
     """Which recording it is: what the transcript says about its origin."""
@@ -89,6 +93,11 @@ class _Question:
     no_repeat: int = 0
 
 
+def _together(size: int, context_s: int, device: str) -> int:
+    """How many chunks of a context are decoded together: on a CPU fewer long ones, whose encoding takes memory by the square."""
+    return max(1, min(size, _BATCH_CONTEXT_S // context_s)) if device == "cpu" else size
+
+
 _Answer = HeardSegment | list[HeardSegment] | Mapping[str, float] | tuple[Mapping[str, float], HeardSegment]
 
 
@@ -123,7 +132,9 @@ class Engine:
         self._batcher: Batcher[_Question, Samples, _Answer] = Batcher(
             self._answer,
             workers=workers,
-            size=lambda question: 1 if question.ask == "careful" else size,
+            size=lambda question: (
+                1 if question.ask == "careful" else _together(size, question.context_s, options.device)
+            ),
             cores=own_cores(workers) if options.device == "cpu" else None,
         )
         self.ahead = min(_MOST_AHEAD, workers * size * 4)
