@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby, pairwise
 
 from speech.chunks import Chunk, Placed
-from speech.guard import DOUBTS
 from speech.heard import HeardSegment, HeardWord
 from speech.linebreaks import text_ends_sentence
 from speech.listening import ChunkResult, Written
@@ -34,9 +33,8 @@ def dropped_of(results: Sequence[ChunkResult]) -> tuple[Dropped, ...]:
     for result in results:
         for written in result.dropped:
             start, end = _bounds(written)
-            reasons = tuple(doubt for doubt in DOUBTS if doubt in written.flags)
-            channel = written.chunk.channel
-            found.append(Dropped(start=start, end=end, channel=channel, text=written.segment.text, reasons=reasons))
+            channel, text = written.chunk.channel, written.segment.text
+            found.append(Dropped(start=start, end=end, channel=channel, text=text, reasons=written.flags))
     return tuple(sorted(found, key=lambda drop: (drop.start, drop.channel)))
 
 

@@ -48,14 +48,12 @@ class Chunk:
         """Length of the glued audio."""
         return sum(end - start for start, end in self.pieces) + GLUE_S * (len(self.pieces) - 1)
 
-    def halves(self) -> tuple[Chunk, Chunk | None]:
-        """The chunk cut near its middle, between pieces or in one; the second half is None in a chunk of under ``HALVED_S``."""
+    def second_half(self) -> Chunk | None:
+        """What lies behind the middle; None in a chunk of under ``HALVED_S``."""
         if self.seconds < HALVED_S:
-            return self, None
+            return None
         middle = self.place(self.seconds / 2, self.seconds / 2)
-        piece = self.pieces[middle.piece]
-        first = self.pieces[: middle.piece] + (((piece[0], middle.start),) if middle.start > piece[0] else ())
-        return Chunk(self.channel, first), self.after(middle.piece, middle.start)
+        return self.after(middle.piece, middle.start)
 
     def after(self, piece: int, moment: float) -> Chunk | None:
         """What is left of the chunk behind a moment of the recording that lies in a piece; None when nothing is."""

@@ -104,9 +104,7 @@ class Decoder:
             beam_size: Hypotheses kept while searching.
             words: Whether to find each word's times.
         """
-        encoded = self._encode(batch, context_s)
-        seconds = [len(samples) / SAMPLE_RATE for samples in batch]
-        return self._write(encoded, context_s, seconds, language, beam_size, words)
+        return self._write(self._encode(batch, context_s), batch, context_s, language, beam_size, words)
 
     def hear_unknown(
         self, batch: Sequence[Samples], context_s: int, beam_size: int, *, words: bool
@@ -116,10 +114,7 @@ class Decoder:
         answers = self._languages(encoded)
         spoken = [likeliest(answer) for answer in answers]
         if len(set(spoken)) == 1:
-            seconds = [len(samples) / SAMPLE_RATE for samples in batch]
-            return list(
-                zip(answers, self._write(encoded, context_s, seconds, spoken[0], beam_size, words), strict=True)
-            )
+            return list(zip(answers, self._write(encoded, batch, context_s, spoken[0], beam_size, words), strict=True))
         # Words are aligned for one language at a time, so those of several are encoded again, each for itself.
         return [
             (answer, self.hear([samples], context_s, language, beam_size, words=words)[0])
@@ -179,8 +174,9 @@ class Decoder:
         return tokenizer, prompt, list(get_suppressed_tokens(tokenizer, [-1]))
 
     def _write(
-        self, encoded: Any, context_s: int, seconds: Sequence[float], language: str, beam_size: int, words: bool
+        self, encoded: Any, batch: Sequence[Samples], context_s: int, language: str, beam_size: int, words: bool
     ) -> list[HeardSegment]:
+        seconds = [len(samples) / SAMPLE_RATE for samples in batch]
         tokenizer, prompt, suppressed = self._tokenizer(language)
         # From the context and not from the lengths: a chunk's limit must not depend on its companions.
         most = len(prompt) + _SPARE_TOKENS + _TOKENS_PER_S * context_s

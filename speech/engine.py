@@ -253,7 +253,7 @@ class Engine:
             self._batcher.ask(_Question(ask, context_seconds(chunk.seconds), words=timed), read(chunk))
             for chunk, timed in zip(asked, words, strict=True)
         ]
-        second_half = chunks[0].halves()[1] if len(chunks) == 1 else None
+        second_half = chunks[0].second_half() if len(chunks) == 1 else None
         if second_half:
             question = _Question("languages", context_seconds(second_half.seconds))
             asked.append(second_half)

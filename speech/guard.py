@@ -10,7 +10,6 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Literal
 
 from speech.heard import HeardSegment
@@ -27,7 +26,6 @@ DOUBTS = {
     "phantom_phrase": "A phrase that Whisper is known to write where nobody says it.",
     "not_speech": "The model held the sound for no speech, and the text for improbable.",
     "foreign_script": "Letters of another script than the language's.",
-    "ends_early": "Much speech behind the last word.",
 }
 """Every doubt the guard can have -> what it means, for people."""
 
@@ -191,8 +189,3 @@ def _foreign(text: str, language: str) -> bool:
 
 def _in_order(found: Sequence[str]) -> tuple[str, ...]:
     return tuple(doubt for doubt in DOUBTS if doubt in found)
-
-
-def language_jumps(languages: Sequence[str]) -> int:
-    """How often the language changes from one place to the next."""
-    return sum(before != after for before, after in pairwise(languages))

@@ -91,7 +91,6 @@ class Listener:
             first: What was already written for it, when its language was asked.
         """
         written: list[Written] = []
-        dropped: list[Written] = []
         suspect = False
         rest: Chunk | None = chunk
         for _ in range(_ROUNDS):
@@ -102,38 +101,41 @@ class Listener:
                 first = self.ears.hear(samples, self.language, words=needs_times(rest, words=self.words))
             heard = Heard((first,), rest.seconds)
             if doubts(heard, self.language) or self._skips(rest, first):
-                result = self._rescue(rest, samples, heard)
-                return ChunkResult(
-                    (*written, *result.kept), (*dropped, *result.dropped), suspect=True, rescued=result.rescued
-                )
+                result = self._rescue(rest, samples, self._careful(rest, samples), "rescued")
+                return replace(result, kept=(*written, *result.kept))
             written.append(
                 Written(rest, first if self.words else replace(first, words=()), "rescued" if suspect else "batched")
             )
             rest = self._unsaid(rest, first)
             suspect = suspect or rest is not None
             first = None
-        return ChunkResult(tuple(written), tuple(dropped), suspect, rescued=len(written) > 1)
+        return ChunkResult(tuple(written), (), suspect, rescued=len(written) > 1)
 
     def careful(self, chunk: Chunk) -> ChunkResult:
         """Decode carefully from the start."""
         samples = self.read(chunk)
-        first = Heard(tuple(self.ears.hear_carefully(samples, self.language, words=self.words)), chunk.seconds)
+        first = self._careful(chunk, samples)
         if doubts(first, self.language):
-            return self._rescue(chunk, samples, first, careful=first)
+            return self._rescue(chunk, samples, first, "sequential")
         return self._judged(chunk, first, "sequential", suspect=False)
 
-    def _rescue(self, chunk: Chunk, samples: Samples, first: Heard, careful: Heard | None = None) -> ChunkResult:
+    def _rescue(self, chunk: Chunk, samples: Samples, careful: Heard, decoded: Decoded) -> ChunkResult:
         """The better of the careful results; what is wrong with it even so is flagged or dropped.
 
         The first result of the fast path is out of the race: it was decoded with less context, and the guard has spoken.
+
+        Args:
+            chunk: What was listened to.
+            samples: Its audio.
+            careful: The first careful result.
+            decoded: How that one is called where it stays the best.
         """
-        tried = [careful] if careful else []
-        if careful is None:
-            tried.append(self._careful(chunk, samples))
-        if doubts(tried[0], self.language):
-            tried.append(self._careful(chunk, samples, no_repeat=_NO_REPEAT))
-        best = min(tried, key=lambda heard: rank(heard, self.language))
-        return self._judged(chunk, best, "sequential" if best is first else "rescued", suspect=True)
+        best = careful
+        if doubts(careful, self.language):
+            last = self._careful(chunk, samples, no_repeat=_NO_REPEAT)
+            if rank(last, self.language) < rank(careful, self.language):
+                best, decoded = last, "rescued"
+        return self._judged(chunk, best, decoded, suspect=True)
 
     def _careful(self, chunk: Chunk, samples: Samples, no_repeat: int = 0) -> Heard:
         segments = self.ears.hear_carefully(samples, self.language, words=self.words, no_repeat=no_repeat)

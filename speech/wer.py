@@ -51,7 +51,7 @@ def word_errors(reference: str, text: str, language: str | None, *, keep_parenth
     """
     import jiwer
 
-    normalize = _normalizer(language)
+    normalize = normalizer(language)
     if keep_parenthesised:
         reference = reference.replace("(", " ").replace(")", " ")
     found = jiwer.process_words(normalize(reference), normalize(text))
@@ -110,10 +110,11 @@ def _english() -> Callable[[str], str]:
     return normalizer
 
 
-def _normalizer(language: str | None) -> Callable[[str], str]:
+def normalizer(language: str | None) -> Callable[[str], str]:
+    """Whisper's own normalizer for texts of a language: the English one for ``en``, else the basic one."""
     if language == "en":
         return _english()
     from whisper_normalizer.basic import BasicTextNormalizer
 
-    normalizer: Callable[[str], str] = BasicTextNormalizer()
-    return normalizer
+    basic: Callable[[str], str] = BasicTextNormalizer()
+    return basic

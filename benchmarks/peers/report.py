@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.peers.corpus import Item
-from speech.wer import WordErrors, confidence_interval, total, word_errors
+from speech.wer import WordErrors, confidence_interval, normalizer, total, word_errors
 
 _BLOCK_WORDS = 25
 """A single long recording is cut into blocks of so many reference words, and those are what the bootstrap draws."""
@@ -41,10 +41,8 @@ def accuracy(items: Sequence[Item], texts: Mapping[str, str]) -> dict[str, Any]:
 def blocks(item: Item, text: str) -> list[WordErrors]:
     """Errors of a long recording by blocks of reference words, in order."""
     import jiwer
-    from whisper_normalizer.basic import BasicTextNormalizer
-    from whisper_normalizer.english import EnglishTextNormalizer
 
-    normalize = EnglishTextNormalizer() if item.language == "en" else BasicTextNormalizer()
+    normalize = normalizer(item.language)
     aligned = jiwer.process_words(normalize(item.reference), normalize(text))
     words = len(aligned.references[0])
     table = np.zeros((words // _BLOCK_WORDS + 1, 3), int)
