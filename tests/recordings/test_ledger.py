@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
@@ -19,18 +18,6 @@ from recordings.batches import Delivery, batch_key
 from recordings.ledger import Ledger, LedgerError
 from recordings.schema import metadata
 from recordings.states import MOVES, PIPELINE, State
-
-
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'ledger.db'}"
-
-
-@pytest.fixture
-def ledger(url: str) -> Iterator[Ledger]:
-    opened = Ledger.open(url)
-    yield opened
-    opened.close()
 
 
 def deliver(ledger: Ledger, *names: str) -> list[Delivery]:

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
@@ -38,18 +37,6 @@ for _ in range(10):
         time.sleep(0.002)
         count.write_text(str(seen + 1))
 """
-
-
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'ledger.db'}"
-
-
-@pytest.fixture
-def ledger(url: str) -> Iterator[Ledger]:
-    opened = Ledger.open(url)
-    yield opened
-    opened.close()
 
 
 def test_a_killed_holder_is_named_while_it_lives_and_waited_for_no_longer(ledger: Ledger, url: str) -> None:
