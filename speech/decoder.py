@@ -202,9 +202,10 @@ class Decoder:
     ) -> list[tuple[HeardWord, ...]]:
         from faster_whisper.transcribe import merge_punctuations
 
-        frames = [round(duration * _FRAMES_PER_S) for duration in seconds]
         timed = []
-        for alignment in self._model.find_alignment(tokenizer, tokens, encoded, frames):
+        for output, duration, ids in zip(_rows(encoded, len(tokens)), seconds, tokens, strict=True):
+            # One at a time: CTranslate2 normalizes attention over a whole batch, padding included, which moves words by a frame.
+            (alignment,) = self._model.find_alignment(tokenizer, [ids], output, [round(duration * _FRAMES_PER_S)])
             merge_punctuations(alignment, _OPENING, _CLOSING)
             timed.append(
                 trimmed(
@@ -214,6 +215,17 @@ class Decoder:
                 )
             )
         return timed
+
+
+def _rows(encoded: Any, count: int) -> list[Any]:
+    """What the encoder made of each chunk of a batch, apart."""
+    if count == 1:
+        return [encoded]
+    from ctranslate2 import DataType, Device, StorageView
+
+    # numpy knows neither the GPU's memory nor bfloat16.
+    rows = np.array(encoded.to_device(Device.cpu).to(DataType.float32))
+    return [StorageView.from_array(rows[i : i + 1]) for i in range(count)]
 
 
 def _segment(text: str, result: Any, tokens: int, seconds: float, words: tuple[HeardWord, ...]) -> HeardSegment:
