@@ -6,6 +6,7 @@ company, but who has none comes last.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
@@ -92,7 +93,8 @@ class Batcher(Generic[Kind, Item, Answer]):
                 self._changed.wait()
             counts = Counter(entry[0] for entry in self._waiting)  # in the order of age
             kind = max(counts, key=lambda kind: min(counts[kind], self._size(kind)) / self._size(kind))
-            most = self._size(kind)
+            # The last ones are shared out, so that no worker idles beside another's full batch.
+            most = min(self._size(kind), math.ceil(len(self._waiting) / len(self._threads)))
             taken: list[tuple[Item, Future[Answer]]] = []
             left = []
             for entry in self._waiting:

@@ -24,20 +24,20 @@ from speech.assembly import dropped_of, segments_of
 from speech.audio import SAMPLE_RATE
 from speech.batching import Batcher
 from speech.chunks import FAST_CHUNK_S, GLUE_S, MAX_CHUNK_S, Chunk, plan_chunks
-from speech.context import context_seconds
+from speech.context import SNUG, Room, context_seconds
 from speech.decoder import Decoder, Samples
 from speech.heard import HeardSegment
 from speech.journal import Journal
 from speech.language import LanguageVerdict, decide, likeliest, spread
 from speech.listening import ChunkResult, Listener, needs_times
+from speech.paths import CUT_LANGUAGES, bandwidth_db, choose
 from speech.paths import Path as DecodingPath
-from speech.paths import bandwidth_db, choose
 from speech.pinning import own_cores
 from speech.transcript import Decoding, Meta, Options, SpeechSpan, Transcript
 from speech.wav import Wav
 from speech.weights import Weights
 
-ENGINE_VERSION = "2"
+ENGINE_VERSION = "3"
 """Part of the work key: raise it with any change that can change a text."""
 
 _WINDOW_FRAMES = 60 * SAMPLE_RATE // FRAME  # the detector hears a minute at a time: 4 MB a channel
@@ -47,12 +47,10 @@ _JOURNAL_CHUNKS = 4
 _MOST_AHEAD = 64
 """Recordings in flight at most: each may have a minute of audio in memory."""
 
-_BATCH = {"cpu": 4, "cuda": 16}
-"""Chunks decoded together. On two x86 cores 4 are 15 % faster than 1, and 8 no faster than 4 (our measurement)."""
-
-
-_BATCH_CONTEXT_S = 48
-"""Seconds of context in a batch on a CPU at most: four short chunks or two long ones."""
+_LONG_CONTEXT_S = 16
+_BATCH = {"cpu": (4, 8), "cuda": (16, 16)}
+"""Chunks decoded together, of contexts below ``_LONG_CONTEXT_S`` and of others. On x86 cores four short ones are 15 % faster than
+single ones and eight no faster; of long ones eight are 17 % faster than four (our measurement)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,18 +85,14 @@ class _Question:
     """What is asked of the model; chunks are only decoded together when everything here is equal."""
 
     ask: str  # hear, unknown, languages or careful
-    context_s: int
+    context_s: int = 0
     language: str = ""
     words: bool = True
     no_repeat: int = 0
+    wanted: frozenset[str] = frozenset()
 
 
-def _together(size: int, context_s: int, device: str) -> int:
-    """How many chunks of a context are decoded together: on a CPU fewer long ones, whose encoding takes memory by the square."""
-    return max(1, min(size, _BATCH_CONTEXT_S // context_s)) if device == "cpu" else size
-
-
-_Answer = HeardSegment | list[HeardSegment] | Mapping[str, float] | tuple[Mapping[str, float], HeardSegment]
+_Answer = HeardSegment | list[HeardSegment] | Mapping[str, float] | tuple[Mapping[str, float], HeardSegment | None]
 
 
 class Engine:
@@ -127,17 +121,17 @@ class Engine:
         self._rules = rules or ActivityRules()
         self._decoder: Decoder | None = None
         self._loading = Lock()
-        size = batch or _BATCH[options.device]
+        short, long = (batch, batch) if batch else _BATCH[options.device]
         self._workers = workers
         self._batcher: Batcher[_Question, Samples, _Answer] = Batcher(
             self._answer,
             workers=workers,
             size=lambda question: (
-                1 if question.ask == "careful" else _together(size, question.context_s, options.device)
+                1 if question.ask == "careful" else short if question.context_s < _LONG_CONTEXT_S else long
             ),
             cores=own_cores(workers) if options.device == "cpu" else None,
         )
-        self.ahead = min(_MOST_AHEAD, workers * size * 4)
+        self.ahead = min(_MOST_AHEAD, workers * short * 4)
         """Chunks worth having in flight: enough that every worker finds a full batch of like chunks."""
         self._pool = ThreadPoolExecutor(self.ahead, thread_name_prefix="listen")
 
@@ -195,10 +189,10 @@ class Engine:
         verdict, firsts = self._language(chunks, read, bandwidth)
         language = verdict.language if verdict else str(self.options.language)
         way = choose(language, bandwidth, careful=self.options.careful)
-        if way.name == "careful":
+        if way.room is None:
             chunks = activity.chunks(MAX_CHUNK_S)
-        listener = Listener(_Ears(self), read, language, self.options.word_timestamps, activity.spans)
-        listen = (lambda chunk: listener.fast(chunk, firsts.get(chunk))) if way.name == "fast" else listener.careful
+        listener = Listener(_Ears(self, way.room), read, language, self.options.word_timestamps, activity.spans)
+        listen = (lambda chunk: listener.fast(chunk, firsts.get(chunk))) if way.room else listener.careful
         long = journal is not None and len(chunks) >= _JOURNAL_CHUNKS
         with journal() if long and journal else nullcontext() as kept:
             results = self._results(chunks, listen, kept, progress)
@@ -245,17 +239,21 @@ class Engine:
         if not self.decoder.multilingual:
             return LanguageVerdict("en", 1.0, ()), {}
         asked = spread(chunks)
-        # Where the fast path is out of the question, its first results would be thrown away.
-        fast = choose("en", bandwidth, careful=self.options.careful).name == "fast"
-        ask = "unknown" if fast else "languages"
+        # The sound alone tells some of the way: what will be decoded as it is heard now is written at once.
+        room = choose("en", bandwidth, careful=self.options.careful).room
+        ask = "unknown" if room else "languages"
+        room = room or SNUG
         words = [needs_times(chunk, words=self.options.word_timestamps) for chunk in asked]
+        wanted = frozenset(spoken for spoken in CUT_LANGUAGES if choose(spoken, bandwidth, careful=False).room == room)
         futures = [
-            self._batcher.ask(_Question(ask, context_seconds(chunk.seconds), words=timed), read(chunk))
+            self._batcher.ask(
+                _Question(ask, context_seconds(chunk.seconds, room), words=timed, wanted=wanted), read(chunk)
+            )
             for chunk, timed in zip(asked, words, strict=True)
         ]
         second_half = chunks[0].second_half() if len(chunks) == 1 else None
         if second_half:
-            question = _Question("languages", context_seconds(second_half.seconds))
+            question = _Question("languages", context_seconds(second_half.seconds, room))
             asked.append(second_half)
             futures.append(self._batcher.ask(question, read(second_half)))
         answers: list[tuple[Chunk, Mapping[str, float]]] = []
@@ -264,7 +262,8 @@ class Engine:
             answer = future.result()
             if isinstance(answer, tuple):
                 answer, segment = answer
-                written[chunk] = (likeliest(answer), segment)
+                if segment is not None:
+                    written[chunk] = (likeliest(answer), segment)
             answers.append((chunk, _mapping(answer)))
         verdict = decide(answers)
         return verdict, {chunk: seg for chunk, (spoken, seg) in written.items() if spoken == verdict.language}
@@ -303,7 +302,7 @@ class Engine:
             case "hear":
                 return decoder.hear(batch, context, question.language, beam, words=words)
             case "unknown":
-                return decoder.hear_unknown(batch, context, beam, words=words)
+                return decoder.hear_unknown(batch, context, beam, question.wanted, words=words)
             case "languages":
                 return decoder.languages(batch, context)
             case _:
@@ -342,15 +341,17 @@ class _Ears:
     """The engine's model, as ``speech.listening`` asks it."""
 
     engine: Engine
+    room: Room | None
 
     def hear(self, samples: Samples, language: str, *, words: bool) -> HeardSegment:
-        question = _Question("hear", context_seconds(len(samples) / SAMPLE_RATE), language, words)
+        context_s = context_seconds(len(samples) / SAMPLE_RATE, self.room or SNUG)
+        question = _Question("hear", context_s, language, words)
         answer = self.engine.ask(question, samples)
         assert isinstance(answer, HeardSegment)  # noqa: S101 - the question says so
         return answer
 
     def hear_carefully(self, samples: Samples, language: str, *, words: bool, no_repeat: int = 0) -> list[HeardSegment]:
-        answer = self.engine.ask(_Question("careful", 0, language, words, no_repeat), samples)
+        answer = self.engine.ask(_Question("careful", language=language, words=words, no_repeat=no_repeat), samples)
         assert isinstance(answer, list)  # noqa: S101 - the question says so
         return answer
 

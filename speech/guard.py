@@ -78,19 +78,22 @@ class Heard:
         return " ".join(segment.text for segment in self.segments if segment.text)
 
 
-def doubts(heard: Heard, language: str) -> tuple[str, ...]:
+def doubts(heard: Heard, language: str, *, careful: bool = False) -> tuple[str, ...]:
     """Why a chunk's result is not to be believed as it is; empty when it is.
 
     Args:
         heard: The result.
         language: Whisper's code of the language it was decoded in.
+        careful: Whether it was decoded the careful way. A phrase that comes twice even so was most likely said twice; forbidding it
+            would spoil "press 2 to kick all users, 3 to mute all users". The end is where loops are.
     """
     if not words_of(heard.text):
         return ("empty",)
     found = [
         doubt for segment in heard.segments for doubt in _segment_doubts(segment, language, COMPRESSION, IMPROBABLE)
     ]
-    found += _repeats(heard.text, max(segment.compression_ratio for segment in heard.segments), REPEATING)
+    compression = max(segment.compression_ratio for segment in heard.segments)
+    found += _repeats(heard.text, compression, end=REPEATING, phrase=COMPRESSION if careful else REPEATING)
     if sum(segment.tokens for segment in heard.segments) > TOKENS_PER_S * heard.seconds + SPARE_TOKENS:
         found.append("too_much_text")
     return _in_order(found)
@@ -108,7 +111,7 @@ def verdict(segment: HeardSegment, language: str, seconds: float) -> tuple[Verdi
         seconds: Time in which it was said.
     """
     found = list(_segment_doubts(segment, language, HOPELESS_COMPRESSION, HOPELESS_LOGPROB))
-    found += _repeats(segment.text, segment.compression_ratio, COMPRESSION)
+    found += _repeats(segment.text, segment.compression_ratio, end=COMPRESSION, phrase=COMPRESSION)
     if len(segment.text) > CHARACTERS_PER_S * max(seconds, 0.5):
         found.append("too_much_text")
     reasons = _in_order(found)
@@ -121,9 +124,9 @@ def verdict(segment: HeardSegment, language: str, seconds: float) -> tuple[Verdi
 
 
 def rank(heard: Heard, language: str) -> tuple[int, float]:
-    """Orders results of one chunk, the better first: fewer doubts, then more probable."""
+    """Orders careful results of one chunk, the better first: fewer doubts, then more probable."""
     probable = [segment.avg_logprob for segment in heard.segments if segment.text]
-    return len(doubts(heard, language)), -min(probable, default=-99.0)
+    return len(doubts(heard, language, careful=True)), -min(probable, default=-99.0)
 
 
 def _segment_doubts(segment: HeardSegment, language: str, compression: float, logprob: float) -> list[str]:
@@ -141,14 +144,14 @@ def _segment_doubts(segment: HeardSegment, language: str, compression: float, lo
     return found
 
 
-def _repeats(text: str, compression: float, least: float) -> list[str]:
-    """Signs of a loop, in a text that compresses well enough to be one."""
-    if compression < least:
-        return []
+def _repeats(text: str, compression: float, *, end: float, phrase: float) -> list[str]:
+    """Signs of a loop, in a text that compresses well enough (from ``end``, from ``phrase`` on) to be one."""
     words = words_of(text)
     found = []
-    if any(words[-n:] == words[-2 * n : -n] for n in range(3, len(words) // 2 + 1)):
+    if compression >= end and any(words[-n:] == words[-2 * n : -n] for n in range(3, len(words) // 2 + 1)):
         found.append("repeated_end")
+    if compression < phrase:
+        return found
     runs = list(zip(words, words[1:], words[2:], words[3:], strict=False))
     if len(set(runs)) < len(runs):
         found.append("repeated_phrase")

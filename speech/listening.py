@@ -115,7 +115,7 @@ class Listener:
         """Decode carefully from the start."""
         samples = self.read(chunk)
         first = self._careful(chunk, samples)
-        if doubts(first, self.language):
+        if doubts(first, self.language, careful=True):
             return self._rescue(chunk, samples, first, "sequential")
         return self._judged(chunk, first, "sequential", suspect=False)
 
@@ -131,7 +131,7 @@ class Listener:
             decoded: How that one is called where it stays the best.
         """
         best = careful
-        if doubts(careful, self.language):
+        if doubts(careful, self.language, careful=True):
             last = self._careful(chunk, samples, no_repeat=_NO_REPEAT)
             if rank(last, self.language) < rank(careful, self.language):
                 best, decoded = last, "rescued"

@@ -1,4 +1,7 @@
-"""Which way a recording is decoded first: fast where that is proven to lose nothing, carefully everywhere else. Pure."""
+"""Which way a recording is decoded first: fast where that is proven to lose nothing, carefully everywhere else. Pure.
+
+Fast and ample differ in the context alone: both decode batches of chunks on a cut window and answer to the same guard.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,17 @@ import numpy as np
 import numpy.typing as npt
 
 from speech.audio import SAMPLE_RATE
+from speech.context import AMPLE, SNUG, Room
 
-PROVEN_LANGUAGES = frozenset({"en"})
+_FAST_LANGUAGES = frozenset({"en"})
 """Languages in which the fast path was measured at no more word errors than the sequential one, on both halves of a corpus of many
-speakers. Vietnamese was measured on one speaker only, and lost in one of two measurements."""
+speakers."""
+
+_AMPLE_LANGUAGES = frozenset({"vi"})
+"""The same for the ample path, on few speakers."""
+
+CUT_LANGUAGES = _FAST_LANGUAGES | _AMPLE_LANGUAGES
+"""Languages for which some way other than the careful one is proven."""
 
 NARROW_DB = -40.0
 """Recordings with less energy than this above 4.3 kHz, against the band of speech, came through a telephone or a strong filter. In
@@ -26,10 +36,17 @@ _ABOVE_HZ = 4300.0
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """The way chosen, and the rule that chose it."""
+    """The way chosen, and the rule that chose it.
 
-    name: Literal["fast", "careful"]
+    Attributes:
+        name: As transcripts call it.
+        why: The rule, as a sentence.
+        room: The context that chunks are decoded in; None on the careful way, which cuts nothing.
+    """
+
+    name: Literal["fast", "ample", "careful"]
     why: str
+    room: Room | None = None
 
 
 def choose(language: str, bandwidth_db: float, *, careful: bool) -> Path:
@@ -42,14 +59,13 @@ def choose(language: str, bandwidth_db: float, *, careful: bool) -> Path:
     """
     if careful:
         return Path("careful", "The careful path was asked for.")
-    if language not in PROVEN_LANGUAGES:
-        return Path("careful", f"The fast path is not proven for the language {language}.")
+    if language not in CUT_LANGUAGES:
+        return Path("careful", f"No faster path is proven for the language {language}.")
     if bandwidth_db < NARROW_DB:
-        return Path(
-            "careful",
-            f"Telephone-band sound ({bandwidth_db:.0f} dB above 4.3 kHz): the fast path is not proven for it.",
-        )
-    return Path("fast", "Wide-band speech in a language for which the fast path is proven.")
+        return Path("ample", f"Telephone-band sound ({bandwidth_db:.0f} dB above 4.3 kHz) needs more context.", AMPLE)
+    if language in _AMPLE_LANGUAGES:
+        return Path("ample", f"The language {language} needs more context.", AMPLE)
+    return Path("fast", "Wide-band speech in a language for which the fast path is proven.", SNUG)
 
 
 def bandwidth_db(parts: Sequence[npt.NDArray[np.float32]]) -> float:

@@ -92,7 +92,7 @@ class Dropped(_Record):
 class Decoding(_Record):
     """How the recording was decoded, in counts of chunks."""
 
-    path: Literal["fast", "careful"] = Field(description="Which way chunks were decoded first.")
+    path: Literal["fast", "ample", "careful"] = Field(description="Which way chunks were decoded first.")
     why: str = Field(description="The rule that chose the path.")
     chunks: int = Field(ge=0)
     suspects: int = Field(ge=0, description="Chunks whose first result the guard did not believe.")

@@ -52,6 +52,20 @@ def test_the_fullest_batch_goes_first() -> None:
     assert worker.batches[1:] == [("a", [4, 5]), ("b", [3])]
 
 
+def test_the_last_requests_are_shared_among_the_workers() -> None:
+    worker = Worker()
+    with Batcher(worker, workers=2, size=lambda _: 8) as batcher:
+        busy = [batcher.ask("first", n) for n in (1, 2)]
+        while len(worker.batches) < 2:
+            assert worker.began.wait(10)
+        waiting = [batcher.ask("a", n) for n in range(6)]
+        worker.go.set()
+        for future in [*busy, *waiting]:
+            future.result(10)
+    sizes = sorted(len(items) for kind, items in worker.batches if kind == "a")
+    assert sizes == [1, 2, 3], "half of what waits each time, not all six to one"
+
+
 def test_a_kind_may_be_answered_one_at_a_time() -> None:
     worker = Worker()
     worker.go.set()

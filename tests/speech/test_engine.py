@@ -128,8 +128,17 @@ def test_the_evidence_for_a_segment_is_kept(jfk: Transcript) -> None:
     assert -1 < segment.avg_logprob < 0
     assert 0.5 < segment.compression_ratio < 2.4
     assert segment.no_speech_prob < 0.5
-    assert (segment.temperature, segment.decoded) == (0.0, "sequential"), "an old recording without treble"
+    assert (segment.temperature, segment.decoded) == (0.0, "batched")
+    assert jfk.meta.decoding.path == "ample", "an old recording without treble"
     assert all(0 < word.probability <= 1 for word in segment.words)
+
+
+def test_the_careful_way_hears_the_same(base_weights: Weights, folder: Path, jfk: Transcript) -> None:
+    with Engine(base_weights, Options(language="en", careful=True)) as engine:
+        transcript = listen(engine, folder / "jfk.opus")
+    assert transcript.meta.decoding.path == "careful"
+    assert {segment.decoded for segment in transcript.segments} == {"sequential"}
+    assert plain(transcript.text) == plain(jfk.text)
 
 
 @pytest.mark.parametrize("sound", ["converter noise", "nothing", "two channels"])

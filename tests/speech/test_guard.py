@@ -61,6 +61,16 @@ def test_each_sign_raises_its_doubt(segment: HeardSegment, doubt: str) -> None:
     assert doubt in DOUBTS, "a reason that people can look up"
 
 
+def test_a_phrase_that_comes_twice_on_the_careful_way_too_was_said_twice_but_a_doubled_end_is_a_loop() -> None:
+    menu = said(
+        "Press 1 to list users currently in the conference, 2 to kick all non-administrator users, 3 to mute or unmute all "
+        "non-administrator users, 4 to record this conference, or 8 to exit this menu and return to the conference."
+    )
+    assert doubted(menu) == ("repeated_phrase",)
+    assert doubts(Heard((menu,), 14.0), "en", careful=True) == ()
+    assert "repeated_end" in doubts(Heard((said(LOOP),), 6.0), "en", careful=True)
+
+
 def test_letters_of_the_languages_own_script_are_at_home() -> None:
     assert doubted(said("Всё счастливые семьи похожи друг на друга."), language="ru") == ()
     assert doubted(said("Tôi đã đến đây hôm qua với các bạn."), language="vi") == ()

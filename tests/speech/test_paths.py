@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from speech.audio import SAMPLE_RATE, normalize
-from speech.context import context_seconds
+from speech.context import AMPLE, SNUG, context_seconds
 from speech.paths import bandwidth_db, choose
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
@@ -30,15 +30,17 @@ def through_a_telephone(
     return np.fft.irfft(spectrum, len(samples)).astype(np.float32)
 
 
-def test_wide_band_english_is_decoded_fast_and_through_a_telephone_carefully(tmp_path: Path) -> None:
+def test_wide_band_english_is_decoded_fast_and_through_a_telephone_with_more_room(tmp_path: Path) -> None:
     wide = heard(tmp_path, "austen.m4a")
     assert choose("en", bandwidth_db([wide]), careful=False).name == "fast"
     way = choose("en", bandwidth_db([through_a_telephone(wide)]), careful=False)
-    assert (way.name, "Telephone-band" in way.why) == ("careful", True)
+    assert (way.name, way.room, "Telephone-band" in way.why) == ("ample", AMPLE, True)
+    assert choose("vi", 0.0, careful=False).room == AMPLE
 
 
-def test_other_languages_and_the_operators_wish_lead_to_the_careful_way() -> None:
-    assert choose("vi", 0.0, careful=False).name == "careful"
+def test_unproven_languages_and_the_operators_wish_lead_to_the_careful_way() -> None:
+    assert choose("de", 0.0, careful=False).name == "careful"
+    assert choose("de", -60.0, careful=False).name == "careful", "narrow or not"
     assert choose("en", 0.0, careful=True).why == "The careful path was asked for."
 
 
@@ -49,4 +51,5 @@ def test_silence_has_no_band() -> None:
 
 @pytest.mark.parametrize(("seconds", "context"), [(0.1, 8), (5.0, 8), (5.01, 10), (12.0, 16), (26.9, 30), (30.0, 30)])
 def test_the_context_is_the_speech_and_three_seconds_in_steps_of_two(seconds: float, context: int) -> None:
-    assert context_seconds(seconds) == context
+    assert context_seconds(seconds, SNUG) == context
+    assert context_seconds(seconds, AMPLE) >= max(context, 10)
