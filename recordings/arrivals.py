@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from recordings.batches import Delivery
+from recordings.names import decode_name
 from recordings.store import Entry, Ignored
 
 CURSOR_VERSION = 1
@@ -123,4 +124,5 @@ def delivery_of(entry: Entry) -> Delivery:
 
 
 def _unreached(name: str, cursor: Cursor, seen: Sequence[Entry | Ignored], more: bool) -> bool:
-    return name <= cursor.after or (more and name > seen[-1].name)
+    place = decode_name(name)
+    return place <= decode_name(cursor.after) or (more and place > decode_name(seen[-1].name))

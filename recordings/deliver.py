@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from recordings.names import Folder, encode_name
 from recordings.references import reference_key
-from recordings.store import REFERENCE_SUFFIX, NoPlace, Store, why_ignored
+from recordings.store import REFERENCE_SUFFIX, AlreadyThere, NoPlace, Store, why_ignored
 from recordings.trouble import in_words
 
 log = logging.getLogger("stt")
@@ -52,17 +52,17 @@ def deliver(store: Store, paths: Sequence[Path]) -> Delivered:
         CannotDeliver: A path does not exist, is no file or folder, cannot be read, or its name is taken by other bytes.
         OSError: The input folder cannot be written.
     """
-    inside, root = Path(store.locate(Folder.RAW)), Path(store.locate(""))
+    root = store.folder
     names: list[str] = []
     refused: list[str] = []
     for path in paths:
         # Not resolve(): a link that a person names stands under the link's name.
         absolute = Path(os.path.abspath(path))  # noqa: PTH100
-        if absolute.is_relative_to(inside):
+        if root is not None and absolute.is_relative_to(root / Folder.RAW):
             continue
-        if absolute.is_relative_to(root):
+        if root is not None and absolute.is_relative_to(root):
             raise CannotDeliver(
-                f"{path} lies in the data folder {root}. Recordings to be taken in lie under {inside}, or elsewhere."
+                f"{path} lies in the data folder {root}. Recordings to be taken in lie under {root / Folder.RAW}, or elsewhere."
             )
         if not absolute.exists():
             raise CannotDeliver(f"{path} does not exist.")
@@ -85,7 +85,7 @@ def deliver(store: Store, paths: Sequence[Path]) -> Delivered:
     return Delivered(tuple(names), tuple(refused))
 
 
-def _files(folder: Path, leave_out: Path, refused: list[str]) -> Iterator[Path]:
+def _files(folder: Path, leave_out: Path | None, refused: list[str]) -> Iterator[Path]:
     """The files below a folder that are inputs; folders that cannot be read are added to ``refused``.
 
     The data folder may lie below it, or be it: copies are not copied again.
@@ -95,7 +95,7 @@ def _files(folder: Path, leave_out: Path, refused: list[str]) -> Iterator[Path]:
         refused.append(f"The folder {error.filename} cannot be taken in: {in_words(error)}")
 
     for parent, folders, files in os.walk(folder, onerror=unreadable):
-        if Path(parent).samefile(leave_out):  # under whichever name
+        if leave_out is not None and Path(parent).samefile(leave_out):  # under whichever name
             folders.clear()
             continue
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -117,12 +117,17 @@ def _take(store: Store, source: Path, base: Path) -> str:
     name = encode_name(os.fsencode(source.relative_to(base)))
     key = f"{Folder.RAW}/{name}"
     if store.look(name) is None:
-        _copy(store, source, key)
-        return name
+        try:
+            _copy(store, source, key, first=True)
+        except AlreadyThere:
+            log.info("%s was delivered by somebody else in this moment.", name)
+        else:
+            return name
     with _readable(source), store.fetch(key) as here:
         if not filecmp.cmp(source, here, shallow=False):
             raise CannotDeliver(
-                f"{source} would overwrite {here}, which holds other bytes. Rename it, or put it into a folder and name that."
+                f"{source} would overwrite {store.locate(key)}, which holds other bytes. "
+                "Rename it, or put it into a folder and name that."
             )
     return name
 
@@ -134,11 +139,11 @@ def _take_reference(store: Store, source: Path, name: str) -> None:
         _copy(store, reference, reference_key(name))
 
 
-def _copy(store: Store, source: Path, key: str) -> None:
+def _copy(store: Store, source: Path, key: str, *, first: bool = False) -> None:
     with _readable(source) as bytes_there:
         before = _looks(os.fstat(bytes_there.fileno()))
         try:
-            with store.create(key) as target:
+            with store.create(key, first=first) as target:
                 with target.open("wb") as copied:
                     shutil.copyfileobj(bytes_there, copied)
                 shutil.copystat(source, target)

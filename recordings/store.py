@@ -1,4 +1,4 @@
-"""Where the bytes live: the interface every store has, and the one on a directory.
+"""Where the bytes live: the interface every store has, and the one on a directory. ``recordings.bucket`` has the one on S3.
 
 A store knows keys and bytes. It knows nothing of recordings' states, batches or audio.
 """
@@ -6,21 +6,21 @@ A store knows keys and bytes. It knows nothing of recordings' states, batches or
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import re
-import secrets
 import shutil
 import stat
+import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote
 
 from recordings.names import Folder, decode_name, encode_name
+from recordings.scratch import sweep_files, temporary
 from recordings.trouble import FULL, NOT_WRITABLE
 
 # Names that writers use while they write: browsers, rsync, editors, cloud clients, scp wrappers.
@@ -30,6 +30,7 @@ _DOCUMENTATION = re.compile(r"(readme|licen[cs]e|notice)(\.(md|txt|rst))?", re.I
 _TEMPORARY_FOLDER = ".tmp"
 
 _NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG})
+_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})  # FAT, some network and FUSE mounts
 _NO_PLACE = {
     errno.EISDIR: "a folder has that name",
     errno.EEXIST: "a file stands where a folder is needed",
@@ -74,11 +75,33 @@ class NoPlace(Exception):  # noqa: N818 - reads as what it says
     """
 
 
+class AlreadyThere(Exception):  # noqa: N818 - reads as what it says
+    """A key that was to be made for the first time holds bytes: somebody else was first."""
+
+
 class Store(Protocol):
     """Bytes under keys. A key is a folder of ``recordings.names.Folder`` and a path below it."""
 
+    @property
+    def folder(self) -> Path | None:
+        """Where everything lies on this machine; None when it lies elsewhere."""
+
+    @property
+    def lists_whole(self) -> bool:
+        """Whether what a listing shows is whole, because nobody sees an object before its last byte is there."""
+
+    def probe(self) -> str:
+        """Write and remove something small, and say in a few words what was found.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+
     def inputs(self, after: str = "") -> Iterator[Entry | Ignored]:
-        """Everything in the input folder in the byte order of names, beginning behind ``after``."""
+        """Everything in the input folder in the store's own order, beginning behind the name ``after``.
+
+        A directory and S3 order by the bytes of names; some servers that speak S3 order folder by folder.
+        """
 
     def look(self, name: str) -> Entry | None:
         """The input of that name as it is now; None when there is none."""
@@ -90,10 +113,15 @@ class Store(Protocol):
             FileNotFoundError: No such key.
         """
 
-    def create(self, key: str) -> AbstractContextManager[Path]:
+    def create(self, key: str, *, first: bool = False) -> AbstractContextManager[Path]:
         """A local path to write to; what stands there when the context ends well becomes the key's bytes, all or nothing.
 
+        Args:
+            key: Which key; what it held is replaced.
+            first: Replace nothing: of several writers at once one succeeds.
+
         Raises:
+            AlreadyThere: ``first`` was asked for and the key holds bytes.
             NoPlace: The key can never hold bytes.
             OSError: The machine's trouble, with the place if it is about writing.
         """
@@ -118,15 +146,21 @@ class Store(Protocol):
 
 
 def open_store(url: str) -> Store:
-    """The store at a URL; today a directory, ``file:///path``.
+    """The store at a URL: a directory, ``file:///path``, or a bucket and where in it, ``s3://bucket/prefix``.
 
     Raises:
         UnknownStore: No store is known for the scheme.
-        OSError: Its folders cannot be made.
+        OSError: Its folders cannot be made, or the bucket cannot be reached.
     """
     scheme, _, path = url.partition("://")
+    if scheme == "s3" and path.strip("/"):
+        from recordings.bucket import open_bucket
+
+        return open_bucket(url)
     if scheme != "file" or not path.startswith("/"):
-        raise UnknownStore(f"No store is known for {url!r}. Give a directory as file:///absolute/path.")
+        raise UnknownStore(
+            f"No store is known for {url!r}. Give a directory as file:///absolute/path, or a bucket as s3://bucket/prefix."
+        )
     store = DirectoryStore(Path(unquote(path)))
     store.prepare()
     return store
@@ -153,6 +187,8 @@ class DirectoryStore:
     to the disk and renamed. Symbolic links are never followed below the root.
     """
 
+    lists_whole = False
+
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
 
@@ -163,6 +199,18 @@ class DirectoryStore:
         """Make the folders."""
         for folder in Folder:
             (self.root / folder).mkdir(parents=True, exist_ok=True)
+
+    @property
+    def folder(self) -> Path:
+        """See ``Store.folder``."""
+        return self.root
+
+    def probe(self) -> str:
+        """See ``Store.probe``."""
+        for folder in Folder:
+            with tempfile.TemporaryFile(dir=self.root / folder):
+                pass
+        return f"{self.root} is writable, {shutil.disk_usage(self.root).free / 1024**3:.1f} GiB free"
 
     def _path(self, key: str) -> Path:
         relative = os.fsdecode(decode_name(key)) if key.startswith(f"{Folder.RAW}/") else key
@@ -186,30 +234,29 @@ class DirectoryStore:
     def fetch(self, key: str) -> Iterator[Path]:
         """See ``Store.fetch``."""
         path = self._path(key)
-        if not stat.S_ISREG(os.lstat(path).st_mode):
+        try:
+            regular = stat.S_ISREG(os.lstat(path).st_mode)
+        except OSError as error:
+            if error.errno not in _NOT_THERE:
+                raise
+            raise FileNotFoundError(error.errno, error.strerror, str(path)) from error
+        if not regular:
             raise FileNotFoundError(f"{path} is no regular file")
         yield path
 
     @contextmanager
-    def create(self, key: str) -> Iterator[Path]:
+    def create(self, key: str, *, first: bool = False) -> Iterator[Path]:
         """See ``Store.create``."""
         target = self._path(key)
-        scratch = self.root / key.split("/", 1)[0] / _TEMPORARY_FOLDER
-        scratch.mkdir(parents=True, exist_ok=True)
-        temporary = scratch / secrets.token_hex(8)
         try:
-            with temporary.open("xb") as ours:
-                with suppress(OSError):  # without locks, the age alone protects it
-                    fcntl.flock(ours, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                yield temporary
-                _flush(temporary)
-                _move(temporary, target)
+            with temporary(self._scratch(key.split("/", 1)[0])) as ours:
+                yield ours
+                _flush(ours)
+                _move(ours, target, first)
         except OSError as error:
             if error.filename is None and error.errno in FULL | NOT_WRITABLE:
                 error.filename = str(target)  # a failed write does not say where
             raise
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def refusal(self, key: str) -> str | None:
         """See ``Store.refusal``."""
@@ -221,7 +268,12 @@ class DirectoryStore:
 
     def exists(self, key: str) -> bool:
         """See ``Store.exists``."""
-        return self._path(key).is_file()
+        try:
+            return self._path(key).is_file()
+        except OSError as error:
+            if error.errno not in _NOT_THERE:  # a name that is too long, say, is no trouble
+                raise
+            return False
 
     def copy(self, source: str, target: str) -> None:
         """See ``Store.copy``."""
@@ -234,44 +286,47 @@ class DirectoryStore:
 
     def scratch(self, folder: Folder, name: str) -> Path:
         """See ``Store.scratch``."""
-        path = self.root / folder / _TEMPORARY_FOLDER / name
+        path = self._scratch(folder) / name
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
     def sweep(self, older_than_s: float) -> int:
         """See ``Store.sweep``. What another process writes right now is locked, and young where there are no locks."""
         oldest = time.time() - older_than_s
-        scratch = (self.root / folder / _TEMPORARY_FOLDER for folder in Folder)
-        return sum(_swept(left, oldest) for each in scratch for left in each.glob("*"))
+        return sum(sweep_files(self._scratch(folder), oldest) for folder in Folder)
+
+    def _scratch(self, folder: str) -> Path:
+        return self.root / folder / _TEMPORARY_FOLDER
 
 
-def _swept(left: Path, oldest: float) -> bool:
-    """Remove a temporary file that nobody has open for writing and that was last touched before a time."""
-    try:
-        with left.open("rb") as file:
-            # Not mtime: a copy brings the one of its source along. Nobody can set ctime back.
-            if os.fstat(file.fileno()).st_ctime >= oldest:
-                return False
-            with suppress(OSError):
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    return False
-            left.unlink()
-    except OSError:
-        return False  # its writer has just finished, or it is another user's
-    return True
-
-
-def _move(source: Path, target: Path) -> None:
+def _move(source: Path, target: Path, first: bool) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        if first and _linked(source, target):
+            return
         source.replace(target)
     except OSError as error:
         why = _NO_PLACE.get(error.errno or 0)
         if why is None:
             raise
         raise NoPlace(f"{target} cannot be written: {why}.") from error
+
+
+def _linked(source: Path, target: Path) -> bool:
+    """Give a file a second name that nobody has; False where the file system has one name for a file and nobody has it yet."""
+    try:
+        os.link(source, target)
+    except FileExistsError as error:
+        if target.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target)) from error
+        raise AlreadyThere(f"{target} is there already.") from error
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        if target.exists():
+            raise AlreadyThere(f"{target} is there already.") from error
+        return False
+    return True
 
 
 def _flush(path: Path) -> None:
@@ -287,10 +342,11 @@ def _entry(name: str, status: os.stat_result) -> Entry:
 
 
 def _walk(top: bytes, after: str) -> Iterator[Entry | Ignored]:
-    """Entries in the order of whole names: a folder sorts as its name with a slash, as object stores list it.
+    """Entries in the order of their paths' bytes: a folder sorts as its name with a slash, as S3 lists it.
 
     Keeps its own stack, because a folder tree may be deeper than Python's.
     """
+    behind = decode_name(after)
     stack = [_children(top, b"")]
     while stack:
         child, path = next(stack[-1], (None, b""))
@@ -301,9 +357,9 @@ def _walk(top: bytes, after: str) -> Iterator[Entry | Ignored]:
                 yield Ignored(name, "folder not readable")
         elif child.is_dir(follow_symlinks=False):
             # "0" follows "/", so anything below the folder may still be behind `after`.
-            if not child.name.startswith(b".") and name + "0" > after:
+            if not child.name.startswith(b".") and path + b"0" > behind:
                 stack.append(_children(top, path))
-        elif name > after:
+        elif path > behind:
             why = _why_no_input(child)
             if why:
                 yield Ignored(name, why)
@@ -328,8 +384,8 @@ def _children(top: bytes, below: bytes) -> Iterator[tuple[os.DirEntry[bytes] | N
         yield child, below + b"/" + child.name if below else child.name
 
 
-def _sort_key(child: os.DirEntry[bytes]) -> str:
-    return encode_name(child.name) + "/" * child.is_dir(follow_symlinks=False)
+def _sort_key(child: os.DirEntry[bytes]) -> bytes:
+    return child.name + b"/" * child.is_dir(follow_symlinks=False)
 
 
 def _why_no_input(child: os.DirEntry[bytes]) -> str | None:

@@ -20,8 +20,22 @@ _REMEDIES = (
 )
 
 
+class ServerTrouble(OSError):  # noqa: N818 - reads as what it says
+    """A server that holds bytes refused, failed or could not be reached. Its message says at which place and why.
+
+    Attributes:
+        remedy: What to do, as the beginning of a sentence.
+    """
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(what)
+        self.remedy = remedy
+
+
 def in_words(error: OSError) -> str:
     """One sentence with the place, and what to do about it."""
+    if isinstance(error, ServerTrouble):
+        return f"{error} {error.remedy}, then run again: nothing is lost."
     place = f" at {error.filename}" if error.filename else ""
     cause = error.strerror or str(error) or type(error).__name__
     remedy = next((words for codes, words in _REMEDIES if error.errno in codes), "Mend the cause")

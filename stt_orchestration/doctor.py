@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 from recordings.ledger import Ledger, LedgerError
-from recordings.names import Folder
 from recordings.store import UnknownStore, open_store
+from recordings.trouble import ServerTrouble
 from speech.weights import UnavailableWeights, WeightsError, resolve
 from stt_orchestration.instance import dagster_home
 from stt_orchestration.settings import Settings, SettingsError, misspelled
@@ -67,19 +66,16 @@ def examine() -> Iterator[Finding]:
 def _store(settings: Settings) -> Finding:
     try:
         store = open_store(settings.store)
-        root = Path(store.locate(""))
-        for folder in Folder:
-            with tempfile.TemporaryFile(dir=root / folder):
-                pass
+        found = store.probe()
+    except ServerTrouble as error:
+        return Finding("store", Verdict.BROKEN, str(error), f"{error.remedy}.")
     except (OSError, UnknownStore) as error:
         return Finding(
             "store", Verdict.BROKEN, f"{settings.store}: {error}", "Make it writable, or set STT_DATA_DIR elsewhere."
         )
-    free = shutil.disk_usage(root).free
-    detail = f"{root} is writable, {free / 1024**3:.1f} GiB free"
-    if free < _LOW_DISK:
-        return Finding("store", Verdict.NOTE, detail, "Make room: an hour of audio needs about 120 MB.")
-    return Finding("store", Verdict.GOOD, detail)
+    if store.folder is not None and shutil.disk_usage(store.folder).free < _LOW_DISK:
+        return Finding("store", Verdict.NOTE, found, "Make room: an hour of audio needs about 120 MB.")
+    return Finding("store", Verdict.GOOD, found)
 
 
 def _ledger(settings: Settings) -> Finding:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from speech.weights import UnavailableWeights, Weights, default_cache_dir, resolve
+from tests.servers import S3Server, s3_server
 
 # A property is judged by its truth: machines that share a core miss any deadline.
 settings.register_profile("project", deadline=None)
@@ -28,3 +30,10 @@ def base_weights() -> Weights:
         )
     except UnavailableWeights as unavailable:
         pytest.skip(f"needs a model: {unavailable}")
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real S3 server, the same for all tests: each has a prefix of its own in its bucket."""
+    with s3_server(tmp_path_factory.mktemp("s3")) as server:
+        yield server

@@ -1,13 +1,22 @@
-"""A ledger of one's own."""
+"""A ledger of one's own, and stores of both kinds."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import secrets
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from recordings.bucket import BucketStore
 from recordings.ledger import Ledger
+from recordings.objects import Objects, Patience, Sizes
+from recordings.store import DirectoryStore
+from tests.recordings.places import BucketPlace, DirectoryPlace, Place
+from tests.servers import BUCKET, S3Server
+
+IMPATIENT = Patience(connect_s=2.0, silent_s=1.0, tries=4)
 
 
 @pytest.fixture
@@ -20,3 +29,33 @@ def ledger(url: str) -> Iterator[Ledger]:
     opened = Ledger.open(url)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def bucket_at(s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., BucketPlace]:
+    """Makes a store in the bucket, reached at an address, which may be that of a network with faults."""
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    local = tmp_path / "local"
+    local.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(local))
+    own = f"{secrets.token_hex(4)}/deep er"
+
+    def make(address: str = s3.url, prefix: str = own, sizes: Sizes | None = None) -> BucketPlace:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        store = BucketStore(Objects(BUCKET, IMPATIENT, sizes), prefix)
+        store.prepare()
+        return BucketPlace(store, s3.client, prefix, local)
+
+    return make
+
+
+@pytest.fixture(params=["directory", "bucket"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """A store of either kind."""
+    if request.param == "bucket":
+        made: BucketPlace = request.getfixturevalue("bucket_at")()
+        return made
+    store = DirectoryStore(tmp_path / "data")
+    store.prepare()
+    return DirectoryPlace(store)

@@ -63,9 +63,9 @@ class MortalStore(DirectoryStore):
         self.fuse = fuse
 
     @contextmanager
-    def create(self, key: str) -> Iterator[Path]:
+    def create(self, key: str, *, first: bool = False) -> Iterator[Path]:
         self.fuse.burn()
-        with super().create(key) as path:
+        with super().create(key, first=first) as path:
             yield path
         self.fuse.burn()
 

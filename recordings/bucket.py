@@ -1,0 +1,197 @@
+"""The store in a bucket of S3, or of a server that speaks it: names to keys, and local files for as long as they are needed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from urllib.parse import unquote
+
+from recordings.names import Folder, decode_name, encode_name
+from recordings.objects import KeyRefused, NotFirst, Objects, Stat
+from recordings.scratch import sweep_files, temporary
+from recordings.store import AlreadyThere, Entry, Ignored, NoPlace, why_ignored
+from recordings.trouble import FULL, NOT_WRITABLE
+
+_LONGEST_KEY = 1024  # bytes of UTF-8; S3's limit
+_TEMPORARY_FOLDER = ".tmp"
+
+
+def open_bucket(url: str) -> BucketStore:
+    """The store at ``s3://bucket/prefix``.
+
+    Raises:
+        OSError: The bucket is not there or cannot be reached.
+    """
+    bucket, _, prefix = url.removeprefix("s3://").partition("/")
+    store = BucketStore(Objects(bucket), unquote(prefix))
+    store.prepare()
+    return store
+
+
+class BucketStore:
+    """A store below a prefix of a bucket.
+
+    An object is there with all its bytes or not at all, so writes need no temporary keys. What is fetched, and what is to be
+    written, lies in a local file meanwhile (below ``TMPDIR``). Work in progress stays on this machine: after it is lost, the
+    recording's step begins anew.
+    """
+
+    lists_whole = True
+
+    def __init__(self, objects: Objects, prefix: str = "") -> None:
+        self._objects = objects
+        self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        address = hashlib.sha256(self.locate("").encode()).hexdigest()[:16]
+        self._local = Path(tempfile.gettempdir(), f"stt-{os.getuid()}", address)
+
+    def __repr__(self) -> str:
+        return f"BucketStore({self.locate('')!r})"
+
+    def prepare(self) -> None:
+        """Make sure that the bucket is there, and of a local folder that is ours alone."""
+        self._objects.check()
+        self._local.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if self._local.stat().st_uid != os.getuid():
+            raise PermissionError(f"{self._local} belongs to another user: set TMPDIR elsewhere.")
+
+    @property
+    def folder(self) -> None:
+        """See ``Store.folder``."""
+        return
+
+    def probe(self) -> str:
+        """See ``Store.probe``."""
+        key = f"{self._prefix}.stt-probe-{secrets.token_hex(8)}"
+        with temporary(self._scratch("")) as path:
+            path.write_bytes(b"probe")
+            self._objects.upload(path, key)
+            try:
+                self._objects.download(key, path)
+                next(self._objects.list(f"{self._prefix}{Folder.RAW}/"), None)
+            finally:
+                self._objects.remove(key)
+        return f"{self.locate('')} can be listed, read and written"
+
+    def inputs(self, after: str = "") -> Iterator[Entry | Ignored]:
+        """See ``Store.inputs``."""
+        top = f"{self._prefix}{Folder.RAW}/"
+        behind = self._key(f"{Folder.RAW}/{after}") if after else ""
+        for stat in self._objects.list(top, behind):
+            below = stat.key.removeprefix(top)
+            if not below:
+                continue  # the input folder itself, as consoles make it
+            name = encode_name(below.encode())
+            why = _why_no_input(below)
+            yield Ignored(name, why) if why else _entry(name, stat)
+
+    def look(self, name: str) -> Entry | None:
+        """See ``Store.look``."""
+        key = f"{Folder.RAW}/{name}"
+        found = None if self.refusal(key) else self._objects.stat(self._key(key))
+        return _entry(name, found) if found else None
+
+    @contextmanager
+    def fetch(self, key: str) -> Iterator[Path]:
+        """See ``Store.fetch``."""
+        if self.refusal(key):
+            raise FileNotFoundError(f"There is no {self.locate(key)}.")
+        with self._temporary(key) as path:
+            self._objects.download(self._key(key), path)
+            yield path
+
+    @contextmanager
+    def create(self, key: str, *, first: bool = False) -> Iterator[Path]:
+        """See ``Store.create``."""
+        self._must_hold(key)
+        with self._temporary(key) as path:
+            yield path
+            with self._refused(key):
+                self._objects.upload(path, self._key(key), first=first)
+
+    def refusal(self, key: str) -> str | None:
+        """See ``Store.refusal``."""
+        try:
+            whole = self._key(key)
+        except UnicodeDecodeError:
+            return "its name is no UTF-8, and S3 has no other"
+        if len(whole.encode()) > _LONGEST_KEY:
+            return f"the key is longer than the {_LONGEST_KEY} bytes that S3 allows"
+        return None
+
+    def exists(self, key: str) -> bool:
+        """See ``Store.exists``."""
+        return self.refusal(key) is None and self._objects.stat(self._key(key)) is not None
+
+    def copy(self, source: str, target: str) -> None:
+        """See ``Store.copy``."""
+        self._must_hold(target)
+        with self._refused(target):
+            self._objects.copy(self._key(source), self._key(target))
+
+    def locate(self, key: str) -> str:
+        """See ``Store.locate``."""
+        with suppress(UnicodeDecodeError):
+            return f"s3://{self._objects.bucket}/{self._key(key)}"
+        return f"s3://{self._objects.bucket}/{self._prefix}{key}"
+
+    def scratch(self, folder: Folder, name: str) -> Path:
+        """See ``Store.scratch``."""
+        path = self._scratch(folder) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def sweep(self, older_than_s: float) -> int:
+        """See ``Store.sweep``: local files, and uploads in parts that nobody will complete."""
+        oldest = time.time() - older_than_s
+        local = sum(sweep_files(self._scratch(folder), oldest) for folder in ("", *Folder))
+        return local + sum(self._objects.abort_uploads(f"{self._prefix}{folder}/", oldest) for folder in Folder)
+
+    def _key(self, key: str) -> str:
+        """The whole key of an object: what was delivered bears its own bytes, outputs bear names."""
+        own = decode_name(key).decode() if key.startswith(f"{Folder.RAW}/") else key
+        return self._prefix + own
+
+    def _scratch(self, folder: str) -> Path:
+        return self._local / folder / _TEMPORARY_FOLDER
+
+    @contextmanager
+    def _temporary(self, key: str) -> Iterator[Path]:
+        folder = self._scratch(key.split("/", 1)[0])
+        try:
+            with temporary(folder) as path:
+                yield path
+        except OSError as error:
+            if error.filename is None and error.errno in FULL | NOT_WRITABLE:
+                error.filename = str(folder)  # a failed write does not say where
+            raise
+
+    def _must_hold(self, key: str) -> None:
+        why = self.refusal(key)
+        if why is not None:
+            raise NoPlace(f"{self.locate(key)} cannot be written: {why}.")
+
+    @contextmanager
+    def _refused(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except KeyRefused as error:
+            raise NoPlace(f"{self.locate(key)} cannot be written: {error}.") from error
+        except NotFirst as error:
+            raise AlreadyThere(str(error)) from error
+
+
+def _entry(name: str, stat: Stat) -> Entry:
+    return Entry(name=name, size=stat.size, version=stat.etag, modified=stat.modified)
+
+
+def _why_no_input(below: str) -> str | None:
+    *folders, last = below.split("/")
+    if any(folder.startswith(".") for folder in folders):
+        return "hidden name"
+    return why_ignored(last) if last else "stands for a folder"

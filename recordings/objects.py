@@ -1,0 +1,446 @@
+"""The objects of one S3 bucket: whole, verified, and asked for again when the network or the server fails.
+
+Here belongs how S3 is spoken to, through boto3; what keys mean, ``recordings.bucket`` knows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import time
+from base64 import b64encode
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+from recordings.trouble import ServerTrouble
+
+_TRIES = 8  # of what botocore does not try again itself
+_BLOCK = 1024 * 1024
+T = TypeVar("T")
+_MOST_PARTS = 10_000  # S3's limit
+_DIGEST = "sha256"  # name of our metadata: what the bytes were when they were written
+_MD5 = re.compile("[0-9a-f]{32}")
+
+_ABSENT = frozenset({"404", "NoSuchKey", "NotFound"})
+_NOT_FIRST = frozenset({"412", "PreconditionFailed"})
+_SPOILED_ON_THE_WAY = frozenset({"BadDigest", "XAmzContentChecksumMismatch", "IncompleteBody", "InvalidDigest"})
+_TWO_AT_ONCE = frozenset({"409", "ConditionalRequestConflict", "OperationAborted"})
+_NO_RIGHT = frozenset(
+    {"401", "403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a server is waited for, and how often it is asked.
+
+    A request is repeated on 5xx, throttling, and connections that are refused, reset or silent, after a random time that doubles
+    from 1 s up to 20 s (botocore's ``standard`` mode). A download goes on where it broke off.
+
+    Attributes:
+        connect_s: Seconds for a connection to stand.
+        silent_s: Seconds in which a connection may bring nothing.
+        tries: How often a request is made in all.
+    """
+
+    connect_s: float = 5.0
+    silent_s: float = 30.0
+    tries: int = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """From which size on an object is written in parts, and how large these are, in bytes. A part is held in memory."""
+
+    in_parts_above: int = 64 * 1024**2
+    part: int = 16 * 1024**2
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """An object as the server describes it: key, bytes, ETag without quotes, seconds since the epoch."""
+
+    key: str
+    size: int
+    etag: str
+    modified: float
+
+
+class KeyRefused(Exception):  # noqa: N818 - reads as what it says
+    """The server takes no key like that."""
+
+
+class NotFirst(Exception):  # noqa: N818 - reads as what it says
+    """The object was to be made for the first time and is there already."""
+
+
+def connect(patience: Patience) -> Any:
+    """A boto3 client, the same for the same surroundings: making one costs a quarter of a second.
+
+    Endpoint, region and credentials come from where boto3 always looks (``AWS_ENDPOINT_URL``, ``AWS_ACCESS_KEY_ID``, profiles,
+    roles).
+    """
+    surroundings = tuple(sorted((name, value) for name, value in os.environ.items() if name.startswith("AWS_")))
+    return _client(patience, surroundings)
+
+
+@cache
+def _client(patience: Patience, _: tuple[tuple[str, str], ...]) -> Any:
+    import boto3
+    from botocore.config import Config
+
+    config = Config(
+        connect_timeout=patience.connect_s,
+        read_timeout=patience.silent_s,
+        retries={"mode": "standard", "total_max_attempts": patience.tries},
+        tcp_keepalive=True,
+        max_pool_connections=32,
+    )
+    # A session of our own: the default one is not safe to use from several threads.
+    return boto3.session.Session().client("s3", config=config)
+
+
+class Objects:
+    """One bucket. Safe to use from several threads.
+
+    Errors that are not named below are ``ServerTrouble``, an ``OSError``.
+    """
+
+    def __init__(self, bucket: str, patience: Patience | None = None, sizes: Sizes | None = None) -> None:
+        self.bucket = bucket
+        self._patience = patience or Patience()
+        self._sizes = sizes or Sizes()
+        self._s3 = connect(self._patience)
+
+    def check(self) -> None:
+        """Ask for the bucket."""
+        try:
+            with self._said(""):
+                self._s3.head_bucket(Bucket=self.bucket)
+        except FileNotFoundError:
+            raise ServerTrouble(f"There is no bucket s3://{self.bucket} at {self._server()}.", _REMEDY_BUCKET) from None
+
+    def stat(self, key: str) -> Stat | None:
+        """What the server says of an object; None when there is none."""
+        found = self._head(key)
+        if found is None:
+            return None
+        return Stat(key, found["ContentLength"], found["ETag"].strip('"'), found["LastModified"].timestamp())
+
+    def list(self, prefix: str, after: str = "") -> Iterator[Stat]:
+        """Objects whose keys begin with ``prefix``, behind the key ``after``, in the server's order: by bytes on S3 itself.
+
+        Pages are asked for by the last key seen, as a caller would go on who has only that.
+        """
+        while True:
+            with self._said(prefix):
+                more = {"StartAfter": after} if after else {}
+                page = self._s3.list_objects_v2(Bucket=self.bucket, Prefix=prefix, **more)
+            found = page.get("Contents", ())
+            for each in found:
+                yield Stat(each["Key"], each["Size"], each["ETag"].strip('"'), each["LastModified"].timestamp())
+            if not page.get("IsTruncated") or not found:
+                return
+            if found[-1]["Key"] == after:
+                raise ServerTrouble(f"{self._place(prefix)} is listed in circles behind {after!r}.", _REMEDY_SERVER)
+            after = found[-1]["Key"]
+
+    def download(self, key: str, target: Path) -> None:
+        """Write an object's bytes to a file: those of one version, as long as it was said, and as they were written.
+
+        They are compared with the sha256 that ``upload`` left, else with the MD5 that most servers give as ETag; what has neither
+        (parts, encryption) with the checksum that the server sends, where it has one. A connection that breaks is followed by
+        another that asks for the rest.
+
+        Raises:
+            FileNotFoundError: No such object.
+        """
+        from botocore.exceptions import (
+            ConnectionError as Unconnected,
+        )
+        from botocore.exceptions import (
+            FlexibleChecksumError,
+            HTTPClientError,
+            IncompleteReadError,
+            ResponseStreamingError,
+        )
+
+        with target.open("wb") as file:
+            download = _Download(self._place(key), file)
+            tries = 0
+            while True:
+                before = file.tell()
+                try:
+                    with self._said(key):
+                        answer = self._s3.get_object(Bucket=self.bucket, Key=key, **download.rest())
+                    download.take(answer)
+                except (Unconnected, HTTPClientError, IncompleteReadError, ResponseStreamingError) as error:
+                    broken: Exception = error
+                    if file.tell() > before:
+                        tries = 0
+                except (_Spoiled, FlexibleChecksumError, NotFirst) as error:
+                    # Other bytes than were written; or it was replaced while we read it.
+                    broken = error
+                    download.again()
+                else:
+                    return
+                tries += 1
+                if tries == _TRIES:
+                    raise ServerTrouble(
+                        f"{self._place(key)} could not be read in {_TRIES} tries: {_short(broken)}.", _REMEDY_SERVER
+                    ) from broken
+                time.sleep(min(5.0, 0.1 * 2**tries))
+
+    def upload(self, source: Path, key: str, *, first: bool = False) -> None:
+        """Make a file's bytes an object, all or nothing; the server checks them against their sha256.
+
+        Args:
+            source: Which file; nobody may write to it meanwhile.
+            key: Which object; what it held is replaced.
+            first: Replace nothing.
+
+        Raises:
+            NotFirst: ``first`` was asked for and the object is there.
+            KeyRefused: No object can have that key.
+        """
+        size = source.stat().st_size
+        condition = {"IfNoneMatch": "*"} if first else {}
+        with source.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256")
+            try:
+                if size > self._sizes.in_parts_above:
+                    self._upload_parts(file, size, key, digest.hexdigest(), condition)
+                else:
+                    self._upload_whole(file, key, digest.digest(), condition)
+            except NotFirst:
+                # Our own may have been the first: the answer got lost, and we asked again.
+                if not self._holds(key, digest.hexdigest()):
+                    raise
+
+    def _upload_whole(self, file: IO[bytes], key: str, digest: bytes, condition: Mapping[str, str]) -> None:
+        def put() -> None:
+            file.seek(0)
+            with self._said(key):
+                self._s3.put_object(
+                    Bucket=self.bucket,
+                    Key=key,
+                    Body=file,
+                    ChecksumSHA256=b64encode(digest).decode(),
+                    Metadata={_DIGEST: digest.hex()},
+                    **condition,
+                )
+
+        _unspoiled(put)
+
+    def _upload_parts(self, file: IO[bytes], size: int, key: str, digest: str, condition: Mapping[str, str]) -> None:
+        with self._said(key):
+            begun = self._s3.create_multipart_upload(
+                Bucket=self.bucket, Key=key, ChecksumAlgorithm="SHA256", Metadata={_DIGEST: digest}
+            )
+        whose = {"Bucket": self.bucket, "Key": key, "UploadId": begun["UploadId"]}
+        try:
+            file.seek(0)
+            length = max(self._sizes.part, -(-size // _MOST_PARTS))
+            parts = []
+            while block := file.read(length):
+                parts.append(self._upload_part(whose, len(parts) + 1, block))
+            try:
+                with self._said(key):
+                    self._s3.complete_multipart_upload(**whose, MultipartUpload={"Parts": parts}, **condition)
+            except FileNotFoundError:
+                # There is no such upload any more: it was completed, and the answer got lost.
+                if not self._holds(key, digest):
+                    raise ServerTrouble(
+                        f"The upload of {self._place(key)} was aborted by somebody else.", _REMEDY_SERVER
+                    ) from None
+        except BaseException:
+            with suppress(Exception):  # what stays is swept later
+                self._s3.abort_multipart_upload(**whose)
+            raise
+
+    def _upload_part(self, whose: Mapping[str, str], number: int, block: bytes) -> dict[str, Any]:
+        checksum = b64encode(hashlib.sha256(block).digest()).decode()
+
+        def put() -> Any:
+            with self._said(whose["Key"]):
+                return self._s3.upload_part(**whose, PartNumber=number, Body=block, ChecksumSHA256=checksum)
+
+        return {"PartNumber": number, "ETag": _unspoiled(put)["ETag"], "ChecksumSHA256": checksum}
+
+    def copy(self, source: str, target: str) -> None:
+        """Give ``target`` the bytes of ``source`` without fetching them.
+
+        Raises:
+            FileNotFoundError: No such source.
+            KeyRefused: No object can have the key ``target``.
+        """
+        from boto3.s3.transfer import TransferConfig
+
+        found = self._head(source)
+        if found is None:
+            raise FileNotFoundError(f"There is no {self._place(source)}.")
+        # Beyond the size that one request may copy the parts are copied, and then nothing else carries the metadata over.
+        with self._said(target):
+            self._s3.copy(
+                {"Bucket": self.bucket, "Key": source},
+                self.bucket,
+                target,
+                ExtraArgs={
+                    "Metadata": found["Metadata"],
+                    "MetadataDirective": "REPLACE",
+                    "CopySourceIfMatch": found["ETag"],
+                },
+                Config=TransferConfig(multipart_threshold=1024**3, multipart_chunksize=256 * 1024**2),
+            )
+
+    def remove(self, key: str) -> None:
+        """Remove an object; nothing when there is none."""
+        with self._said(key):
+            self._s3.delete_object(Bucket=self.bucket, Key=key)
+
+    def abort_uploads(self, prefix: str, begun_before: float) -> int:
+        """Give up uploads in parts that were begun before a time, seconds since the epoch; returns how many."""
+        oldest = datetime.fromtimestamp(begun_before, UTC)
+        given_up = 0
+        with self._said(prefix):
+            for page in self._s3.get_paginator("list_multipart_uploads").paginate(Bucket=self.bucket, Prefix=prefix):
+                for upload in page.get("Uploads", ()):
+                    if upload["Initiated"] < oldest:
+                        with suppress(FileNotFoundError), self._said(upload["Key"]):
+                            self._s3.abort_multipart_upload(
+                                Bucket=self.bucket, Key=upload["Key"], UploadId=upload["UploadId"]
+                            )
+                            given_up += 1
+        return given_up
+
+    def _head(self, key: str) -> dict[str, Any] | None:
+        try:
+            with self._said(key):
+                found: dict[str, Any] = self._s3.head_object(Bucket=self.bucket, Key=key)
+        except (FileNotFoundError, KeyRefused):
+            return None
+        return found
+
+    def _holds(self, key: str, digest: str) -> bool:
+        found = self._head(key)
+        return found is not None and found["Metadata"].get(_DIGEST) == digest
+
+    def _place(self, key: str) -> str:
+        return f"s3://{self.bucket}/{key}"
+
+    def _server(self) -> str:
+        return str(self._s3.meta.endpoint_url)
+
+    @contextmanager
+    def _said(self, key: str) -> Iterator[None]:
+        """Turn boto3's errors into ours."""
+        from boto3.exceptions import Boto3Error
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            yield
+        except ClientError as error:
+            raise self._translated(error, key) from error
+        except (BotoCoreError, Boto3Error) as error:
+            raise ServerTrouble(
+                f"{self._place(key)} at {self._server()} cannot be reached: {_short(error)}.", _REMEDY_REACH
+            ) from error
+
+    def _translated(self, error: Any, key: str) -> Exception:
+        code = str(error.response.get("Error", {}).get("Code", ""))
+        said = str(error.response.get("Error", {}).get("Message", "")) or code
+        place = self._place(key)
+        if code in _ABSENT or code == "NoSuchUpload":
+            return FileNotFoundError(f"There is no {place}.")
+        if code in _NOT_FIRST:
+            return NotFirst(f"{place} is there already.")
+        if code in ("KeyTooLongError", "InvalidObjectName", "InvalidURI"):
+            return KeyRefused(f"the server refuses such a key ({said.rstrip('.')})")
+        if code in _SPOILED_ON_THE_WAY | _TWO_AT_ONCE:
+            return _Spoiled(f"{place} at {self._server()}: {code} {said}".rstrip(". ") + ".", _REMEDY_SERVER)
+        remedy = _REMEDY_SERVER
+        if code == "NoSuchBucket":
+            remedy = _REMEDY_BUCKET
+        elif code in _NO_RIGHT:
+            remedy = _REMEDY_RIGHTS
+        return ServerTrouble(f"{place} at {self._server()}: {code} {said}".rstrip(". ") + ".", remedy)
+
+
+_REMEDY_BUCKET = "Make the bucket, or correct STT_STORE_URL"
+_REMEDY_RIGHTS = "Check the credentials (AWS_ACCESS_KEY_ID) and that they may list, read, write and delete there"
+_REMEDY_REACH = "Check the address (AWS_ENDPOINT_URL), the region and the network"
+_REMEDY_SERVER = "Check the server or wait until it is well"
+
+
+class _Spoiled(ServerTrouble):
+    """Bytes that are not what they should be, or two writers at once: trying again helps, and botocore does not."""
+
+
+def _unspoiled(write: Callable[[], T]) -> T:
+    for _ in range(_TRIES - 1):
+        with suppress(_Spoiled):
+            return write()
+    return write()
+
+
+class _Download:
+    """Bytes of an object on their way into a file."""
+
+    def __init__(self, place: str, file: IO[bytes]) -> None:
+        self._place = place
+        self._file = file
+        self.again()
+
+    def again(self) -> None:
+        """Forget what has come."""
+        self._file.seek(0)
+        self._file.truncate()
+        self._whole = 0
+        self._etag = ""
+        self._sha256, self._md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+
+    def rest(self) -> dict[str, str]:
+        """What to ask for: everything, or what is missing of the version we have begun with."""
+        if not self._etag:
+            return {}
+        return {"Range": f"bytes={self._file.tell()}-", "IfMatch": self._etag} if self._file.tell() else {}
+
+    def take(self, answer: Mapping[str, Any]) -> None:
+        """Write what comes.
+
+        Raises:
+            _Spoiled: Bytes are missing, or others than were written.
+            Exception: The connection broke; what came until then stays.
+        """
+        begun = self._file.tell()
+        if not begun:
+            self._etag, self._whole = answer["ETag"], answer["ContentLength"]
+        for block in iter(lambda: answer["Body"].read(_BLOCK), b""):
+            self._file.write(block)
+            self._sha256.update(block)
+            self._md5.update(block)
+        if self._file.tell() != self._whole:
+            raise self._spoiled(f"{self._file.tell()} bytes came of {self._whole}")
+        said, etag = answer["Metadata"].get(_DIGEST), self._etag.strip('"')
+        if said is not None and said != self._sha256.hexdigest():
+            raise self._spoiled("the bytes are not those that were written (sha256)")
+        if said is None and _etag_is_md5(answer) and etag != self._md5.hexdigest():
+            raise self._spoiled("the bytes are not those that the server was given (MD5)")
+
+    def _spoiled(self, how: str) -> _Spoiled:
+        return _Spoiled(f"{self._place}: {how}.", _REMEDY_SERVER)
+
+
+def _etag_is_md5(answer: Mapping[str, Any]) -> bool:
+    encrypted = answer.get("SSECustomerAlgorithm") or answer.get("ServerSideEncryption", "AES256") != "AES256"
+    return not encrypted and _MD5.fullmatch(answer["ETag"].strip('"')) is not None
+
+
+def _short(error: Exception | None) -> str:
+    return (str(error) or type(error).__name__).strip().rstrip(".")

