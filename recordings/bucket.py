@@ -88,7 +88,7 @@ class BucketStore:
                 continue  # the input folder itself, as consoles make it
             name = encode_name(below.encode())
             why = _why_no_input(below)
-            yield Ignored(name, why) if why else _entry(name, stat)
+            yield Ignored(name, why, stat.modified) if why else _entry(name, stat)
 
     def look(self, name: str) -> Entry | None:
         """See ``Store.look``."""

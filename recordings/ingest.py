@@ -12,6 +12,7 @@ from recordings.arrivals import Cursor, Look, LookLimits, delivery_of, look
 from recordings.batches import BatchLimits, Delivery, batch_key, group
 from recordings.deliver import deliver
 from recordings.retries import PastRuns, is_due, run_key
+from recordings.skimming import SkimCursor, SkimLimits, Skimmed, reconcile, skim
 from recordings.store import Entry
 from recordings.workspace import Workspace
 
@@ -19,6 +20,9 @@ _SETTLE_S = 1.0
 """Between a command's two looks: a file that a program writes to right now grows within a second."""
 
 _EVERYTHING = LookLimits(entries=10**9, pending=10**9)  # a command may take its time
+
+_LISTED_S = 20.0
+"""For so long a sensor's tick lists at most; the next one goes on. Dagster's daemon gives a tick 60 s."""
 
 _ALL = 10**6  # batches; the oldest may all be waiting for their next try, and must not hide the others
 
@@ -33,13 +37,27 @@ def look_and_register(workspace: Workspace, cursor: Cursor, limits: LookLimits) 
     return found
 
 
+def look_in_bucket(workspace: Workspace, cursor: SkimCursor, limits: SkimLimits) -> Skimmed:
+    """Look at a bucket's listing once, from where the cursor left off, and register what is new in it."""
+    store, known = workspace.store, workspace.ledger.known
+    until = time.monotonic() + _LISTED_S
+    found = skim(store.inputs(cursor.after), known, cursor, limits, time.time(), lambda: time.monotonic() > until)
+    checked = reconcile(store.inputs(cursor.reconciled_to), known, found.cursor, limits)
+    arrived = tuple(dict.fromkeys(found.arrived + checked.arrived))
+    workspace.ledger.register(arrived)
+    return Skimmed(arrived, checked.cursor, found.ignored, found.more)
+
+
 def register_old_enough(workspace: Workspace, age_s: float) -> int:
     """Register every new file that nobody has written to for ``age_s`` seconds: for a caller that looks rarely.
+
+    Where nothing is listed before it is whole, nothing has to grow old.
 
     Returns:
         How many new files are too young and stay for the next look.
     """
     now = time.time()
+    age_s = float("-inf") if workspace.store.lists_whole else age_s
     old: list[Delivery] = []
     young: list[Delivery] = []
     for entry in workspace.store.inputs():
@@ -110,10 +128,15 @@ def take_in(workspace: Workspace, paths: Sequence[Path], limits: BatchLimits, or
     # What we copied ourselves is whole; nobody has to look twice.
     entries = [workspace.store.look(name) for name in delivered.names]
     workspace.ledger.register(delivery_of(e) for e in entries if e is not None)
-    found = look_and_register(workspace, Cursor(), _EVERYTHING)
-    if found.unsettled:
-        time.sleep(_SETTLE_S)
-        found = look_and_register(workspace, found.cursor, _EVERYTHING)
+    unsettled = 0
+    if workspace.store.lists_whole:
+        register_old_enough(workspace, 0.0)
+    else:
+        found = look_and_register(workspace, Cursor(), _EVERYTHING)
+        if found.unsettled:
+            time.sleep(_SETTLE_S)
+            found = look_and_register(workspace, found.cursor, _EVERYTHING)
+        unsettled = found.unsettled
     while form_batches(workspace, limits, origin, most=1000):
         pass
-    return TakenIn(found.unsettled, delivered.refused)
+    return TakenIn(unsettled, delivered.refused)

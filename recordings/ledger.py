@@ -168,7 +168,8 @@ class Ledger:
         One that other bytes had followed under its name, or that was gone when it was to be read, is here again: it is new, but
         keeps its row and waits for a batch once more.
         """
-        arrived = list(arrived)
+        # In one order: two that register the same at once must not wait for each other in a circle.
+        arrived = sorted(arrived, key=lambda d: d.id)
         rows = [
             {
                 "id": d.id,
@@ -203,11 +204,10 @@ class Ledger:
                         received_at=time.time(),
                     )
                 ).rowcount
-            before = connection.scalar(sa.select(sa.func.count()).select_from(deliveries))
+            new = 0
             for part in _parts(rows, _VARIABLES // len(rows[0])):
-                connection.execute(dialect.insert(deliveries).values(part).on_conflict_do_nothing())
-            after = connection.scalar(sa.select(sa.func.count()).select_from(deliveries))
-        return back + (after or 0) - (before or 0)
+                new += connection.execute(dialect.insert(deliveries).values(part).on_conflict_do_nothing()).rowcount
+        return back + new
 
     def known(self, ids: Sequence[str]) -> set[str]:
         """Which of these deliveries the ledger holds as what lies under their names; see ``register`` for the others."""
@@ -233,8 +233,10 @@ class Ledger:
         """Make a batch of waiting deliveries: all of them, or nothing when somebody else took one first."""
         with self._write() as connection:
             taken = 0
-            for part in _parts([d.id for d in members], _VARIABLES):
+            for part in _parts(sorted(d.id for d in members), _VARIABLES):
                 free = deliveries.c.id.in_(part) & deliveries.c.batch_key.is_(None)
+                # PostgreSQL locks rows in this order, so that two claims of the same do not wait for each other in a circle.
+                connection.execute(sa.select(deliveries.c.id).where(free).order_by(deliveries.c.id).with_for_update())
                 taken += connection.execute(sa.update(deliveries).where(free).values(batch_key=key)).rowcount
             if taken != len(members):
                 connection.rollback()

@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote
@@ -58,10 +58,11 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
-    """Something in the input folder that is no input, and why."""
+    """Something in the input folder that is no input, and why; with the time of its last modification where a listing tells it."""
 
     name: str
     why: str
+    modified: float = field(default=0.0, compare=False)
 
 
 class UnknownStore(ValueError):  # noqa: N818 - reads as what it says

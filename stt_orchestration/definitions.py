@@ -12,17 +12,18 @@ from assets.transcript import transcript
 from recordings.batches import BatchLimits
 from stt_orchestration.jobs import transcribe_batch
 from stt_orchestration.schedules import build_transcribe_every_6h
-from stt_orchestration.sensors import build_audio_directory
+from stt_orchestration.sensors import build_audio_bucket, build_audio_directory
 from stt_orchestration.settings import Settings
 
 
 def build_defs(settings: Settings) -> dg.Definitions:
     """All definitions for the given settings. Touches neither disk nor database."""
     limits = BatchLimits(settings.batch_recordings, settings.batch_bytes)
+    build_sensor = build_audio_bucket if settings.in_bucket else build_audio_directory
     return dg.Definitions(
         assets=[raw, normalized, transcript, enriched],
         jobs=[transcribe_batch],
-        sensors=[build_audio_directory(settings.sensor_interval_s, settings.sensor_enabled, limits)],
+        sensors=[build_sensor(settings.sensor_interval_s, settings.sensor_enabled, limits)],
         schedules=[
             build_transcribe_every_6h(
                 settings.schedule_cron,

@@ -49,7 +49,8 @@ class Settings(BaseSettings):
     store_url: str | None = Field(
         default=None,
         validation_alias=_names("STORE_URL"),
-        description="Where the bytes live, as file:///absolute/path; default: the data folder.",
+        description="Where the bytes live: file:///absolute/path, or s3://bucket/prefix (address and credentials from AWS_... as "
+        "boto3 reads them); default: the data folder.",
     )
     ledger_url: str | None = Field(
         default=None,
@@ -281,6 +282,11 @@ class Settings(BaseSettings):
     def store(self) -> str:
         """URL of the store."""
         return self.store_url or self.data_dir.absolute().as_uri()
+
+    @property
+    def in_bucket(self) -> bool:
+        """Whether the bytes live in a bucket."""
+        return self.store.startswith("s3://")
 
     @property
     def ledger(self) -> str:

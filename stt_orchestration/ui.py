@@ -27,7 +27,7 @@ class _Pages(SimpleHTTPRequestHandler):
 def serve(settings: Settings, host: str, port: int) -> int:
     """Run until interrupted; returns Dagster's exit code.
 
-    The pages are served where ``STT_PAGES_URL`` points, when that is this machine.
+    The pages are served where ``STT_PAGES_URL`` points, when that is this machine and they lie on it.
 
     Raises:
         OSError: The pages' port is taken.
@@ -37,9 +37,10 @@ def serve(settings: Settings, host: str, port: int) -> int:
         with instance():  # makes its databases before Dagster's processes do, and a `stt run` beside them
             pass
     pages = urlsplit(settings.pages_url)
-    if pages.hostname in ("127.0.0.1", "localhost"):
-        folder = open_store(settings.store).locate(Folder.ENRICHED)
-        server = ThreadingHTTPServer((pages.hostname, pages.port or 80), partial(_Pages, directory=folder))
+    folder = open_store(settings.store).folder
+    if folder is not None and pages.hostname in ("127.0.0.1", "localhost"):
+        handler = partial(_Pages, directory=str(folder / Folder.ENRICHED))
+        server = ThreadingHTTPServer((pages.hostname, pages.port or 80), handler)
         threading.Thread(target=server.serve_forever, daemon=True).start()
     command = [sys.executable, "-m", "dagster", "dev", "-w", str(PROJECT_ROOT / "workspace.yaml")]
     command += ["-h", host, "-p", str(port)]

