@@ -204,9 +204,8 @@ class Ledger:
                         received_at=time.time(),
                     )
                 ).rowcount
-            new = 0
-            for part in _parts(rows, _VARIABLES // len(rows[0])):
-                new += connection.execute(dialect.insert(deliveries).values(part).on_conflict_do_nothing()).rowcount
+            missing = dialect.insert(deliveries).on_conflict_do_nothing().returning(deliveries.c.id)
+            new = len(connection.execute(missing, rows).all())
         return back + new
 
     def known(self, ids: Sequence[str]) -> set[str]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 import subprocess
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -18,13 +20,15 @@ from stt_orchestration.definitions import build_defs
 from stt_orchestration.jobs import JOB_NAME
 from stt_orchestration.runs import ALIVE, live_runs, prune
 from stt_orchestration.schedules import SCHEDULE_NAME
-from stt_orchestration.sensors import SENSOR_NAME
+from stt_orchestration.sensors import BUCKET_SENSOR_NAME, SENSOR_NAME
+from stt_orchestration.settings import Settings
+from tests.servers import BUCKET, S3Server
 from tests.stt_orchestration.conftest import Place
 
 
 def tick(place: Place, cursor: str | None) -> dg.SensorResult:
     definitions = build_defs(place.settings)
-    sensor = definitions.get_sensor_def(SENSOR_NAME)
+    sensor = definitions.get_sensor_def(BUCKET_SENSOR_NAME if place.settings.in_bucket else SENSOR_NAME)
     with dg.build_sensor_context(
         instance=place.instance, cursor=cursor, resources={"workspace": definitions.resources["workspace"]}
     ) as context:
@@ -114,6 +118,27 @@ def test_what_the_sensor_ignores_is_counted_with_its_reason(place: Place) -> Non
     (place.raw / ".hidden").write_bytes(b"x")
     (place.raw / "half.part").write_bytes(b"x")
     assert "1 hidden name, 1 temporary name" in str(tick(place, None).skip_reason)
+
+
+def test_an_object_in_a_bucket_is_asked_for_at_first_sight_and_once(
+    place: Place, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    prefix = secrets.token_hex(4)
+    monkeypatch.setenv("STT_STORE_URL", f"s3://{BUCKET}/{prefix}")
+    place = replace(place, settings=Settings.read())
+    assert [sensor.name for sensor in build_defs(place.settings).sensors or ()] == [BUCKET_SENSOR_NAME]
+    s3.client.put_object(Bucket=BUCKET, Key=f"{prefix}/raw_audio/a.wav", Body=b"x")
+    s3.client.put_object(Bucket=BUCKET, Key=f"{prefix}/raw_audio/b.part", Body=b"x")
+    first = tick(place, None)
+    (asked,) = first.run_requests or ()
+    members = place.workspace.ledger.members(str(asked.partition_key))
+    assert [m.delivery.name for m in members] == ["a.wav"]
+    noted_run(place, str(asked.partition_key))
+    second = tick(place, first.cursor)
+    assert second.run_requests == []
+    assert "seen to its end; ignored: 1 temporary name" in str(second.skip_reason)
 
 
 def test_the_schedule_takes_what_nobody_writes_to_any_more(place: Place) -> None:
