@@ -36,7 +36,7 @@ class SkimLimits:
     """
 
     asked: int = 20_000
-    reconciled: int = 5_000
+    reconciled: int = 2_500
     margin_s: float = 900.0
 
 
