@@ -1,52 +1,18 @@
-"""What a tick of the sensor on a bucket costs beside the listing itself: with a million known objects, and with 100,000 new ones.
+"""What a tick of the sensor on a bucket costs: with a million known objects, and with 100,000 new ones.
 
-The planner and a real ledger (SQLite) on a generated listing. Where ``STT_STORE_URL`` names a bucket, a real server too: 10,000
-empty objects are put below a prefix of their own there, listed, and removed again.
+The sensor's code is the shell's, so it runs as a process of its own, ``stt_orchestration.measure_arrivals``. With ``STT_STORE_URL``
+set to a bucket a real server is measured too.
 """
 
 from __future__ import annotations
 
-import os
-import secrets
+import json
 import statistics
-import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-
-import sqlalchemy as sa
-
-from recordings.arrivals import delivery_of
-from recordings.batches import BatchLimits
-from recordings.bucket import BucketStore
-from recordings.ingest import form_batches, look_in_bucket
-from recordings.ledger import Ledger
-from recordings.names import Folder
-from recordings.objects import Objects
-from recordings.schema import deliveries
-from recordings.skimming import SkimCursor, SkimLimits
-from recordings.store import DirectoryStore, Entry, Ignored
-from recordings.workspace import Workspace
-
-_RUNS_PER_TICK = 20  # as the sensor asks for
-
-
-@dataclass(frozen=True)
-class Served:
-    """Seconds by the clock with a real server.
-
-    Attributes:
-        listing: One listing of all objects, alone.
-        first: The ticks until all were registered.
-        steady: Ticks in which all are known.
-    """
-
-    objects: int
-    listing: float
-    first: tuple[float, ...]
-    steady: tuple[float, ...]
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -54,15 +20,19 @@ class Arrivals:
     """Seconds of work (processor time, SQLite's included) of a tick over a listing that costs nothing.
 
     Attributes:
-        steady: With ``known`` objects, all known.
-        taking: The ticks in which ``new`` objects are registered and the first become batches.
+        known: So many objects are listed,
+        steady: and all are known in these ticks.
+        new: So many objects are listed,
+        taking: and none is known: the ticks that register them and make batches of the first.
+        served: With a real server: objects, and seconds by the clock for ``listing`` them once, for the ticks ``taking`` them and
+            for those in which all are known (``steady``); None where no bucket is given.
     """
 
     known: int
     new: int
-    steady: tuple[float, ...]
-    taking: tuple[float, ...]
-    served: Served | None
+    steady: Sequence[float]
+    taking: Sequence[float]
+    served: Mapping[str, Any] | None
 
     def table(self) -> str:
         """For a terminal."""
@@ -72,120 +42,18 @@ class Arrivals:
             f"{self.new:,} new: {len(self.taking)} ticks, the longest {max(self.taking):.2f} s of work",
         ]
         if self.served is None:
-            lines.append("a real server: not measured, STT_STORE_URL names no bucket")
-        else:
-            lines.append(
-                f"a real server with {self.served.objects:,} objects: listing {self.served.listing:.2f} s; taking them "
-                f"{sum(self.served.first):.2f} s in {len(self.served.first)} ticks, listing included; all known "
-                f"{statistics.median(self.served.steady):.2f} s a tick, listing included"
-            )
+            return "\n".join([*lines, "a real server: not measured, STT_STORE_URL names no bucket"])
+        of = self.served
+        lines += [
+            f"a real server with {of['objects']:,} objects: listing {of['listing']:.2f} s",
+            f"  taking them {sum(of['taking']):.2f} s in {len(of['taking'])} ticks, listing included",
+            f"  all known {statistics.median(of['steady']):.2f} s a tick, listing included",
+        ]
         return "\n".join(lines)
 
 
-class _Listed(DirectoryStore):
-    """A store that lists what was generated, as fast as a list is read."""
-
-    lists_whole = True
-
-    def __init__(self, root: Path, entries: Sequence[Entry]) -> None:
-        super().__init__(root)
-        self._entries = entries
-        self._places = {entry.name: i for i, entry in enumerate(entries)}
-
-    def inputs(self, after: str = "") -> Iterator[Entry | Ignored]:
-        """See ``Store.inputs``."""
-        begin = self._places[after] + 1 if after else 0
-        return iter(self._entries[begin:] if begin else self._entries)
-
-
-def measure(known: int = 1_000_000, new: int = 100_000) -> Arrivals:
-    """Fill ledgers by the sensor's own ticks, and time them."""
-    everything = _generated(known)
-    with tempfile.TemporaryDirectory() as folder:
-        taking = _ticks_until_all(_workspace(Path(folder, "new"), everything[:new]), new, time.process_time)
-        workspace = _workspace(Path(folder, "known"), everything)
-        _note(workspace.ledger.address, everything)
-        newest = everything[-1].modified
-        cursor = SkimCursor(since=newest, began_with=newest, newest=newest)  # as after two walks
-        steady = []
-        for _ in range(20):
-            began = time.process_time()
-            cursor = _tick(workspace, cursor)
-            steady.append(time.process_time() - began)
-        workspace.ledger.close()
-        served = _served(Path(folder, "served"))
-    return Arrivals(known, new, tuple(steady), taking, served)
-
-
-def _generated(count: int) -> list[Entry]:
-    """Uploads of a day, a second apart or less, in the order of their names."""
-    begin = time.time() - 86_400
-    return [
-        Entry(f"2026/11/{i // 1000:05}/call-{i:08}.mp3", 480_000, f"{i:032x}", begin + 80_000 * i / count)
-        for i in range(count)
-    ]
-
-
-def _note(address: str, entries: Sequence[Entry]) -> None:
-    """As if they had been registered and taken into batches long ago; past the ledger, which would take minutes."""
-    engine = sa.create_engine(address)
-    blank = {"attempt": 0, "flags": {}, "placed": {}, "batch_key": "long-ago", "received_at": 0.0}
-    with engine.begin() as connection:
-        for begin in range(0, len(entries), 50_000):
-            some = (delivery_of(entry) for entry in entries[begin : begin + 50_000])
-            rows = [{"id": d.id, "name": d.name, "size": d.size, "version": d.version, **blank} for d in some]
-            connection.execute(sa.insert(deliveries), rows)
-    engine.dispose()
-
-
-def _workspace(root: Path, entries: Sequence[Entry]) -> Workspace:
-    root.mkdir()
-    return Workspace(_Listed(root, entries), Ledger.open(f"sqlite:///{root / 'ledger.db'}"))
-
-
-def _tick(workspace: Workspace, cursor: SkimCursor) -> SkimCursor:
-    """What the sensor does itself; what Dagster makes of its answer is Dagster's."""
-    found = look_in_bucket(workspace, cursor, SkimLimits())
-    form_batches(workspace, BatchLimits(), "benchmark", _RUNS_PER_TICK)
-    return found.cursor
-
-
-def _ticks_until_all(workspace: Workspace, count: int, clock: Callable[[], float]) -> tuple[float, ...]:
-    seconds = []
-    cursor = SkimCursor()
-    while workspace.ledger.size() < count:
-        began = clock()
-        cursor = _tick(workspace, cursor)
-        seconds.append(clock() - began)
-    return tuple(seconds)
-
-
-def _served(root: Path, count: int = 10_000) -> Served | None:
-    url = os.environ.get("STT_STORE_URL", "")
-    if not url.startswith("s3://"):
-        return None
-    bucket, _, prefix = url.removeprefix("s3://").partition("/")
-    own = "/".join(filter(None, [prefix.strip("/"), f"benchmark-{secrets.token_hex(4)}"]))
-    objects = Objects(bucket)
-    root.mkdir()
-    nothing = root / "nothing"
-    nothing.touch()
-    keys = [f"{own}/{Folder.RAW}/{i // 1000:03}/{i:08}.mp3" for i in range(count)]
-    store = BucketStore(objects, own)
-    with ThreadPoolExecutor(16) as pool:
-        try:
-            list(pool.map(lambda key: objects.upload(nothing, key), keys))
-            began = time.perf_counter()
-            listed = sum(1 for _ in store.inputs())
-            listing = time.perf_counter() - began
-            workspace = Workspace(store, Ledger.open(f"sqlite:///{root / 'ledger.db'}"))
-            first = _ticks_until_all(workspace, count, time.perf_counter)
-            cursor, steady = SkimCursor(), []
-            for _ in range(7):
-                began = time.perf_counter()
-                cursor = _tick(workspace, cursor)
-                steady.append(time.perf_counter() - began)
-            workspace.ledger.close()
-        finally:
-            list(pool.map(objects.remove, keys))
-    return Served(listed, listing, first, tuple(steady[2:]))  # the first two walks ask about everything
+def measure() -> Arrivals:
+    """Run the measurement in a process of its own."""
+    command = [sys.executable, "-m", "stt_orchestration.measure_arrivals"]
+    told = subprocess.run(command, check=True, capture_output=True, text=True)
+    return Arrivals(**json.loads(told.stdout))

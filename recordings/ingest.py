@@ -64,7 +64,8 @@ def register_old_enough(workspace: Workspace, age_s: float) -> int:
         if isinstance(entry, Entry):
             delivery = delivery_of(entry)
             (old if now - entry.modified >= age_s else young).append(delivery)
-    workspace.ledger.register(old)
+    known = workspace.ledger.known([delivery.id for delivery in old])
+    workspace.ledger.register(delivery for delivery in old if delivery.id not in known)
     return len(young) - len(workspace.ledger.known([delivery.id for delivery in young]))
 
 

@@ -6,6 +6,7 @@ Here belongs how S3 is spoken to, through boto3; what keys mean, ``recordings.bu
 from __future__ import annotations
 
 import hashlib
+import mimetypes
 import os
 import re
 import time
@@ -31,6 +32,7 @@ _ABSENT = frozenset({"404", "NoSuchKey", "NotFound"})
 _NOT_FIRST = frozenset({"412", "PreconditionFailed"})
 _SPOILED_ON_THE_WAY = frozenset({"BadDigest", "XAmzContentChecksumMismatch", "IncompleteBody", "InvalidDigest"})
 _TWO_AT_ONCE = frozenset({"409", "ConditionalRequestConflict", "OperationAborted"})
+_ELSEWHERE = frozenset({"301", "307", "PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed"})
 _NO_RIGHT = frozenset(
     {"401", "403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"}
 )
@@ -206,7 +208,7 @@ class Objects:
             first: Replace nothing.
 
         Raises:
-            NotFirst: ``first`` was asked for and the object is there.
+            NotFirst: ``first`` was asked for and the object is there with other bytes.
             KeyRefused: No object can have that key.
         """
         size = source.stat().st_size
@@ -232,6 +234,7 @@ class Objects:
                     Key=key,
                     Body=file,
                     ChecksumSHA256=b64encode(digest).decode(),
+                    ContentType=_content_type(key),
                     Metadata={_DIGEST: digest.hex()},
                     **condition,
                 )
@@ -241,13 +244,17 @@ class Objects:
     def _upload_parts(self, file: IO[bytes], size: int, key: str, digest: str, condition: Mapping[str, str]) -> None:
         with self._said(key):
             begun = self._s3.create_multipart_upload(
-                Bucket=self.bucket, Key=key, ChecksumAlgorithm="SHA256", Metadata={_DIGEST: digest}
+                Bucket=self.bucket,
+                Key=key,
+                ChecksumAlgorithm="SHA256",
+                ContentType=_content_type(key),
+                Metadata={_DIGEST: digest},
             )
         whose = {"Bucket": self.bucket, "Key": key, "UploadId": begun["UploadId"]}
         try:
             file.seek(0)
             length = max(self._sizes.part, -(-size // _MOST_PARTS))
-            parts = []
+            parts: list[dict[str, Any]] = []
             while block := file.read(length):
                 parts.append(self._upload_part(whose, len(parts) + 1, block))
             try:
@@ -292,6 +299,7 @@ class Objects:
                 self.bucket,
                 target,
                 ExtraArgs={
+                    "ContentType": _content_type(target),
                     "Metadata": found["Metadata"],
                     "MetadataDirective": "REPLACE",
                     "CopySourceIfMatch": found["ETag"],
@@ -367,6 +375,8 @@ class Objects:
         remedy = _REMEDY_SERVER
         if code == "NoSuchBucket":
             remedy = _REMEDY_BUCKET
+        elif code in _ELSEWHERE:
+            remedy = _REMEDY_REACH
         elif code in _NO_RIGHT:
             remedy = _REMEDY_RIGHTS
         return ServerTrouble(f"{place} at {self._server()}: {code} {said}".rstrip(". ") + ".", remedy)
@@ -440,6 +450,12 @@ class _Download:
 def _etag_is_md5(answer: Mapping[str, Any]) -> bool:
     encrypted = answer.get("SSECustomerAlgorithm") or answer.get("ServerSideEncryption", "AES256") != "AES256"
     return not encrypted and _MD5.fullmatch(answer["ETag"].strip('"')) is not None
+
+
+def _content_type(key: str) -> str:
+    """What a browser takes the object for that opens it from the bucket."""
+    guess = mimetypes.guess_type(key)[0] or "application/octet-stream"
+    return f"{guess}; charset=utf-8" if guess.startswith("text/") else guess
 
 
 def _short(error: Exception | None) -> str:

@@ -122,7 +122,7 @@ class Store(Protocol):
             first: Replace nothing: of several writers at once one succeeds.
 
         Raises:
-            AlreadyThere: ``first`` was asked for and the key holds bytes.
+            AlreadyThere: ``first`` was asked for and the key holds bytes; a bucket lets the same bytes pass.
             NoPlace: The key can never hold bytes.
             OSError: The machine's trouble, with the place if it is about writing.
         """

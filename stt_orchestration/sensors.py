@@ -20,7 +20,7 @@ from stt_orchestration.runs import PARTITION_TAG, live_runs, past_runs
 SENSOR_NAME = "audio_directory"
 BUCKET_SENSOR_NAME = "audio_bucket"
 
-_RUNS_PER_TICK = 20
+RUNS_PER_TICK = 20
 """Requesting a run takes the daemon about 0.2 s (measured with SQLite storage): 20 keep a tick far below its 60 s limit."""
 
 
@@ -79,8 +79,8 @@ def _wanted(
 ) -> dict[str, str]:
     """Batch key -> run key of the runs to ask for: of new batches, and of those that nobody works on."""
     live = {run.tags.get(PARTITION_TAG, "") for run in live_runs(instance)}
-    wanted = {key: key for key in form_batches(workspace, limits, sensor_name, _RUNS_PER_TICK)}
-    room = _RUNS_PER_TICK - len(wanted)
+    wanted = {key: key for key in form_batches(workspace, limits, sensor_name, RUNS_PER_TICK)}
+    room = RUNS_PER_TICK - len(wanted)
     return wanted | unattended_batches(workspace, live, partial(past_runs, instance), room)
 
 

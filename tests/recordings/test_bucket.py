@@ -199,3 +199,14 @@ def test_opened_by_its_address(s3: S3Server, monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(ServerTrouble) as raised:
         open_store(f"s3://{BUCKET}/x")
     assert "Check the credentials" in in_words(raised.value)
+
+
+def test_a_page_in_the_bucket_is_one_to_a_browser(bucket_at: Make) -> None:
+    place = bucket_at()
+    page, other = (f"{Folder.ENRICHED}/{name}.mp3.html" for name in "xy")
+    with place.store.create(page) as path:
+        path.write_text("<p>")
+    place.store.copy(page, other)
+    for key in (page, other):
+        said = place.client.head_object(Bucket=BUCKET, Key=f"{place.prefix}/{key}")
+        assert said["ContentType"] == "text/html; charset=utf-8"
