@@ -37,7 +37,7 @@ class SkimLimits:
 
     asked: int = 20_000
     reconciled: int = 2_500
-    margin_s: float = 900.0
+    margin_s: float = 120.0
 
 
 @dataclass(frozen=True, slots=True)
