@@ -1,7 +1,7 @@
 """Control groups, versions 1 and 2: the limits in force on this process, and the kernel's counters of how often one stopped it.
 
-Limits hold for everything below them, so every group from the process's own upwards counts, as far as it can be seen from here: in a
-container that is the container's own.
+Limits hold for everything below them, so every group from the process's own upwards counts, as far as it can be seen from here: in
+a container that is the container's own.
 """
 
 from __future__ import annotations
@@ -88,7 +88,9 @@ def cpu_counters(host: Host) -> CpuCounters | None:
     values = dict(line.split() for line in text.splitlines() if len(line.split()) == 2)
     try:
         # Nanoseconds in version 1, microseconds in version 2.
-        seconds = int(values["throttled_time"]) / 1e9 if "throttled_time" in values else int(values["throttled_usec"]) / 1e6
+        seconds = (
+            int(values["throttled_time"]) / 1e9 if "throttled_time" in values else int(values["throttled_usec"]) / 1e6
+        )
         return CpuCounters(
             periods=int(values["nr_periods"]), throttled=int(values["nr_throttled"]), throttled_s=round(seconds, 6)
         )

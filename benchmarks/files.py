@@ -66,6 +66,23 @@ def checked(path: Path, found: Any, schema: Path, model: type[_Model]) -> _Model
         raise Refused(f"{path} is not what {schema.stem} files hold: the field {field}: {first['msg']}.") from None
 
 
+def claim(path: Path, *, overwrite: bool) -> None:
+    """Make sure, before the work, that its result can be written there; the folder is made, the file is not.
+
+    Raises:
+        Refused: Something is there that must not be overwritten.
+        OSError: The folder cannot be made or written.
+    """
+    if path.is_dir():
+        raise Refused(f"{path} is a folder; give a file to write.")
+    if path.exists() and not overwrite:
+        raise Refused(f"{path} is there already. Give --overwrite to replace it, or another --output.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    probe = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    probe.touch()
+    probe.unlink()
+
+
 def write_json(value: Any, path: Path) -> None:
     """Write readable JSON under a temporary name, flush it to the disk and rename it; folders are made."""
     write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", path)

@@ -1,7 +1,7 @@
 """Where facts about a machine are read from: this one, or a recorded one.
 
-Everything that looks at a platform takes a ``Host``, so that Linux on ARM or a Mac can be looked at anywhere, from what was recorded
-there. Nothing here interprets what it reads.
+Everything that looks at a platform takes a ``Host``, so that Linux on ARM or a Mac can be looked at anywhere, from what was
+recorded there. Nothing here interprets what it reads.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from benchmarks.host import Host
 QoS = Literal["Guaranteed", "Burstable", "BestEffort"]
 
 _GUARANTEED_OOM = frozenset({-997, -998})
-"""What the kubelet gives containers of Guaranteed pods as oom_score_adj (-998 before Kubernetes 1.18); Burstable ones have 2 to 999,
+"""What the kubelet gives containers of Guaranteed pods as oom_score_adj (older ones gave -998); Burstable ones have 2 to 999,
 BestEffort ones 1000."""
 
 
@@ -84,7 +84,11 @@ def require_one_cpu(isolation: Isolation, system: str) -> None:
     """
     if isolation.one_cpu:
         return
-    found = f"{isolation.cpu_limit:g} CPUs" if not isolation.how else f"{isolation.cpu_limit:g} CPUs: {'; '.join(isolation.how)}"
+    found = (
+        f"{isolation.cpu_limit:g} CPUs"
+        if not isolation.how
+        else f"{isolation.cpu_limit:g} CPUs: {'; '.join(isolation.how)}"
+    )
     pin = "" if system == "Darwin" else "give --pin to keep it on one core, or "
     start = f"{pin}start it in a container with --cpus=1 or in a Guaranteed pod with one CPU"
     raise Refused(
@@ -102,7 +106,8 @@ def pinned_to_one_core() -> Iterator[None]:
     """
     if not hasattr(os, "sched_setaffinity"):
         raise Refused(
-            "This system cannot keep a process on one core (macOS has no affinity). Start the benchmark in a container with --cpus=1."
+            "This system cannot keep a process on one core (macOS has no affinity). Start the benchmark in a container "
+            "with --cpus=1."
         )
     usable = os.sched_getaffinity(os.getpid())
     _keep_on({max(usable)})

@@ -19,7 +19,19 @@ from benchmarks.host import Host
 
 _ARCHITECTURES = {"aarch64": "ARM64", "arm64": "ARM64", "amd64": "x86_64", "x86_64": "x86_64"}
 
-_X86_SETS = ("sse4_1", "avx", "f16c", "fma", "avx2", "avx_vnni", "avx512f", "avx512bw", "avx512_vnni", "avx512_bf16", "amx_int8")
+_X86_SETS = (
+    "sse4_1",
+    "avx",
+    "f16c",
+    "fma",
+    "avx2",
+    "avx_vnni",
+    "avx512f",
+    "avx512bw",
+    "avx512_vnni",
+    "avx512_bf16",
+    "amx_int8",
+)
 _ARM_SETS = ("asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2", "sme")
 _MAC_SETS = {
     "hw.optional.AdvSIMD": "asimd",
@@ -48,7 +60,7 @@ _ARM_PARTS = {
     ("0x48", "0xd01"): "Kunpeng-920",
     ("0xc0", "0xac3"): "Ampere-1",
 }
-"""Implementer and part of ARM's MIDR register, which is all that Linux says of an ARM processor; from the manufacturers' manuals."""
+"""Implementer and part of ARM's MIDR register, all that Linux says of an ARM processor; from the manufacturers' manuals."""
 
 _APPLE = "0x61"
 
@@ -68,7 +80,8 @@ class Machine(BaseModel):
     system: str
     instruction_sets: tuple[str, ...] = Field(description="Of those that matrix products use.")
     ids: tuple[str, ...] = Field(
-        description="Hashes of the identifiers that the system or this boot of it has; empty where none can be read. Machines that share one are one."
+        description="Hashes of the identifiers of the system and of this boot of it; empty where none can be read. "
+        "Machines that share one are one machine."
     )
 
 

@@ -33,7 +33,7 @@ STANDARD_CLIP = Path(__file__).with_name("audio") / "lj-30s.flac"
 
 ITERATIONS = 50
 WARMUP = 2
-"""The first request fills caches and buffers; on our machines the second is already as fast as the hundredth."""
+"""The first request fills caches and buffers; the second is there so that no late start is measured."""
 
 _LIBRARIES = ("faster-whisper", "ctranslate2", "onnxruntime", "numpy", "av")
 
@@ -177,7 +177,9 @@ def _request(engine: Engine, wav: Path, subject: Subject) -> tuple[float, Transc
     transcript = engine.transcribe(wav, subject)
     milliseconds = (time.perf_counter() - began) * 1000
     if not transcript.segments:
-        raise Refused(f"{subject.name}: the engine heard no words in it, so there is nothing to measure. Give a file with speech.")
+        raise Refused(
+            f"{subject.name}: the engine heard no words in it, so there is nothing to measure. Give a file with speech."
+        )
     return milliseconds, transcript
 
 

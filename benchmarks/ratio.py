@@ -71,7 +71,8 @@ def compare(a: Path, b: Path) -> RatioConfig:
     Of several results in a folder for one model and recording the newest counts. A folder holds one platform's results.
 
     Raises:
-        Refused: A file is truncated or foreign, the runs are unlike (the field is named), nothing pairs, or both are of one machine.
+        Refused: A file is truncated or foreign, the runs are unlike (the fields are named), nothing pairs, or both are of one
+            machine.
     """
     if a.is_dir() != b.is_dir():
         raise Refused(f"{a} and {b}: one is a folder. Give two result files, or two folders of them.")
@@ -89,13 +90,18 @@ def ratio(a: tuple[str, BenchmarkResult], b: tuple[str, BenchmarkResult]) -> Rat
     (name_a, one), (name_b, other) = a, b
     _of_two_machines(name_a, one, name_b, other)
     ours, theirs = _likeness(one), _likeness(other)
-    unlike = [f"{field} is {ours[field]} in {name_a} and {theirs[field]} in {name_b}" for field in ours if ours[field] != theirs[field]]
+    unlike = [
+        f"{field} is {ours[field]} in {name_a} and {theirs[field]} in {name_b}"
+        for field in ours
+        if ours[field] != theirs[field]
+    ]
     if unlike:
         raise Refused(f"These runs cannot be compared: {'; '.join(unlike)}. Measure both platforms alike.")
     for name, result in (a, b):
         if result.iterations < LEAST:
             raise Refused(
-                f"{name}: iterations is {result.iterations}, and a ratio needs at least {LEAST} to tell how sure it is. Measure again."
+                f"{name}: iterations is {result.iterations}, and a ratio needs at least {LEAST} to tell how sure it is. "
+                "Measure again."
             )
     return Ratio(
         model_size=one.model_size,
@@ -165,7 +171,9 @@ def _notes(name_a: str, one: BenchmarkResult, name_b: str, other: BenchmarkResul
         if ours.get(library) != theirs.get(library)
     ]
     if (how_a := one.details.isolation.how) != (how_b := other.details.isolation.how):
-        notes.append(f"{name_a} had {'; '.join(how_a) or 'no isolation'}, {name_b} {'; '.join(how_b) or 'no isolation'}.")
+        notes.append(
+            f"{name_a} had {'; '.join(how_a) or 'no isolation'}, {name_b} {'; '.join(how_b) or 'no isolation'}."
+        )
     return notes
 
 
@@ -197,7 +205,9 @@ def _newest(folder: Path) -> dict[tuple[str, str, str], Path]:
     found = {path: read_result(path) for path in sorted(folder.glob("*.json")) if path.name != CONFIG_NAME}
     processors = sorted({result.cpu_model for result in found.values()})
     if len(processors) > 1:
-        raise Refused(f"{folder} holds results of several platforms: {', '.join(processors)}. Give each a folder of its own.")
+        raise Refused(
+            f"{folder} holds results of several platforms: {', '.join(processors)}. Give each a folder of its own."
+        )
     newest: dict[tuple[str, str, str], Path] = {}
     for path, result in sorted(found.items(), key=lambda item: (item[1].model_size, item[1].timestamp)):
         newest[result.model_size, result.details.weights.sha256, result.details.audio.sha256] = path
@@ -212,6 +222,7 @@ def summary(found: Sequence[Ratio]) -> str:
     """A line for each ratio, for a terminal."""
     return "\n".join(
         f"{one.model_size}: {one.b.platform} takes {one.ratio:.3f} times as long as {one.a.platform} "
-        f"(95 % interval {one.interval[0]:.3f} to {one.interval[1]:.3f}; {one.b.avg_latency_ms:.0f} ms against {one.a.avg_latency_ms:.0f} ms)"
+        f"(95 % interval {one.interval[0]:.3f} to {one.interval[1]:.3f}; {one.b.avg_latency_ms:.0f} ms against "
+        f"{one.a.avg_latency_ms:.0f} ms)"
         for one in found
     )

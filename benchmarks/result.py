@@ -15,11 +15,11 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from benchmarks.cgroups import CpuCounters
 from benchmarks.files import Refused, checked, read_json, write_json
 from benchmarks.intervals import mean_interval
 from benchmarks.isolation import Isolation
 from benchmarks.machine import Machine
-from benchmarks.cgroups import CpuCounters
 from speech.transcript import Options
 
 SCHEMA = Path(__file__).with_name("schemas") / "result.json"
@@ -54,7 +54,9 @@ class Details(_Record):
     format: Literal[1] = 1
     partial: bool = Field(description="True if the run was interrupted; iterations then counts those that ended.")
     iterations_asked: int = Field(ge=1)
-    latencies_ms: tuple[float, ...] = Field(min_length=1, description="Every iteration's, in order; warm-up is not here.")
+    latencies_ms: tuple[float, ...] = Field(
+        min_length=1, description="Every iteration's, in order; warm-up is not here."
+    )
     p50_ms: float = Field(gt=0)
     p95_ms: float = Field(gt=0)
     p99_ms: float = Field(gt=0)
@@ -65,7 +67,9 @@ class Details(_Record):
     warmup_latencies_ms: tuple[float, ...] = Field(description="Before the measurement; in no other figure.")
     model_load_s: float = Field(gt=0)
     normalize_s: float = Field(gt=0, description="Decoding the audio file to 16 kHz, once; not in the latencies.")
-    cpu_s: float = Field(gt=0, description="Processor time of the whole process over all iterations, its threads summed.")
+    cpu_s: float = Field(
+        gt=0, description="Processor time of the whole process over all iterations, its threads summed."
+    )
     steal_s: float | None = Field(
         ge=0, description="Time the host took from the usable CPUs meanwhile; null where the kernel does not tell."
     )

@@ -64,11 +64,10 @@ def stress(
     pinned_by_us: bool = False,
     progress: Callable[[int, int, int], None] | None = None,
 ) -> StressReport:
-    """Measure with each number of decoding threads in turn; see ``measure`` for the arguments and errors.
+    """Measure with each number of decoding threads in turn; the others are compared with the first.
 
-    Args:
-        threads: Numbers of threads, the first being what the others are compared with.
-        progress: Told the number of threads, and how many iterations of it have ended, of how many.
+    ``progress`` is told the number of threads, and how many of its iterations have ended, of how many. The other arguments and the
+    errors are those of ``measure``; an interrupt gives what was measured until then.
     """
     if not threads or min(threads) < 1 or len(set(threads)) < len(threads):
         raise Refused(f"The numbers of threads must be different and at least 1, and not {list(threads)}.")
@@ -98,7 +97,7 @@ def stress(
 
 
 def report(results: Sequence[BenchmarkResult], *, partial: bool = False) -> StressReport:
-    """The table and the verdict over results with different numbers of workers, the first being what the others are compared with."""
+    """The table and the verdict over results with different numbers of workers; the others are compared with the first."""
     first = results[0]
     rows = []
     for result in results:
