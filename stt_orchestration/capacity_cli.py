@@ -220,11 +220,13 @@ def _pinned(pin: bool) -> Iterator[None]:
 @contextmanager
 def _interruptible() -> Iterator[None]:
     """Let a container's stop end a measurement as Ctrl-C does; without any iteration there is nothing to keep."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     except KeyboardInterrupt:
         stop("Interrupted before any iteration had ended; nothing was written.", Exit.INTERRUPTED)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _told(result: BenchmarkResult) -> Iterator[str]:
