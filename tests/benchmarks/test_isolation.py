@@ -54,6 +54,15 @@ CASES: dict[str, tuple[dict[str, str], dict[str, Any], dict[str, Any]]] = {
         {},
         {"one_cpu": False, "cpu_quota": 1.5, "cpu_limit": 1.5, "cgroup_version": 1, "memory_limit_mb": None},
     ),
+    "version 1 with a namespace, and mounts made outside of it": (
+        v1(
+            "/",
+            {"cpu,cpuacct/cpu.cfs_quota_us": "100000", "cpu,cpuacct/cpu.cfs_period_us": "100000"},
+            shown="/docker/ab12",
+        ),
+        {},
+        {"one_cpu": True, "cpu_quota": 1.0, "cgroup_version": 1},
+    ),
     "a limit of the slice above, tighter than the own": (
         v2("/a.slice/b.service", {"a.slice/b.service/cpu.max": "200000 100000", "a.slice/cpu.max": "50000 100000"}),
         {},
