@@ -49,6 +49,7 @@ def benchmark(
     audio: Audio = None,
     iterations: Annotated[int, typer.Option(help="Requests measured, one after the other.")] = 50,
     warmup: Annotated[int, typer.Option(help="Requests before them, uncounted.")] = 2,
+    workers: Annotated[int, typer.Option(help="Decoding threads of the engine, as STT_WORKERS sets them.")] = 1,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -77,6 +78,7 @@ def benchmark(
                 audio or STANDARD_CLIP,
                 iterations=iterations,
                 warmup=warmup,
+                workers=workers,
                 unisolated=unisolated,
                 pinned_by_us=pin,
                 progress=progress,
