@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Self
 
 
@@ -63,14 +63,14 @@ class Host:
             sysctl=_sysctl if platform.system() == "Darwin" else _nothing,
         )
 
-    def read(self, path: str | Path) -> str | None:
+    def read(self, path: str | PurePath) -> str | None:
         """The text of a file, given by its absolute path; None where there is none, or it may not be read."""
         try:
             return self.at(path).read_text(encoding="utf-8", errors="replace").strip("\0\n ")
         except OSError:
             return None
 
-    def at(self, path: str | Path) -> Path:
+    def at(self, path: str | PurePath) -> Path:
         """Where a path of that machine lies on this one."""
         return self.root / str(path).lstrip("/")
 
