@@ -23,6 +23,7 @@ from benchmarks.isolation import Isolation, detect, require_one_cpu
 from benchmarks.machine import Machine, machine, peak_memory_mb, steal_seconds
 from benchmarks.result import Audio, BenchmarkResult, Details, WeightsUsed, summarize
 from speech.audio import SAMPLE_RATE, normalize
+from speech.decoder import DeviceUnavailable
 from speech.engine import ENGINE_VERSION, Engine, Subject
 from speech.errors import BadAudio
 from speech.transcript import Options, Transcript
@@ -90,8 +91,7 @@ def measure(
         progress: Told how many iterations have ended, of how many, warm-up included.
 
     Raises:
-        Refused: The numbers, the device or the audio make no measurement, or more than one CPU can be used.
-        DeviceUnavailable: The CPU cannot compute in ``options.compute_type``.
+        Refused: The numbers, the device, the compute type or the audio make no measurement, or more than one CPU can be used.
         KeyboardInterrupt: Interrupted before any iteration had ended.
     """
     _check(options, audio, iterations, warmup, workers)
@@ -105,7 +105,7 @@ def measure(
         wav = Path(place, "audio.wav")
         heard, normalize_s = _normalized(audio, wav)
         with Engine(weights, options, workers=workers) as engine:
-            load_s = _seconds(lambda: engine.decoder)
+            load_s = _load(engine)
             subject = Subject(heard.name, heard.sha256)
             warm: list[float] = []
             for _ in range(warmup):
@@ -222,7 +222,11 @@ def _grown(before: float | None, after: float | None) -> float | None:
     return None if before is None or after is None else round(max(0.0, after - before), 3)
 
 
-def _seconds(work: Callable[[], object]) -> float:
+def _load(engine: Engine) -> float:
+    """Load the model; the seconds it took."""
     began = time.perf_counter()
-    work()
+    try:
+        engine.decoder  # noqa: B018 - its first reading loads it
+    except DeviceUnavailable as error:
+        raise Refused(str(error)) from error
     return time.perf_counter() - began

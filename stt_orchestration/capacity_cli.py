@@ -30,6 +30,9 @@ capacity = typer.Typer()
 FOLDER = "benchmarks"
 """Below the data folder: where results lie unless told otherwise."""
 
+_ALONE = 0.95
+"""Share of one CPU's time below which a run was not alone on it: nothing in the engine waits for anything but the CPU."""
+
 Model = Annotated[
     str | None, typer.Option(help="base, small, medium, any other of the catalogue, or a folder; default: STT_MODEL.")
 ]
@@ -250,3 +253,6 @@ def _told(result: BenchmarkResult) -> Iterator[str]:
         f"model loaded in {details.model_load_s:.2f} s, audio decoded in {details.normalize_s:.2f} s, peak memory "
         f"{result.memory_mb:.0f} MB{counted}{steal}"
     )
+    had = details.cpu_s / (result.total_time_s * min(1, result.cpu_limit))
+    if had < _ALONE:
+        yield f"It had its CPU for {had:.0%} of the time only: something else ran beside it. Measure again when nothing does."

@@ -141,6 +141,12 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(case: str, stt: Stt, tmp_p
     assert not output.exists()
 
 
+def test_a_compute_type_that_this_cpu_lacks_is_a_sentence(stt: Stt, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STT_COMPUTE_TYPE", "float16")
+    code, told = stt("benchmark", "--pin")
+    assert (code, "cannot compute in 'float16'" in told, "Traceback" in told) == (2, True, False)
+
+
 def test_a_gpu_is_not_benchmarked(stt: Stt, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STT_DEVICE", "cuda")
     code, told = stt("benchmark", "--pin")
