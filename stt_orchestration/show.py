@@ -88,7 +88,8 @@ def counting(screen: Console, what: str) -> Iterator[Callable[[int, int], None]]
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=screen, transient=True) as progress:
+    # Once a second: what is counted may be a measurement, and drawing takes its CPU.
+    with Progress(*columns, console=screen, transient=True, refresh_per_second=1) as progress:
         task = progress.add_task(what, total=None)
         yield lambda done, of: progress.update(task, completed=done, total=of)
 
