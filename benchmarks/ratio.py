@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -65,6 +66,15 @@ class RatioConfig(_Record):
     ratios: tuple[Ratio, ...] = Field(min_length=1)
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    path: Path
+    model: str
+
+
+_Key = tuple[str, str]  # sha256 of the weights and of the recording
+
+
 def compare(a: Path, b: Path) -> RatioConfig:
     """Compare two platforms: two result files, or two folders of results, which are paired by model and recording.
 
@@ -90,6 +100,9 @@ def ratio(a: tuple[str, BenchmarkResult], b: tuple[str, BenchmarkResult]) -> Rat
     (name_a, one), (name_b, other) = a, b
     _of_two_machines(name_a, one, name_b, other)
     ours, theirs = _likeness(one), _likeness(other)
+    if ours["details.weights.sha256"] != theirs["details.weights.sha256"]:
+        # Said first, because a checksum tells a reader little; one model under two names is no difference.
+        ours, theirs = {"model_size": one.model_size, **ours}, {"model_size": other.model_size, **theirs}
     unlike = [
         f"{field} is {ours[field]} in {name_a} and {theirs[field]} in {name_b}"
         for field in ours
@@ -197,10 +210,10 @@ def _pairs(a: Path, b: Path) -> list[tuple[Path, Path]]:
             f"No result in {a} has the model and the recording (details.weights.sha256, details.audio.sha256) of one in {b}: "
             f"there are {_models(ours)} and {_models(theirs)}."
         )
-    return [(ours[key], theirs[key]) for key in both]
+    return [(ours[key].path, theirs[key].path) for key in both]
 
 
-def _newest(folder: Path) -> dict[tuple[str, str, str], Path]:
+def _newest(folder: Path) -> dict[_Key, _Found]:
     """The newest result's file for each model and recording of a folder, in the order of the models' names."""
     found = {path: read_result(path) for path in sorted(folder.glob("*.json")) if path.name != CONFIG_NAME}
     processors = sorted({result.cpu_model for result in found.values()})
@@ -208,14 +221,14 @@ def _newest(folder: Path) -> dict[tuple[str, str, str], Path]:
         raise Refused(
             f"{folder} holds results of several platforms: {', '.join(processors)}. Give each a folder of its own."
         )
-    newest: dict[tuple[str, str, str], Path] = {}
+    newest: dict[_Key, _Found] = {}
     for path, result in sorted(found.items(), key=lambda item: (item[1].model_size, item[1].timestamp)):
-        newest[result.model_size, result.details.weights.sha256, result.details.audio.sha256] = path
+        newest[result.details.weights.sha256, result.details.audio.sha256] = _Found(path, result.model_size)
     return newest
 
 
-def _models(found: dict[tuple[str, str, str], Path]) -> str:
-    return ", ".join(dict.fromkeys(model for model, _, _ in found)) or "none"
+def _models(found: dict[_Key, _Found]) -> str:
+    return ", ".join(dict.fromkeys(one.model for one in found.values())) or "none"
 
 
 def summary(found: Sequence[Ratio]) -> str:

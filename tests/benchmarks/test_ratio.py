@@ -67,6 +67,13 @@ def test_unlike_runs_are_refused_by_field(field: str) -> None:
         ratio(("m4", made()), ("xeon", made(SLOW, **XEON, **UNLIKE[field])))
 
 
+def test_other_models_are_called_by_name_and_other_names_of_one_model_do_not_matter() -> None:
+    with pytest.raises(Refused, match="compared: model_size is base in m4 and small in xeon; details"):
+        ratio(("m4", made()), ("xeon", made(SLOW, model="small", **XEON)))
+    named = made(SLOW, **XEON).model_copy(update={"model_size": "my-folder"})
+    assert ratio(("m4", made()), ("xeon", named)).ratio == 2.0
+
+
 def test_one_machine_is_no_two_platforms() -> None:
     with pytest.raises(Refused, match="x and y were measured on one machine"):
         ratio(("x", made()), ("y", made(SLOW)))
