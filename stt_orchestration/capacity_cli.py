@@ -224,14 +224,27 @@ def _pinned(pin: bool) -> Iterator[None]:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Let a container's stop end a measurement as Ctrl-C does; without any iteration there is nothing to keep."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Let a container's stop end a measurement as Ctrl-C does, once; without any iteration there is nothing to keep.
+
+    A second signal (``timeout`` and impatient people send two) would leave the model's threads running while Python ends, which
+    aborts the process. What is at work ends within seconds; SIGKILL is always there.
+    """
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def obey(_number: int, _frame: object) -> None:
+        for number in before:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for number in before:
+        signal.signal(number, obey)
     try:
         yield
     except KeyboardInterrupt:
         stop("Interrupted before any iteration had ended; nothing was written.", Exit.INTERRUPTED)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _told(result: BenchmarkResult) -> Iterator[str]:

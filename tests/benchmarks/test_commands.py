@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -184,6 +185,8 @@ def test_an_interrupt_leaves_a_valid_file_marked_partial(tmp_path: Path, base_we
             if "4 of 40" in line:
                 break
         command.send_signal(signal.SIGINT)
+        time.sleep(0.1)
+        command.send_signal(signal.SIGTERM)  # as `timeout` does: the second must not cut short the orderly end
         _, told = command.communicate(timeout=60)
     assert command.returncode == 130, told
     found = read_result(output)
