@@ -8,10 +8,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from enum import IntEnum
-from functools import wraps
 from pathlib import Path
-from typing import Annotated, NoReturn, ParamSpec
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -19,22 +17,20 @@ from rich.table import Table
 from rich.text import Text
 
 from recordings.batches import BatchLimits
-from recordings.deliver import CannotDeliver
 from recordings.ingest import take_in
-from recordings.ledger import Ledger, LedgerError, Member
+from recordings.ledger import Ledger, Member
 from recordings.names import Folder, as_names
 from recordings.states import State
 from recordings.steps import transcript as transcript_step
 from recordings.steps.places import output_keys
-from recordings.store import UnknownStore, open_store
-from recordings.trouble import in_words
+from recordings.store import open_store
 from recordings.workspace import Workspace
-from speech.weights import WeightsError, catalogue, resolve
+from speech.weights import catalogue, resolve
 from stt_orchestration import interrupts
-from stt_orchestration.settings import PROJECT_ROOT, Settings, SettingsError
+from stt_orchestration.capacity_cli import capacity
+from stt_orchestration.exits import Exit, spoken_errors, stop
+from stt_orchestration.settings import PROJECT_ROOT, Settings
 from stt_orchestration.show import batch_progress, console, recordings_table
-
-P = ParamSpec("P")
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -43,39 +39,6 @@ app = typer.Typer(
     help="Turn recordings into transcripts people can trust. Exit codes: 0 all done; 1 the machine's trouble (disk, ledger, "
     "model, GPU); 2 wrong usage or settings; 3 finished, with something quarantined or failed; 130 interrupted.",
 )
-
-
-class Exit(IntEnum):
-    """What an exit code says."""
-
-    DONE = 0
-    MACHINE = 1
-    USAGE = 2
-    SOME_BROKEN = 3
-    INTERRUPTED = interrupts.INTERRUPTED
-
-
-def _spoken_errors(command: Callable[P, None]) -> Callable[P, None]:
-    """Turn the errors a person can mend into a sentence and an exit code; anything else is a defect and keeps its traceback."""
-
-    @wraps(command)
-    def spoken(*args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            command(*args, **kwargs)
-        except (SettingsError, CannotDeliver, UnknownStore) as error:
-            _stop(str(error), Exit.USAGE)
-        except (LedgerError, WeightsError) as error:
-            _stop(str(error), Exit.MACHINE)
-        except OSError as error:
-            _stop(in_words(error), Exit.MACHINE)
-
-    return spoken
-
-
-def _stop(sentence: str, code: Exit) -> NoReturn:
-    # A path in it may be no text.
-    typer.echo(sentence.encode(errors="backslashreplace"), err=True)
-    raise typer.Exit(code)
 
 
 @contextmanager
@@ -88,7 +51,7 @@ def _workspace(settings: Settings) -> Iterator[Workspace]:
 
 
 @app.command()
-@_spoken_errors
+@spoken_errors
 def run(
     paths: Annotated[
         list[Path] | None,
@@ -100,7 +63,7 @@ def run(
 
 
 @app.command()
-@_spoken_errors
+@spoken_errors
 def samples() -> None:
     """Run the bundled samples and check that each ends as it should: the broken one in quarantine, the others done."""
     _run([PROJECT_ROOT / "samples"])
@@ -111,7 +74,7 @@ def samples() -> None:
     unexpected += [m for m in found if m.state not in (State.DONE, State.QUARANTINED)]
     if not found or unexpected:
         names = ", ".join(m.delivery.name for m in unexpected) or "none was found"
-        _stop(f"The samples did not end as they should: {names}. Look with `stt show`.", Exit.MACHINE)
+        stop(f"The samples did not end as they should: {names}. Look with `stt show`.", Exit.MACHINE)
     screen.print("\nEvery sample ended as it should: the broken one is in quarantine, the others are done.")
     screen.print(
         "Your turn: put recordings into the input folder and type `.venv/bin/stt run`, or `.venv/bin/stt run YOUR_FOLDER`."
@@ -125,7 +88,7 @@ def _run(paths: Sequence[Path]) -> Exit:
         try:
             return _take_in_and_run(settings, paths, screen, interrupted.is_set)
         except KeyboardInterrupt:
-            _stop(f"Interrupted. {interrupts.GO_ON}", Exit.INTERRUPTED)
+            stop(f"Interrupted. {interrupts.GO_ON}", Exit.INTERRUPTED)
 
 
 def _take_in_and_run(
@@ -155,7 +118,7 @@ def _take_in_and_run(
                     interrupted,
                 )
         except (RunFailed, InstanceUnusable) as error:
-            _stop(str(error), Exit.MACHINE)
+            stop(str(error), Exit.MACHINE)
         members = outcome.members or tuple(workspace.ledger.newest(20))
         if not outcome.members:
             screen.print("Nothing new to transcribe. The newest recordings:")
@@ -185,7 +148,7 @@ def _epilogue(
 
 
 @app.command()
-@_spoken_errors
+@spoken_errors
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="As JSON: inputs, and how many are in each state.")] = False,
 ) -> None:
@@ -212,18 +175,18 @@ def status(
                 f"{unfinished} batches are unfinished: at work, or stopped; `stt run` goes on with the stopped ones."
             )
     if not totals.reconciled:
-        _stop(f"{inputs} inputs, but {sum(counts.values())} over all states: the ledger is damaged.", Exit.MACHINE)
+        stop(f"{inputs} inputs, but {sum(counts.values())} over all states: the ledger is damaged.", Exit.MACHINE)
 
 
 @app.command()
-@_spoken_errors
+@spoken_errors
 def show(recording: Annotated[str, typer.Argument(help="A name, part of one, or the beginning of a sha256.")]) -> None:
     """Everything known of a recording: its state and why, its figures, where its outputs are, what was said."""
     with _workspace(Settings.read()) as workspace:
         meant = as_names(recording)
         found = [member for name in meant for member in workspace.ledger.find(name)]
         if not found:
-            _stop(f"No recording has {recording!r} in its name or at the beginning of its sha256.", Exit.USAGE)
+            stop(f"No recording has {recording!r} in its name or at the beginning of its sha256.", Exit.USAGE)
         exact = [m for m in found if m.delivery.name in meant]
         chosen = (exact or found)[0]
         screen = console()
@@ -264,14 +227,14 @@ def _facts(workspace: Workspace, member: Member) -> Iterator[tuple[str, str]]:
 
 
 @app.command()
-@_spoken_errors
+@spoken_errors
 def retry(
     names: Annotated[list[str] | None, typer.Argument(help="Names or beginnings of sha256 values.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every quarantined and failed one.")] = False,
 ) -> None:
     """Arm quarantined and failed recordings again; the next run, tick or schedule takes them."""
     if bool(names) == everything:
-        _stop("Name recordings, or give --all.", Exit.USAGE)
+        stop("Name recordings, or give --all.", Exit.USAGE)
     with _workspace(Settings.read()) as workspace:
         broken = workspace.ledger.broken()
         if not everything:
@@ -287,12 +250,12 @@ def _matching(broken: Sequence[Member], name: str) -> list[Member]:
         if m.delivery.name in as_names(name) or (m.recording is not None and m.recording.sha256.startswith(name))
     ]
     if not found:
-        _stop(f"No quarantined or failed recording is called {name!r}. `stt status` counts them.", Exit.USAGE)
+        stop(f"No quarantined or failed recording is called {name!r}. `stt status` counts them.", Exit.USAGE)
     return found
 
 
 @app.command()
-@_spoken_errors
+@spoken_errors
 def doctor() -> None:
     """Look at everything a run needs, and say what is broken and how to mend it. Exit code 1 when something is."""
     from stt_orchestration.doctor import Verdict, examine
@@ -312,7 +275,7 @@ def doctor() -> None:
 
 
 @app.command("fetch-model")
-@_spoken_errors
+@spoken_errors
 def fetch_model(
     name: Annotated[str | None, typer.Argument(help="A model of the catalogue.")] = None,
     listing: Annotated[bool, typer.Option("--list", help="Show the catalogue.")] = False,
@@ -324,7 +287,7 @@ def fetch_model(
             screen.print(f"{model.name:18} {model.size / 1e6:8.0f} MB  {model.repository}@{model.revision[:8]}")
         return
     if name is None:
-        _stop("Name a model; `stt fetch-model --list` shows them.", Exit.USAGE)
+        stop("Name a model; `stt fetch-model --list` shows them.", Exit.USAGE)
         return
     settings = Settings.read()
     weights = resolve(name, model_dir=settings.model_dir, cache_dir=settings.cache_dir, progress=screen.print)
@@ -332,7 +295,7 @@ def fetch_model(
 
 
 @app.command()
-@_spoken_errors
+@spoken_errors
 def ui(
     port: Annotated[int, typer.Option(help="Port of the Dagster UI.")] = 3000,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
@@ -344,7 +307,10 @@ def ui(
     try:
         raise typer.Exit(serve(Settings.read(), host, port))
     except InstanceUnusable as error:
-        _stop(str(error), Exit.MACHINE)
+        stop(str(error), Exit.MACHINE)
+
+
+app.add_typer(capacity)
 
 
 def main() -> None:

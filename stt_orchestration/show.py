@@ -5,12 +5,20 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -65,6 +73,34 @@ def batch_progress(screen: Console, ledger: Ledger, batch_key: str) -> Iterator[
     finally:
         stop.set()
         thread.join()
+
+
+@contextmanager
+def counting(screen: Console, what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show how many are done until the block ends; what is yielded is to be told the number done, and of how many."""
+    if not screen.is_terminal:
+        yield _counting_lines(screen, what)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    # Once a second: what is counted may be a measurement, and drawing takes its CPU.
+    with Progress(*columns, console=screen, transient=True, refresh_per_second=1) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda done, of: progress.update(task, completed=done, total=of)
+
+
+def _counting_lines(screen: Console, what: str) -> Callable[[int, int], None]:
+    def told(done: int, of: int) -> None:
+        tenth = max(1, of // 10)
+        if done == of or done % tenth == 0:
+            screen.print(f"{what}: {done} of {of}")
+
+    return told
 
 
 @dataclass(frozen=True, slots=True)

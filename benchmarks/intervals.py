@@ -1,0 +1,45 @@
+"""Confidence intervals by bootstrap. Pure, and the same for the same figures: the random numbers have a fixed seed.
+
+An interval tells how far the figure would move if the same run were repeated at once. What differs between days, machines of one
+type or neighbours on a host is not in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+CONFIDENCE = 0.95
+RESAMPLES = 10_000
+LEAST = 5
+"""Fewer figures than this give no interval: resampling so few again and again makes it far too narrow."""
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """Interval of the mean; None for fewer than ``LEAST`` values."""
+    return _between(_means(values, seed=1)) if len(values) >= LEAST else None
+
+
+def ratio_interval(numerator: Sequence[float], denominator: Sequence[float]) -> tuple[float, float]:
+    """Interval of the ratio of two means of independent runs.
+
+    Raises:
+        ValueError: One has fewer than ``LEAST`` values.
+    """
+    if min(len(numerator), len(denominator)) < LEAST:
+        raise ValueError(f"an interval needs at least {LEAST} values of each")
+    return _between(_means(numerator, seed=1) / _means(denominator, seed=2))
+
+
+def _means(values: Sequence[float], seed: int) -> npt.NDArray[np.float64]:
+    drawn = np.random.default_rng(seed).integers(0, len(values), (RESAMPLES, len(values)))
+    means: npt.NDArray[np.float64] = np.asarray(values, np.float64)[drawn].mean(axis=1)
+    return means
+
+
+def _between(found: npt.NDArray[np.float64]) -> tuple[float, float]:
+    tail = (1 - CONFIDENCE) / 2 * 100
+    low, high = np.percentile(found, (tail, 100 - tail))
+    return round(float(low), 6), round(float(high), 6)
