@@ -1,0 +1,258 @@
+"""What a step asks of a node: one typed profile per step, with the defaults of a GPU node class and CPU nodes.
+
+A profile says everything about where and with what a step's pod runs; dagster-k8s gets it as two pieces of its own raw
+configuration, because its merge knows only all or nothing: what replaces the launcher's (resources, placement, limits of time) and
+what is added to it (volumes, environment).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+CACHE_MOUNT = "/cache/huggingface"
+"""Where a model cache is mounted."""
+
+
+class ProfileError(ValueError):
+    """The configuration of profiles or patience is not allowed. The message names the step, the key and the value."""
+
+
+class Placement(BaseModel):
+    """On which nodes a pod may run, and whom it may displace. Inner keys are Kubernetes' own, in snake or camel case."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    node_selector: dict[str, str] = Field(default_factory=dict)
+    affinity: dict[str, Any] | None = None
+    tolerations: list[dict[str, Any]] = Field(default_factory=list)
+    priority_class: str | None = None
+
+    def pod_spec(self) -> dict[str, Any]:
+        """The part of a pod's spec that it stands for; what is not stated is left to the launcher."""
+        stated = {
+            "node_selector": self.node_selector,
+            "affinity": self.affinity,
+            "tolerations": self.tolerations,
+            "priority_class_name": self.priority_class,
+        }
+        return {key: value for key, value in stated.items() if value}
+
+
+class StepProfile(Placement):
+    """The resources and the placement of one step's pod. CPU and memory are Kubernetes quantities.
+
+    Attributes:
+        cpu: Requested CPU.
+        cpu_limit: None: no limit, or the request where ``guaranteed``.
+        memory: Requested memory.
+        memory_limit: None: the request.
+        memory_cap: What a retry after OOMKilled may raise the limit to; None: the limit, so that memory is never raised.
+        gpu: How many.
+        gpu_resource: Their name on the nodes.
+        spot: Whether its nodes may be taken away; then ``after_loss`` must say where the retry goes.
+        after_loss: Where a retry runs after preemption, eviction or the loss of the node; None: where the first attempt ran.
+        volumes: Added to the launcher's.
+        volume_mounts: Added to the launcher's.
+        model_cache: Claim with model weights, mounted at ``CACHE_MOUNT``.
+        env: Added to the launcher's.
+        deadline_s: Seconds at most from the pod's start on a node.
+        ttl_s: Seconds that the ended Job stays to be looked at.
+        guaranteed: Limits equal requests and CPUs are whole, so that a static CPU manager pins them.
+    """
+
+    cpu: str
+    cpu_limit: str | None = None
+    memory: str
+    memory_limit: str | None = None
+    memory_cap: str | None = None
+    gpu: int = Field(default=0, ge=0)
+    gpu_resource: str = "nvidia.com/gpu"
+    spot: bool = False
+    after_loss: Placement | None = None
+    volumes: list[dict[str, Any]] = Field(default_factory=list)
+    volume_mounts: list[dict[str, Any]] = Field(default_factory=list)
+    model_cache: str | None = None
+    env: dict[str, str] = Field(default_factory=dict)
+    deadline_s: int = Field(default=6 * 3600, gt=0)
+    ttl_s: int = Field(default=3600, ge=300)
+    guaranteed: bool = False
+
+    @field_validator("cpu", "cpu_limit", "memory", "memory_limit", "memory_cap")
+    @classmethod
+    def _a_quantity(cls, value: str | None) -> str | None:
+        if value is not None and quantity(value) <= 0:
+            raise ValueError("not above 0")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.cpu_limit is not None and quantity(self.cpu) > quantity(self.cpu_limit):
+            raise ValueError(f"cpu {self.cpu} is above cpu_limit {self.cpu_limit}")
+        if quantity(self.memory) > self.limit_bytes:
+            raise ValueError(f"memory {self.memory} is above memory_limit {self.memory_limit}")
+        if self.limit_bytes > self.cap_bytes:
+            raise ValueError(f"memory_limit {self.memory_limit or self.memory} is above memory_cap {self.memory_cap}")
+        if self.guaranteed and not self._is_guaranteed():
+            raise ValueError("guaranteed needs whole CPUs, and limits that equal the requests (or are left out)")
+        if self.spot and self.after_loss is None:
+            raise ValueError("a step on spot nodes needs after_loss: where its retry goes when the node is taken away")
+        return self
+
+    def _is_guaranteed(self) -> bool:
+        cpu = quantity(self.cpu)
+        return cpu == int(cpu) and cpu == quantity(self.cpu_limit or self.cpu) and self.limit_bytes == quantity(self.memory)
+
+    @property
+    def limit_bytes(self) -> int:
+        """The memory limit of the first attempt."""
+        return int(quantity(self.memory_limit or self.memory))
+
+    @property
+    def cap_bytes(self) -> int:
+        """The memory limit that no attempt goes beyond."""
+        return int(quantity(self.memory_cap or self.memory_limit or self.memory))
+
+    def resources(self) -> dict[str, dict[str, str]]:
+        """Requests and limits of the container."""
+        limits = {"memory": self.memory_limit or self.memory}
+        cpu_limit = self.cpu_limit or (self.cpu if self.guaranteed else None)
+        if cpu_limit is not None:
+            limits["cpu"] = cpu_limit
+        if self.gpu:
+            limits[self.gpu_resource] = str(self.gpu)
+        return {"requests": {"cpu": self.cpu, "memory": self.memory}, "limits": limits}
+
+    def replacing(self, patience_s: int) -> dict[str, Any]:
+        """dagster-k8s configuration that takes the place of the launcher's, key by key.
+
+        Args:
+            patience_s: Seconds that a Job may wait for quota and a node at most; its own deadline, which ends even a pod that never
+                started, lies behind that.
+        """
+        return {
+            "container_config": {"resources": self.resources()},
+            # The pod's deadline counts from its start on a node, the Job's from its creation.
+            "pod_spec_config": {**self.pod_spec(), "active_deadline_seconds": self.deadline_s},
+            "job_spec_config": {
+                "backoff_limit": 0,  # a second pod of the same Job would exit at once, and the step never end: Dagster retries
+                "ttl_seconds_after_finished": self.ttl_s,
+                "active_deadline_seconds": self.deadline_s + patience_s,
+            },
+            "merge_behavior": "SHALLOW",
+        }
+
+    def adding(self) -> dict[str, Any]:
+        """dagster-k8s configuration that is added to the launcher's."""
+        volumes, mounts = list(self.volumes), list(self.volume_mounts)
+        if self.model_cache:
+            volumes.append({"name": "model-cache", "persistent_volume_claim": {"claim_name": self.model_cache}})
+            mounts.append({"name": "model-cache", "mount_path": CACHE_MOUNT})
+        env = [{"name": name, "value": value} for name, value in self.env.items()]
+        return {
+            "container_config": {**({"volume_mounts": mounts} if mounts else {}), **({"env": env} if env else {})},
+            # A step talks to the database and the store, never to Kubernetes.
+            "pod_spec_config": {"automount_service_account_token": False, **({"volumes": volumes} if volumes else {})},
+            "merge_behavior": "DEEP",
+        }
+
+
+class Patience(BaseModel):
+    """How many seconds a step's pod may wait for each thing before the step fails with the reason."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    unschedulable_s: int = Field(default=900, gt=0)
+    image_s: int = Field(default=300, gt=0)
+    setup_s: int = Field(default=300, gt=0)
+    quota_s: int = Field(default=3600, gt=0)
+
+    @property
+    def longest_s(self) -> int:
+        """Waiting for quota, then for a node, then for image and volumes."""
+        return self.quota_s + self.unschedulable_s + self.image_s + self.setup_s
+
+
+GPU_TOLERATION = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
+
+DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "raw": {"cpu": "500m", "cpu_limit": "2", "memory": "512Mi", "memory_limit": "1Gi", "memory_cap": "4Gi"},
+    "normalized": {"cpu": "1", "cpu_limit": "4", "memory": "512Mi", "memory_limit": "1Gi", "memory_cap": "4Gi"},
+    "transcript": {
+        "cpu": "4",
+        "cpu_limit": "8",
+        "memory": "16Gi",
+        "memory_limit": "32Gi",
+        "memory_cap": "48Gi",
+        "gpu": 1,
+        "tolerations": [GPU_TOLERATION],
+    },
+    "enriched": {"cpu": "500m", "cpu_limit": "2", "memory": "512Mi", "memory_limit": "1Gi", "memory_cap": "4Gi"},
+    "benchmark": {"cpu": "1", "memory": "2Gi", "memory_cap": "8Gi", "guaranteed": True},
+    "default": {"cpu": "250m", "cpu_limit": "1", "memory": "512Mi", "memory_limit": "512Mi", "memory_cap": "2Gi"},
+}
+"""Keyed by step. Those of ``transcript`` are the values of the deployment that this one replaces (one GPU, 4 to 8 CPUs, 16 to
+32 GiB); the cap leaves room for the other steps in its quota of 64 GiB. ``default`` serves every step that has no other."""
+
+
+def read_profiles(*layers: Mapping[str, Mapping[str, Any]] | None) -> dict[str, StepProfile]:
+    """The profile of every step: the defaults, and over them each layer of configuration, key by key.
+
+    Args:
+        layers: Step -> keys of its profile; later ones win. A step without defaults starts from ``default``.
+
+    Raises:
+        ProfileError: A key or value is not allowed.
+    """
+    stated = {step: dict(keys) for step, keys in DEFAULTS.items()}
+    for layer in layers:
+        for step, keys in (layer or {}).items():
+            stated[step] = {**stated.get(step, DEFAULTS["default"]), **keys}
+    profiles = {}
+    for step, keys in stated.items():
+        try:
+            profiles[step] = StepProfile.model_validate(keys)
+        except ValidationError as error:
+            raise ProfileError(_in_words(f"step_profiles: {step}", error)) from None
+    return profiles
+
+
+def read_patience(*layers: Mapping[str, Any] | None) -> Patience:
+    """The patience: defaults, and over them each layer of configuration.
+
+    Raises:
+        ProfileError: A key or value is not allowed.
+    """
+    try:
+        return Patience.model_validate({key: value for layer in layers for key, value in (layer or {}).items()})
+    except ValidationError as error:
+        raise ProfileError(_in_words("step_patience", error)) from None
+
+
+def _in_words(where: str, error: ValidationError) -> str:
+    problems = [
+        f"{where}: {'.'.join(str(part) for part in problem['loc']) or 'as a whole'}: {problem['msg'].removeprefix('Value error, ')}"
+        + (f" (it is {problem['input']!r})" if problem["loc"] else "")
+        for problem in error.errors()
+    ]
+    return "; ".join(problems)
+
+
+def quantity(text: str) -> Decimal:
+    """A Kubernetes quantity in units: bytes, cores.
+
+    Raises:
+        ValueError: It is none.
+    """
+    from kubernetes.utils import parse_quantity
+
+    value: Decimal = parse_quantity(text)
+    return value
+
+
+def as_memory(size: float) -> str:
+    """Bytes as a Kubernetes quantity of whole MiB, rounded up."""
+    return f"{-int(-size // 1024**2)}Mi"
