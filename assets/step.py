@@ -10,6 +10,7 @@ import dagster as dg
 from assets.checks import result
 from assets.metadata import of_report
 from assets.resources import WorkspaceResource
+from k8s_run_launcher.peak import in_step_pod, peak_noted
 from recordings.checks import Verdict
 from recordings.locks import LocksUnavailable
 from recordings.processes import is_gone, this_process
@@ -51,8 +52,9 @@ def _permanent_failures() -> Iterator[None]:
     try:
         yield
     except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError) as error:
-        # Somebody wants it to end; a retry would go on in spite of them.
-        raise dg.Failure(description="Interrupted.", allow_retries=False) from error
+        # Somebody wants it to end; a retry would go on in spite of them. A pod of its own is also ended when its node is drained or
+        # wanted for others, and there a retry is right: who cancels a run ends the pod that would retry as well.
+        raise dg.Failure(description="Interrupted.", allow_retries=in_step_pod()) from error
     except _NO_RETRY_MENDS as error:
         raise dg.Failure(description=str(error), allow_retries=False) from error
     except OSError as error:
@@ -80,7 +82,7 @@ def materialize(
     """
     context.instance.add_run_tags(context.run.run_id, {PROCESS_TAG: process_tag(context.run.run_id)})
     key, say = context.partition_key, context.log.info
-    with _permanent_failures(), workspace.open() as opened, opened.ledger.hold(key, say):
+    with peak_noted(), _permanent_failures(), workspace.open() as opened, opened.ledger.hold(key, say):
         report = step(opened, key, say)
         verdicts = check(opened, report)
     for member in report.broken:

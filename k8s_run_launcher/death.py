@@ -100,7 +100,8 @@ def _disruption(evidence: Evidence) -> Death | None:
         return _evicted_by_kubelet(pod, node)
     if reason == "EvictionByEvictionAPI":
         return death(Cause.EVICTED, f"The pod was evicted from {node} through the eviction API: {words}.", node=node)
-    lost = last_event(evidence.events, "TaintManagerEviction", "NodeNotReady")
+    ended = _is_deleted(evidence) or pod is None or at(pod, "status", "phase") == "Failed"
+    lost = last_event(evidence.events, "TaintManagerEviction", "NodeNotReady") if ended else None
     if reason in ("DeletionByTaintManager", "DeletionByPodGC") or at(pod, "status", "reason") == "NodeLost" or lost:
         told = words or str(at(lost, "message") or at(pod, "status", "message") or "no more is known").rstrip(".")
         return death(Cause.NODE_LOST, f"The node {node} was lost: {told}.", node=node)
@@ -117,7 +118,11 @@ def _evicted_by_kubelet(pod: Object | None, node: str | None) -> Death:
     resource = (found.group(1) or "ephemeral-storage") if found else None
     own = _OWN_STORAGE.search(words) is not None
     sentence = f"The kubelet of {node} evicted the pod: {words.strip().rstrip('.')}."
-    facts: dict[str, str | int] = {"node": node or "unknown", "resource": resource or "unknown", "kubelet": words.strip()}
+    facts: dict[str, str | int] = {
+        "node": node or "unknown",
+        "resource": resource or "unknown",
+        "kubelet": words.strip(),
+    }
     # A pod that fills its own allowance does so again on every node.
     return Death(Cause.EVICTED, sentence, facts, lasting=own)
 
@@ -156,7 +161,9 @@ def _ended(container: str, ended: Object, evidence: Evidence) -> Death:
         return death(Cause.OOM_KILLED, sentence, limit=limit, request=request, last_use_bytes=peak, node=node)
     if reason in ("StartError", "ContainerCannotRun"):
         told = str(ended.get("message") or "no reason given").strip()
-        return death(Cause.SETUP, f"The container {container!r} could not be started: {told}", exit_code=code, node=node)
+        return death(
+            Cause.SETUP, f"The container {container!r} could not be started: {told}", exit_code=code, node=node
+        )
     if _is_deleted(evidence):
         return _deleted(evidence) or death(Cause.DELETED, f"The pod of {evidence.name} was deleted.", node=node)
     number = int(ended.get("signal") or 0) or (code - 128 if code > 128 else 0)
@@ -169,7 +176,9 @@ def _ended(container: str, ended: Object, evidence: Evidence) -> Death:
         return death(Cause.SIGNAL, sentence, signal=name, exit_code=code, node=node)
     told = str(ended.get("message") or "").strip()
     words = f": {told}" if told and not told.startswith(PEAK) else "."
-    return death(Cause.EXIT, f"The container {container!r} ended with exit code {code}{words}", exit_code=code, node=node)
+    return death(
+        Cause.EXIT, f"The container {container!r} ended with exit code {code}{words}", exit_code=code, node=node
+    )
 
 
 def _is_deleted(evidence: Evidence) -> bool:
@@ -181,7 +190,9 @@ def _deleted(evidence: Evidence) -> Death | None:
     node = at(evidence.pod, "spec", "nodeName")
     if _is_deleted(evidence):
         name = at(evidence.pod, "metadata", "name")
-        return death(Cause.DELETED, f"The pod {name} was deleted on {node}; Kubernetes does not say by whom.", node=node)
+        return death(
+            Cause.DELETED, f"The pod {name} was deleted on {node}; Kubernetes does not say by whom.", node=node
+        )
     if evidence.job is None:
         return death(Cause.DELETED, f"The Job {evidence.name} is gone: somebody deleted it.", node=node)
     gone = evidence.pod is None and last_event(evidence.events, "SuccessfulCreate") is not None

@@ -104,7 +104,11 @@ class StepProfile(Placement):
 
     def _is_guaranteed(self) -> bool:
         cpu = quantity(self.cpu)
-        return cpu == int(cpu) and cpu == quantity(self.cpu_limit or self.cpu) and self.limit_bytes == quantity(self.memory)
+        return (
+            cpu == int(cpu)
+            and cpu == quantity(self.cpu_limit or self.cpu)
+            and self.limit_bytes == quantity(self.memory)
+        )
 
     @property
     def limit_bytes(self) -> int:

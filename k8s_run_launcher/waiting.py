@@ -42,7 +42,9 @@ class Wait:
             return death(self.cause, f"{self.sentence} No waiting mends that.", waited_s=int(waited))
         if waited < limit:
             return None
-        return death(self.cause, f"{self.sentence} It waited for {waited:.0f} s, {limit} s are allowed.", waited_s=int(waited))
+        return death(
+            self.cause, f"{self.sentence} It waited for {waited:.0f} s, {limit} s are allowed.", waited_s=int(waited)
+        )
 
 
 def why_waiting(evidence: Evidence, now: float) -> Wait | None:

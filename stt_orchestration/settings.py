@@ -173,6 +173,19 @@ class Settings(BaseSettings):
         "that from the references beside its recordings (NAME.ref.txt); default: the word error rate is only reported.",
     )
 
+    executor: Annotated[Literal["in_process", "kubernetes"], BeforeValidator(_lower)] = Field(
+        default="in_process",
+        validation_alias=_names("EXECUTOR"),
+        description="in_process: the steps of a run share its process; kubernetes: each step is a Job of its own.",
+    )
+    janitor_run_days: int | None = Field(
+        default=None,
+        ge=1,
+        validation_alias=_names("JANITOR_RUN_DAYS"),
+        description="A whole number of days: the janitor on Kubernetes deletes ended runs, with their event logs, after so many; "
+        "default: keep all.",
+    )
+
     batch_recordings: int = Field(
         default=200,
         ge=1,

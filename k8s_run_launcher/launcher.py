@@ -1,0 +1,95 @@
+"""The run launcher: dagster-k8s's, and it says why the pod of a run died.
+
+``dagster.yaml`` names it::
+
+    run_launcher:
+      module: k8s_run_launcher.launcher
+      class: ProfiledK8sRunLauncher
+      config: {...}  # every key of K8sRunLauncher, and those of ``config``
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+from dagster._core.events import EngineEventData
+from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
+from dagster_k8s import K8sRunLauncher
+from dagster_k8s.job import UserDefinedDagsterK8sConfig, get_job_name_from_run_id
+
+from k8s_run_launcher import records
+from k8s_run_launcher.config import RUN_FIELDS, STEP_FIELDS
+from k8s_run_launcher.death import why_dead
+from k8s_run_launcher.evidence import Evidence
+from k8s_run_launcher.observe import gather
+from k8s_run_launcher.profiles import read_patience, read_profiles
+from k8s_run_launcher.waiting import why_waiting
+
+_RUN_DEADLINE_S = 86_400
+_RUN_TTL_S = 3_600
+
+
+class ProfiledK8sRunLauncher(K8sRunLauncher):
+    """``K8sRunLauncher`` with the profiles of steps, deadlines of runs, and reasons.
+
+    Args:
+        run_deadline_s: Seconds after which Kubernetes ends a run's Job.
+        run_ttl_s: Seconds that an ended one stays.
+        run_k8s_config: dagster-k8s's own; what it states beats the two above.
+        others: Keys of ``STEP_FIELDS`` for the executor, the rest for dagster-k8s.
+    """
+
+    def __init__(
+        self,
+        *,
+        run_deadline_s: int = _RUN_DEADLINE_S,
+        run_ttl_s: int = _RUN_TTL_S,
+        run_k8s_config: Mapping[str, Any] | None = None,
+        **others: Any,
+    ) -> None:
+        self.step_config = {key: others.pop(key) for key in STEP_FIELDS if key in others}
+        # A bad profile is refused when the instance loads, not when the first step starts.
+        read_profiles(self.step_config.get("step_profiles"))
+        read_patience(self.step_config.get("step_patience"))
+        stated = dict(run_k8s_config or {})
+        limits = {
+            "ttl_seconds_after_finished": run_ttl_s,
+            "active_deadline_seconds": run_deadline_s,
+            "backoff_limit": 0,
+        }
+        stated["job_spec_config"] = {**limits, **UserDefinedDagsterK8sConfig.from_dict(stated).job_spec_config}
+        super().__init__(run_k8s_config=stated, **others)
+
+    @classmethod
+    def config_type(cls) -> dict[str, Any]:
+        """The configuration's schema."""
+        return {**super().config_type(), **STEP_FIELDS, **RUN_FIELDS}
+
+    def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
+        """dagster-k8s's verdict; a failure with its reason, which also goes into the run's event log."""
+        result = super().check_run_worker_health(run)
+        if result.status not in (WorkerStatus.FAILED, WorkerStatus.UNKNOWN):
+            return result
+        found = why_dead(self._evidence(run))
+        if found is None:
+            return result
+        if result.status is WorkerStatus.FAILED:
+            self._instance.report_engine_event(
+                found.sentence, run, EngineEventData(records.metadata(found)), cls=type(self)
+            )
+        return CheckRunHealthResult(result.status, f"{result.msg}. {found.sentence}", result.transient)
+
+    def get_run_worker_debug_info(self, run: dg.DagsterRun, include_container_logs: bool | None = True) -> str | None:
+        """What dagster-k8s tells, after one sentence that says why the run's pod died or waits."""
+        told = super().get_run_worker_debug_info(run, include_container_logs=include_container_logs)
+        evidence = self._evidence(run)
+        reason = why_dead(evidence) or why_waiting(evidence, time.time())
+        return "\n\n".join(part for part in (reason.sentence if reason else None, told) if part)
+
+    def _evidence(self, run: dg.DagsterRun) -> Evidence:
+        namespace = str(self.get_container_context_for_run(run).namespace)
+        name = get_job_name_from_run_id(run.run_id, resume_attempt_number=self._get_resume_attempt_number(run))
+        return gather(self._api_client.batch_api, self._api_client.core_api, namespace, name)

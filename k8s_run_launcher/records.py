@@ -1,0 +1,57 @@
+"""Deaths in Dagster's event log: how they are written, and read again when the next attempt asks what to learn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import dagster as dg
+from dagster._core.events import DagsterEventType
+
+from k8s_run_launcher.death import Death
+
+DEATH_KEY = "stt/death"
+_GENERATIONS = 5
+"""How far back the runs that this one repeats are asked."""
+
+
+def metadata(found: Death, **more: str | int) -> dict[str, Any]:
+    """The metadata of an event that tells of a death."""
+    facts = {**found.facts, **more}
+    return {
+        DEATH_KEY: dg.MetadataValue.json(found.dump()),
+        "cause": dg.MetadataValue.text(str(found.cause)),
+        **{name: _value(value) for name, value in facts.items()},
+    }
+
+
+def _value(value: str | int) -> dg.MetadataValue[Any]:
+    return dg.MetadataValue.int(value) if isinstance(value, int) else dg.MetadataValue.text(value)
+
+
+def earlier_deaths(instance: dg.DagsterInstance, run: dg.DagsterRun, step_key: str) -> list[Death]:
+    """The deaths of a step's pods in this run and in those that it repeats, oldest first."""
+    lineage = [run]
+    while lineage[-1].parent_run_id and len(lineage) < _GENERATIONS:
+        parent = instance.get_run_by_id(lineage[-1].parent_run_id)
+        if parent is None:
+            break
+        lineage.append(parent)
+    return [found for member in reversed(lineage) for found in _deaths(instance, member.run_id, step_key)]
+
+
+def _deaths(instance: dg.DagsterInstance, run_id: str, step_key: str) -> Iterator[Death]:
+    for entry in instance.all_logs(run_id, of_type=DagsterEventType.ENGINE_EVENT):
+        if entry.step_key == step_key and entry.dagster_event is not None:
+            told = entry.dagster_event.engine_event_data.metadata.get(DEATH_KEY)
+            if told is not None and isinstance(told.value, Mapping):
+                yield Death.load(told.value)
+
+
+_ENDS = {DagsterEventType.STEP_SUCCESS, DagsterEventType.STEP_FAILURE, DagsterEventType.STEP_UP_FOR_RETRY}
+
+
+def has_ended(instance: dg.DagsterInstance, run_id: str, step_key: str, attempt: int) -> bool:
+    """Whether the step's process noted the end of its attempt (counted from 0) itself."""
+    ends = [entry for entry in instance.all_logs(run_id, of_type=_ENDS) if entry.step_key == step_key]
+    return len(ends) > attempt
