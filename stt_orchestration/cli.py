@@ -256,14 +256,24 @@ def _matching(broken: Sequence[Member], name: str) -> list[Member]:
 
 @app.command()
 @spoken_errors
-def doctor() -> None:
+def doctor(
+    kubernetes: Annotated[
+        bool,
+        typer.Option(
+            "--kubernetes", help="Look at the cluster: rights, quota, volumes, GPU nodes, image, database, store."
+        ),
+    ] = False,
+    image: Annotated[
+        str | None, typer.Option(help="With --kubernetes: try to pull this image; default: the launcher's.")
+    ] = None,
+) -> None:
     """Look at everything a run needs, and say what is broken and how to mend it. Exit code 1 when something is."""
-    from stt_orchestration.doctor import Verdict, examine
+    from stt_orchestration.doctor import Verdict, examine, examine_cluster
 
     screen = console()
     broken = False
     styles = {Verdict.GOOD: "green", Verdict.NOTE: "yellow", Verdict.BROKEN: "red"}
-    for finding in examine():
+    for finding in examine_cluster(image) if kubernetes else examine():
         broken = broken or finding.verdict is Verdict.BROKEN
         screen.print(
             Text.assemble((f"{finding.verdict:<7}", styles[finding.verdict]), f"{finding.subject}: {finding.detail}")
@@ -272,6 +282,29 @@ def doctor() -> None:
             screen.print(Text(f"        {finding.remedy}"))
     if broken:
         raise typer.Exit(Exit.MACHINE)
+
+
+@app.command()
+@spoken_errors
+def janitor(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+) -> None:
+    """On Kubernetes: remove Jobs and pods whose run has ended or is unknown, and ended runs past their days."""
+    from k8s_run_launcher.janitor import Janitor, NoCluster, Rules, connect
+    from stt_orchestration.instance import InstanceUnusable, instance
+    from stt_orchestration.jobs import LOCATION
+
+    screen = console()
+    try:
+        namespace = connect()
+        with instance() as opened:
+            work = Janitor(opened, namespace, LOCATION, Rules(run_days=Settings.read().janitor_run_days))
+            planned = work.plan()
+            for removal in planned if dry_run else work.remove(planned):
+                screen.print(Text(f"{removal.kind} {removal.name}: {removal.why}"))
+    except (NoCluster, InstanceUnusable) as error:
+        stop(str(error), Exit.MACHINE)
+    screen.print(f"{len(planned)} {'would be' if dry_run else 'were'} removed in {namespace}.")
 
 
 @app.command("fetch-model")

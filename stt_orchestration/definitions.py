@@ -11,8 +11,8 @@ from assets.resources import EngineResource, OptionsResource, WorkspaceResource
 from assets.transcript import transcript
 from k8s_run_launcher.executor import profiled_k8s_job_executor
 from recordings.batches import BatchLimits
-from stt_orchestration.jobs import transcribe_batch
-from stt_orchestration.schedules import build_transcribe_every_6h
+from stt_orchestration.jobs import build_janitor, transcribe_batch
+from stt_orchestration.schedules import build_janitor_daily, build_transcribe_every_6h
 from stt_orchestration.sensors import build_audio_bucket, build_audio_directory
 from stt_orchestration.settings import Settings
 
@@ -24,9 +24,10 @@ def build_defs(settings: Settings) -> dg.Definitions:
     """All definitions for the given settings. Touches neither disk nor database."""
     limits = BatchLimits(settings.batch_recordings, settings.batch_bytes)
     build_sensor = build_audio_bucket if settings.in_bucket else build_audio_directory
+    janitors = [build_janitor(settings.janitor_run_days)] if settings.executor == "kubernetes" else []
     return dg.Definitions(
         assets=[raw, normalized, transcript, enriched],
-        jobs=[transcribe_batch],
+        jobs=[transcribe_batch, *janitors],
         executor=EXECUTORS[settings.executor],
         sensors=[build_sensor(settings.sensor_interval_s, settings.sensor_enabled, limits)],
         schedules=[
@@ -37,7 +38,8 @@ def build_defs(settings: Settings) -> dg.Definitions:
                 settings.schedule_deadline_s,
                 limits,
                 settings.keep_runs,
-            )
+            ),
+            *(build_janitor_daily(job, settings.schedule_timezone) for job in janitors),
         ],
         resources={
             "workspace": WorkspaceResource(

@@ -11,11 +11,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 
+from k8s_run_launcher.janitor import NoCluster, connect
+from k8s_run_launcher.preflight import Look
+from k8s_run_launcher.preflight import examine as look_at_cluster
+from k8s_run_launcher.profiles import StepProfile, read_profiles
 from recordings.ledger import Ledger, LedgerError
 from recordings.store import UnknownStore, open_store
 from recordings.trouble import ServerTrouble
 from speech.weights import UnavailableWeights, WeightsError, resolve
-from stt_orchestration.instance import dagster_home
+from stt_orchestration.instance import InstanceUnusable, dagster_home
 from stt_orchestration.settings import Settings, SettingsError, misspelled
 
 _LOW_DISK = 2 * 1024**3
@@ -61,6 +65,51 @@ def examine() -> Iterator[Finding]:
     for check in (_store, _ledger, _dagster_home, _weights, _device):
         yield check(settings)
     yield from _versions()
+
+
+def examine_cluster(image: str | None) -> Iterator[Finding]:
+    """Look at the cluster that this process is in, or at that of the kubeconfig.
+
+    Args:
+        image: To pull; None: the one that the launcher of this Dagster instance starts runs with.
+    """
+    try:
+        settings = Settings.read()
+        namespace = connect()
+        profiles, launched = _launcher()
+    except (SettingsError, InstanceUnusable) as error:
+        yield Finding("settings", Verdict.BROKEN, str(error), "Do what the message says, then look again.")
+        return
+    except NoCluster as error:
+        yield Finding("cluster", Verdict.BROKEN, str(error), "Run it in a pod of the code location, or set KUBECONFIG.")
+        return
+    image = image or os.environ.get("DAGSTER_CURRENT_IMAGE") or launched
+    if image is None:
+        yield Finding("image", Verdict.NOTE, "No image is named, so none was pulled.", "Name it: --image NAME.")
+    probes = {"database": lambda: _said(_ledger(settings)), "store": lambda: _said(_store(settings))}
+    verdicts = {True: Verdict.GOOD, None: Verdict.NOTE, False: Verdict.BROKEN}
+    for look in look_at_cluster(namespace, profiles, image, probes):
+        yield _finding(look, verdicts[look.good])
+
+
+def _finding(look: Look, verdict: Verdict) -> Finding:
+    return Finding(look.subject, verdict, look.detail, look.remedy)
+
+
+def _launcher() -> tuple[dict[str, StepProfile], str | None]:
+    """Profiles and image as the launcher of this instance has them; the defaults where another launcher is configured."""
+    from stt_orchestration.instance import instance
+
+    with instance() as opened:
+        launcher = opened.run_launcher
+        stated = getattr(launcher, "step_config", {}).get("step_profiles")
+        return read_profiles(stated), getattr(launcher, "job_image", None)
+
+
+def _said(finding: Finding) -> str:
+    if finding.verdict is Verdict.BROKEN:
+        raise RuntimeError(finding.detail)
+    return finding.detail
 
 
 def _store(settings: Settings) -> Finding:

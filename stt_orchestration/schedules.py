@@ -1,4 +1,4 @@
-"""The schedule that stands in for a CronJob, field by field.
+"""The schedules: the janitor's, and the one that stands in for a CronJob, field by field.
 
 ``schedule`` and ``timeZone`` are its cron and time zone; ``concurrencyPolicy: Forbid`` is the skip while a batch runs;
 ``startingDeadlineSeconds`` is the deadline below (and ``max_catchup_runs`` in dagster.yaml: a missed tick is made up for once);
@@ -67,3 +67,14 @@ def build_transcribe_every_6h(
         return [request(key, run_key) for key, run_key in wanted.items()]
 
     return transcribe_every_6h
+
+
+def build_janitor_daily(job: dg.JobDefinition, timezone: str) -> dg.ScheduleDefinition:
+    """The janitor at night, on a cluster."""
+    return dg.ScheduleDefinition(
+        name="janitor_daily",
+        job=job,
+        cron_schedule="17 3 * * *",
+        execution_timezone=timezone,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+    )

@@ -1,0 +1,265 @@
+"""Preflight: may this account do what a run needs, and has the cluster what the profiles ask for? Nothing stays behind.
+
+What judges is pure and takes objects of the API; ``examine`` asks the API server. What needs other rooms, the database and the
+store, comes in as callables.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from k8s_run_launcher.evidence import Object, at
+from k8s_run_launcher.observe import gather
+from k8s_run_launcher.profiles import StepProfile, quantity
+from k8s_run_launcher.waiting import why_waiting
+
+RIGHTS: Sequence[tuple[str, str, str]] = (
+    *(("batch", "jobs", verb) for verb in ("create", "get", "list", "delete")),
+    ("batch", "jobs/status", "get"),
+    *(("", "pods", verb) for verb in ("get", "list", "watch", "delete")),
+    ("", "pods/log", "get"),
+    *(("", "events", verb) for verb in ("get", "list")),
+)
+"""API group, resource and verb: what launcher, executor and janitor use, and nothing else."""
+
+_PROBE_S = 90.0
+"""Pulling an image of a gigabyte takes a minute on a common network; a probe that takes longer says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What was looked at and found; ``good`` is None where it could not be looked at."""
+
+    subject: str
+    good: bool | None
+    detail: str
+    remedy: str = ""
+
+
+Probe = Callable[[], str]
+"""Returns what it found; raises OSError or RuntimeError when it does not work."""
+
+
+def examine(
+    namespace: str, profiles: Mapping[str, StepProfile], image: str | None, probes: Mapping[str, Probe]
+) -> Iterator[Look]:
+    """Look at everything, in the order in which a run would need it.
+
+    Args:
+        namespace: Where runs and steps become Jobs.
+        profiles: Of the steps.
+        image: Of the steps, pulled by a Job that does nothing; None: not tried.
+        probes: Subject -> probe, for what is not Kubernetes.
+    """
+    from kubernetes import client
+
+    core, batch = client.CoreV1Api(), client.BatchV1Api()
+    yield from _rights(client, namespace)
+    yield from _asked(
+        "quota", lambda: quota_room(_items(core.list_namespaced_resource_quota(namespace, **_RAW)), profiles)
+    )
+    yield from _asked(
+        "volumes",
+        lambda: claims(
+            _items(core.list_namespaced_persistent_volume_claim(namespace, **_RAW)),
+            lambda: _items(client.StorageV1Api().list_storage_class(**_RAW)),
+        ),
+    )
+    yield from _asked("GPU nodes", lambda: gpu_nodes(_items(core.list_node(**_RAW)), profiles))
+    if image is not None:
+        yield from _asked("image", lambda: [_pull(batch, core, namespace, image)])
+    for subject, probe in probes.items():
+        try:
+            yield Look(subject, True, probe())
+        except (OSError, RuntimeError) as error:
+            yield Look(subject, False, str(error), "Check its address, its credentials and whether it runs.")
+
+
+_RAW = {"_preload_content": False}
+
+
+def _items(response: Any) -> list[Object]:
+    items: list[Object] = json.loads(response.data)["items"]
+    return items
+
+
+def _asked(subject: str, look: Callable[[], Sequence[Look]]) -> Iterator[Look]:
+    from kubernetes.client.rest import ApiException
+
+    try:
+        yield from look()
+    except ApiException as error:
+        if error.status != 403:
+            raise
+        yield Look(
+            subject,
+            None,
+            "this account may not look there",
+            "Ask somebody who may: the launcher does not need that right.",
+        )
+
+
+def _rights(client: Any, namespace: str) -> Iterator[Look]:
+    reviews = client.AuthorizationV1Api()
+    missing = []
+    for group, resource, verb in RIGHTS:
+        kind, _, part = resource.partition("/")
+        asked = {"namespace": namespace, "verb": verb, "group": group, "resource": kind, "subresource": part}
+        review = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": asked},
+        }
+        answer = json.loads(reviews.create_self_subject_access_review(review, **_RAW).data)
+        if not at(answer, "status", "allowed"):
+            missing.append(f"{verb} {resource}")
+    if missing:
+        remedy = "Bind the role of deploy/base/access.yaml to the account of the runs, or add these to yours."
+        yield Look("rights", False, f"in {namespace} this account may not {', '.join(missing)}", remedy)
+    else:
+        yield Look("rights", True, f"all {len(RIGHTS)} that runs and steps use, in {namespace}")
+
+
+def quota_room(quotas: Sequence[Object], profiles: Mapping[str, StepProfile]) -> list[Look]:
+    """Whether each quota can hold each profile at all, and now.
+
+    A quota with scopes is left out: to which pods it applies only the API server knows.
+    """
+    looks = []
+    for quota in quotas:
+        name = f"quota {at(quota, 'metadata', 'name')}"
+        if at(quota, "spec", "scopes") or at(quota, "spec", "scopeSelector"):
+            looks.append(Look(name, None, "it has a scope, so it was not looked at"))
+            continue
+        hard, used = at(quota, "status", "hard") or {}, at(quota, "status", "used") or {}
+        never, later = [], []
+        for step, profile in profiles.items():
+            for resource, wanted in demand(profile).items():
+                if resource in hard and wanted > float(quantity(hard[resource])):
+                    never.append(f"{step} asks for more {resource} than the {hard[resource]} there are in all")
+                elif resource in hard and wanted > float(quantity(hard[resource])) - float(
+                    quantity(used.get(resource, "0"))
+                ):
+                    later.append(
+                        f"{step} has to wait for {resource} ({used.get(resource)} of {hard[resource]} are used)"
+                    )
+        if never:
+            looks.append(Look(name, False, "; ".join(never), "Raise the quota, or give the step a smaller profile."))
+        elif later:
+            looks.append(Look(name, None, "; ".join(later), "Nothing, if what uses it ends; else raise the quota."))
+        else:
+            looks.append(Look(name, True, f"every profile fits ({', '.join(sorted(hard))})"))
+    return looks or [Look("quota", True, "there is none")]
+
+
+def demand(profile: StepProfile) -> dict[str, float]:
+    """What a pod of the profile counts for in a quota: resource as quotas name it -> amount."""
+    resources = profile.resources()
+    counted = {f"{kind}.{name}": value for kind in ("requests", "limits") for name, value in resources[kind].items()}
+    if profile.gpu:
+        counted[f"requests.{profile.gpu_resource}"] = str(profile.gpu)
+    counted |= {name: counted[f"requests.{name}"] for name in ("cpu", "memory")}
+    return {"pods": 1.0, **{name: float(quantity(value)) for name, value in counted.items()}}
+
+
+def claims(found: Sequence[Object], storage_classes: Callable[[], Sequence[Object]]) -> list[Look]:
+    """Whether every claim is bound; why not is asked of the storage classes."""
+    unbound = [claim for claim in found if at(claim, "status", "phase") != "Bound"]
+    if not unbound:
+        names = ", ".join(at(claim, "metadata", "name") for claim in found)
+        return [Look("volumes", True, f"{len(found)} claims, all bound ({names})" if found else "no claims")]
+    known = {at(c, "metadata", "name"): c for c in storage_classes()}
+    default_mark = "storageclass.kubernetes.io/is-default-class"
+    default = next(
+        (n for n, c in known.items() if (at(c, "metadata", "annotations") or {}).get(default_mark) == "true"), None
+    )
+    looks = []
+    for claim in unbound:
+        name, wanted = at(claim, "metadata", "name"), at(claim, "spec", "storageClassName") or default
+        if wanted is None or wanted not in known:
+            detail = f"{name} is {at(claim, 'status', 'phase')}: " + (
+                f"its storage class {wanted} is not there"
+                if wanted
+                else "it names no storage class and none is the default"
+            )
+            looks.append(Look("volumes", False, detail, f"Name one of: {', '.join(sorted(known)) or 'none is there'}."))
+        elif known[wanted].get("volumeBindingMode") == "WaitForFirstConsumer":
+            looks.append(Look("volumes", True, f"{name} is bound when the first pod wants it ({wanted})"))
+        else:
+            detail = f"{name} is {at(claim, 'status', 'phase')} with storage class {wanted}"
+            looks.append(Look("volumes", False, detail, f"Look at: kubectl describe pvc {name}"))
+    return looks
+
+
+def gpu_nodes(nodes: Sequence[Object], profiles: Mapping[str, StepProfile]) -> list[Look]:
+    """Whether some node could take each step that wants GPUs: as many as asked for, and the labels of its selector."""
+    looks = []
+    for step, profile in profiles.items():
+        if not profile.gpu:
+            continue
+        fitting = [at(node, "metadata", "name") for node in nodes if _takes(node, profile)]
+        wanted = f"{step} wants {profile.gpu} {profile.gpu_resource}"
+        if fitting:
+            looks.append(Look("GPU nodes", True, f"{wanted}: {', '.join(fitting[:5])}"))
+        else:
+            remedy = "Add such a node and its device plugin; or run on CPU on purpose (gpu: 0 in its profile, STT_DEVICE=cpu)."
+            selector = f" with labels {profile.node_selector}" if profile.node_selector else ""
+            looks.append(Look("GPU nodes", False, f"{wanted}{selector}, and no node has them", remedy))
+    return looks or [Look("GPU nodes", True, "no profile wants a GPU")]
+
+
+def _takes(node: Object, profile: StepProfile) -> bool:
+    has = (at(node, "status", "allocatable") or {}).get(profile.gpu_resource, "0")
+    labels = at(node, "metadata", "labels") or {}
+    return int(has) >= profile.gpu and all(labels.get(key) == value for key, value in profile.node_selector.items())
+
+
+def _pull(batch: Any, core: Any, namespace: str, image: str) -> Look:
+    """Start a container of the image that does nothing, and see whether it can."""
+    name = f"stt-preflight-{uuid.uuid4().hex[:8]}"
+    batch.create_namespaced_job(namespace, _probe_job(name, image))
+    start = time.monotonic()
+    said = "the pod was not even made"
+    try:
+        while time.monotonic() - start < _PROBE_S:
+            evidence = gather(batch, core, namespace, name)
+            if at(evidence.pod, "status", "phase") in ("Running", "Succeeded", "Failed"):
+                return Look("image", True, f"{image} is there {time.monotonic() - start:.0f} s after it was asked for")
+            waiting = why_waiting(evidence, time.time())
+            said = waiting.sentence if waiting is not None else f"the pod is {at(evidence.pod, 'status', 'phase')}"
+            time.sleep(1)
+    finally:
+        batch.delete_namespaced_job(name, namespace, propagation_policy="Background")
+    return Look(
+        "image", False, f"{image} after {_PROBE_S:.0f} s: {said}", "Check its name, its tag and the pull secret."
+    )
+
+
+def _probe_job(name: str, image: str) -> dict[str, Any]:
+    container = {
+        "name": "probe",
+        "image": image,
+        "command": ["true"],
+        "imagePullPolicy": "IfNotPresent",
+        "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"cpu": "100m", "memory": "64Mi"}},
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+    }
+    spec = {
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        # The restricted pod security standard, so that the probe is refused for no other reason than its image.
+        "securityContext": {"runAsNonRoot": True, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [container],
+    }
+    job = {
+        "backoffLimit": 0,
+        "ttlSecondsAfterFinished": 300,
+        "activeDeadlineSeconds": int(_PROBE_S),
+        "template": {"spec": spec},
+    }
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": job}

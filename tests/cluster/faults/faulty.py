@@ -1,0 +1,177 @@
+"""A namespace on a real cluster in which steps misbehave, and what a test does to it: launch, break, watch what is told."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+PROJECT = Path(__file__).parent / "project"
+
+_LAUNCH = """mutation ($params: ExecutionParams!) { launchRun(executionParams: $params) {
+  __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
+_TERMINATE = "mutation ($run: String!) { terminateRun(runId: $run) { __typename } }"
+_LOGS = """query ($run: ID!) { runOrError(runId: $run) { ... on Run { status } }
+  logsForRun(runId: $run, limit: 1000) { ... on EventConnection { events {
+    __typename ... on MessageEvent { message stepKey eventType }
+    ... on ExecutionStepFailureEvent { error { message } failureMetadata { description label } }
+    ... on ExecutionStepUpForRetryEvent { error { message } }
+    ... on EngineEvent { metadataEntries {
+      label ... on TextMetadataEntry { text } ... on IntMetadataEntry { intValue } } } } } } }"""
+
+
+@dataclass(frozen=True)
+class Log:
+    """What the event log of a run holds."""
+
+    status: str
+    events: list[dict[str, Any]]
+
+    def of(self, kind: str) -> list[dict[str, Any]]:
+        return [event for event in self.events if event.get("eventType") == kind]
+
+    def told(self, *words: str) -> dict[str, Any] | None:
+        """The first engine event whose message has all the words."""
+        return next((e for e in self.of("ENGINE_EVENT") if all(word in e["message"] for word in words)), None)
+
+    def cause(self, cause: str) -> dict[str, Any] | None:
+        """The metadata of the first engine event with this cause of death."""
+        for event in self.of("ENGINE_EVENT"):
+            found = {entry["label"]: entry.get("text") or entry.get("intValue") for entry in event["metadataEntries"]}
+            if found.get("cause") == cause:
+                return found
+        return None
+
+    def __str__(self) -> str:
+        lines = [f"{e.get('eventType')} {e.get('stepKey') or ''}: {e.get('message', '')[:400]}" for e in self.events]
+        return "\n".join([self.status, *lines])
+
+
+class Faults:
+    """The namespace.
+
+    Args:
+        namespace: Its name.
+        url: Of the webserver in it.
+    """
+
+    def __init__(self, namespace: str, url: str) -> None:
+        self.namespace = namespace
+        self._url = url
+
+    def kubectl(self, *arguments: str, given: str | None = None, check: bool = True) -> str:
+        command = ["kubectl", "-n", self.namespace, *arguments]
+        done = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
+        if check and done.returncode:
+            raise AssertionError(f"{' '.join(command)}: {done.stderr}")
+        return done.stdout
+
+    def objects(self, kind: str, selector: str = "") -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(self.kubectl("get", kind, "-l", selector, "-o", "json"))["items"]
+        return found
+
+    def apply(self, manifest: dict[str, Any]) -> None:
+        self.kubectl("apply", "-f", "-", given=json.dumps(manifest))
+
+    def graphql(self, query: str, **variables: Any) -> dict[str, Any]:
+        body = json.dumps({"query": query, "variables": variables}).encode()
+        asked = urllib.request.Request(f"{self._url}/graphql", body, {"Content-Type": "application/json"})  # noqa: S310
+        with urllib.request.urlopen(asked, timeout=60) as answer:  # noqa: S310
+            told = json.load(answer)
+        assert "errors" not in told, told
+        data: dict[str, Any] = told["data"]
+        return data
+
+    def launch(self, job: str, steps: dict[str, Any] | None = None, execution: dict[str, Any] | None = None) -> str:
+        ops = {name: {"config": config} for name, config in (steps or {}).items()}
+        selector = {"jobName": job, "repositoryName": "__repository__", "repositoryLocationName": "faults"}
+        run_config = {"ops": ops, "execution": {"config": execution or {}}}
+        params = {"selector": selector, "runConfigData": json.dumps(run_config)}
+        launched = self.graphql(_LAUNCH, params=params)["launchRun"]
+        assert launched["__typename"] == "LaunchRunSuccess", launched
+        return str(launched["run"]["runId"])
+
+    def terminate(self, run_id: str) -> None:
+        self.graphql(_TERMINATE, run=run_id)
+
+    def log(self, run_id: str) -> Log:
+        told = self.graphql(_LOGS, run=run_id)
+        return Log(told["runOrError"]["status"], told["logsForRun"]["events"])
+
+    def until(self, run_id: str, what: str, holds: Callable[[Log], Any], seconds: float = 180.0) -> Log:
+        """Wait until the run's log holds it."""
+        end = time.monotonic() + seconds
+        while True:
+            log = self.log(run_id)
+            if holds(log):
+                return log
+            over = log.status in ("SUCCESS", "FAILURE", "CANCELED") or time.monotonic() > end
+            assert not over, f"never {what}:\n{log}\n{self.describe(run_id)}"
+            time.sleep(1)
+
+    def ended(self, run_id: str, status: str, seconds: float = 240.0) -> Log:
+        return self.until(run_id, status, lambda log: log.status == status, seconds)
+
+    def at_work(self, run_id: str) -> dict[str, Any]:
+        """The pod of the run's step, once the step's own code runs in it."""
+        self.until(run_id, "at work", lambda log: any("at work" in event.get("message", "") for event in log.events))
+        return self.step_pods(run_id)[-1]
+
+    def step_pods(self, run_id: str) -> list[dict[str, Any]]:
+        found = self.objects("pods", f"dagster/run-id={run_id},app.kubernetes.io/component=step_worker")
+        return sorted(found, key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
+
+    def describe(self, run_id: str) -> str:
+        return self.kubectl("get", "jobs,pods", "-l", f"dagster/run-id={run_id}", "-o", "wide")
+
+    def eventually_gone(self, run_id: str, seconds: float = 60.0) -> None:
+        """No pod of the run is alive and no step's Job is left."""
+        end = time.monotonic() + seconds
+        while True:
+            pods = [
+                p
+                for p in self.objects("pods", f"dagster/run-id={run_id}")
+                if p["status"]["phase"] in ("Pending", "Running")
+            ]
+            if not pods:
+                return
+            assert time.monotonic() < end, f"left over:\n{self.describe(run_id)}"
+            time.sleep(1)
+
+
+@contextmanager
+def faults(namespace: str, image: str) -> Iterator[Faults]:
+    """Make the namespace, and remove it in the end."""
+
+    def kubectl(*arguments: str, given: str | None = None) -> str:
+        return subprocess.run(["kubectl", *arguments], input=given, capture_output=True, text=True, check=True).stdout
+
+    kubectl("create", "namespace", namespace)
+    try:
+        files = [f"--from-file={PROJECT / name}" for name in ("faults.py", "dagster.yaml")]
+        kubectl("-n", namespace, "create", "configmap", "faults", *files)
+        manifest = (PROJECT / "cluster.yaml").read_text(encoding="utf-8").replace("IMAGE", image)
+        kubectl("-n", namespace, "apply", "-f", "-", given=manifest)
+        kubectl("-n", namespace, "rollout", "status", "deployment/webserver", "--timeout=180s")
+        with _forwarded(namespace) as url:
+            yield Faults(namespace, url)
+    finally:
+        kubectl("delete", "namespace", namespace, "--wait=false")
+
+
+@contextmanager
+def _forwarded(namespace: str) -> Iterator[str]:
+    command = ["kubectl", "-n", namespace, "port-forward", "deployment/webserver", "--address=127.0.0.1", ":3000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as forward:
+        assert forward.stdout is not None
+        try:
+            line = forward.stdout.readline()  # Forwarding from 127.0.0.1:41234 -> 3000
+            yield f"http://{line.split()[2]}"
+        finally:
+            forward.terminate()

@@ -1,0 +1,156 @@
+"""Steps die on a real cluster: the event log says why, the retry adapts, and nothing is left over."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from faulty import Faults
+
+pytestmark = pytest.mark.timeout(400)
+
+ANYWHERE = {"step_profiles": {"sleeper": {"node_selector": {}, "spot": False, "after_loss": None}}}
+
+
+def test_a_killed_pod_is_retried_and_its_death_told(cluster: Faults) -> None:
+    run = cluster.launch("run_sleeper", {"sleeper": {"seconds": 120}}, ANYWHERE)
+    pod = cluster.at_work(run)["metadata"]["name"]
+    cluster.kubectl("delete", "pod", pod, "--grace-period=0", "--force")
+    log = cluster.ended(run, "SUCCESS")
+    found = log.cause("deleted")
+    assert found is not None, log
+    assert found["node"] == "node-1"
+    assert len(log.of("STEP_UP_FOR_RETRY")) == 1
+    cluster.eventually_gone(run)
+
+
+def test_oom_killed_gets_more_memory_and_succeeds(cluster: Faults) -> None:
+    run = cluster.launch("run_glutton", {"glutton": {"mebibytes": 192}})
+    log = cluster.ended(run, "SUCCESS")
+    found = log.cause("OOMKilled")
+    assert found is not None, log
+    assert found["limit"] == "224Mi"
+    assert 100 * 1024**2 < int(found["last_use_bytes"]) < 224 * 1024**2
+    assert log.told("Attempt 2", "memory limit 448Mi in place of 224Mi")
+    limits = [pod["spec"]["containers"][0]["resources"] for pod in cluster.step_pods(run)]
+    assert [(r["requests"]["memory"], r["limits"]["memory"]) for r in limits] == [
+        ("224Mi", "224Mi"),
+        ("448Mi", "448Mi"),
+    ]
+
+
+def test_memory_ends_at_the_cap_and_then_nothing_is_retried(cluster: Faults) -> None:
+    capped = {"step_profiles": {"glutton": {"memory_cap": "224Mi"}}}
+    run = cluster.launch("run_glutton", {"glutton": {"mebibytes": 640}}, capped)
+    log = cluster.ended(run, "FAILURE")
+    assert not log.of("STEP_UP_FOR_RETRY")
+    (failure,) = log.of("STEP_FAILURE")
+    assert "That is the cap (memory_cap 224Mi)" in failure["error"]["message"]
+    assert failure["failureMetadata"]["label"] == "OOMKilled"
+
+
+def test_an_evicted_pod_goes_to_the_other_node_class(cluster: Faults) -> None:
+    cluster.kubectl("label", "node", "--all", "faults/class=spot", "--overwrite")
+    try:
+        run = cluster.launch("run_sleeper", {"sleeper": {"seconds": 120}})
+        pod = cluster.at_work(run)
+        assert pod["spec"]["nodeSelector"] == {"faults/class": "spot"}
+        eviction = {
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": {"name": pod["metadata"]["name"], "namespace": cluster.namespace},
+        }
+        path = f"/api/v1/namespaces/{cluster.namespace}/pods/{pod['metadata']['name']}/eviction"
+        cluster.kubectl("create", "--raw", path, "-f", "-", given=json.dumps(eviction))
+        log = cluster.ended(run, "SUCCESS")
+    finally:
+        cluster.kubectl("label", "node", "--all", "faults/class-")
+    assert log.cause("evicted"), log
+    assert log.told("Attempt 2", "another node class (kubernetes.io/os=linux)")
+    assert cluster.step_pods(run)[-1]["spec"]["nodeSelector"] == {"kubernetes.io/os": "linux"}
+
+
+def test_a_missing_gpu_fails_the_step_with_the_schedulers_words(cluster: Faults) -> None:
+    run = cluster.launch("run_plain", execution={"step_profiles": {"plain": {"gpu": 3}}})
+    log = cluster.ended(run, "FAILURE")
+    assert not log.of("STEP_UP_FOR_RETRY"), "a GPU that is not there is not there a second time"
+    (failure,) = log.of("STEP_FAILURE")
+    assert failure["failureMetadata"]["label"] == "unschedulable"
+    assert "Insufficient nvidia.com/gpu" in failure["error"]["message"]
+    cluster.eventually_gone(run)
+    assert not cluster.objects("jobs", f"dagster/run-id={run},app.kubernetes.io/component=step_worker")
+
+
+def test_an_image_that_is_nowhere_fails_the_step_at_once(cluster: Faults) -> None:
+    run = cluster.launch("run_plain", execution={"job_image": "localhost/nowhere:1"})
+    log = cluster.ended(run, "FAILURE")
+    assert not log.of("STEP_UP_FOR_RETRY")
+    (failure,) = log.of("STEP_FAILURE")
+    assert failure["failureMetadata"]["label"] == "image"
+    assert "localhost/nowhere:1" in failure["error"]["message"]
+    cluster.eventually_gone(run)
+
+
+def test_quota_is_waited_for_and_the_step_goes_on_when_it_is_free(cluster: Faults) -> None:
+    name = f"{cluster.namespace}-quota"
+    cluster.apply(
+        {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name}, "value": -10}
+    )
+    try:
+        scope = {"matchExpressions": [{"scopeName": "PriorityClass", "operator": "In", "values": [name]}]}
+        quota = {
+            "apiVersion": "v1",
+            "kind": "ResourceQuota",
+            "metadata": {"name": "small"},
+            "spec": {"hard": {"requests.cpu": "60m"}, "scopeSelector": scope},
+        }
+        cluster.apply(quota)
+        blocker = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "blocker"},
+            "spec": {
+                "priorityClassName": name,
+                "containers": [
+                    {
+                        "name": "sleep",
+                        "image": cluster.objects("pods", "app=webserver")[0]["spec"]["containers"][0]["image"],
+                        "command": ["sleep", "600"],
+                        "resources": {"requests": {"cpu": "30m"}},
+                    }
+                ],
+            },
+        }
+        cluster.apply(blocker)
+        run = cluster.launch(
+            "run_plain", execution={"step_profiles": {"plain": {"cpu": "50m", "priority_class": name}}}
+        )
+        cluster.until(run, "told of the quota", lambda log: log.told("quota is used up", "requests.cpu=50m"))
+        cluster.kubectl("delete", "pod", "blocker", "--grace-period=0", "--force")
+        cluster.ended(run, "SUCCESS")
+
+        too_much = {"step_profiles": {"plain": {"cpu": "100m", "priority_class": name}}}
+        log = cluster.ended(cluster.launch("run_plain", execution=too_much), "FAILURE")
+        assert "can never hold this step (requests.cpu: 100m of 60m)" in log.of("STEP_FAILURE")[0]["error"]["message"]
+    finally:
+        cluster.kubectl("delete", "priorityclass", name)
+
+
+def test_a_cancelled_run_leaves_nothing_over(cluster: Faults) -> None:
+    run = cluster.launch("run_sleeper", {"sleeper": {"seconds": 300}}, ANYWHERE)
+    pod = cluster.at_work(run)
+    (owner,) = [
+        job["metadata"]["ownerReferences"][0]
+        for job in cluster.objects("jobs", f"dagster/run-id={run},dagster/op=sleeper")
+    ]
+    assert owner["kind"] == "Pod"
+    cluster.terminate(run)
+    cluster.eventually_gone(run)
+    assert pod["metadata"]["name"] not in {p["metadata"]["name"] for p in cluster.step_pods(run)}
+
+
+def test_a_deleted_run_takes_its_steps_along(cluster: Faults) -> None:
+    run = cluster.launch("run_sleeper", {"sleeper": {"seconds": 300}}, ANYWHERE)
+    cluster.at_work(run)
+    cluster.kubectl("delete", "job", f"dagster-run-{run}", "--cascade=background")
+    cluster.eventually_gone(run)
