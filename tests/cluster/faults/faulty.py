@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -82,8 +83,11 @@ class Faults:
     def graphql(self, query: str, **variables: Any) -> dict[str, Any]:
         body = json.dumps({"query": query, "variables": variables}).encode()
         asked = urllib.request.Request(f"{self._url}/graphql", body, {"Content-Type": "application/json"})  # noqa: S310
-        with urllib.request.urlopen(asked, timeout=60) as answer:  # noqa: S310
-            told = json.load(answer)
+        try:
+            with urllib.request.urlopen(asked, timeout=60) as answer:  # noqa: S310
+                told = json.load(answer)
+        except urllib.error.HTTPError as error:
+            told = json.loads(error.read())
         assert "errors" not in told, told
         data: dict[str, Any] = told["data"]
         return data
@@ -156,7 +160,7 @@ def faults(namespace: str, image: str) -> Iterator[Faults]:
     try:
         files = [f"--from-file={PROJECT / name}" for name in ("faults.py", "dagster.yaml")]
         kubectl("-n", namespace, "create", "configmap", "faults", *files)
-        manifest = (PROJECT / "cluster.yaml").read_text(encoding="utf-8").replace("IMAGE", image)
+        manifest = (PROJECT / "cluster.yaml").read_text(encoding="utf-8").replace("@IMAGE@", image)
         kubectl("-n", namespace, "apply", "-f", "-", given=manifest)
         kubectl("-n", namespace, "rollout", "status", "deployment/webserver", "--timeout=180s")
         with _forwarded(namespace) as url:
