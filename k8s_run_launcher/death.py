@@ -99,7 +99,11 @@ def _disruption(evidence: Evidence) -> Death | None:
     if at(pod, "status", "reason") == "Evicted" or reason == "TerminationByKubelet":
         return _evicted_by_kubelet(pod, node)
     if reason == "EvictionByEvictionAPI":
-        return death(Cause.EVICTED, f"The pod was evicted from {node} through the eviction API: {words}.", node=node)
+        return death(
+            Cause.EVICTED,
+            f"The pod was evicted from {node} by request (the eviction API, as a drain uses it).",
+            node=node,
+        )
     ended = _is_deleted(evidence) or pod is None or at(pod, "status", "phase") == "Failed"
     lost = last_event(evidence.events, "TaintManagerEviction", "NodeNotReady") if ended else None
     if reason in ("DeletionByTaintManager", "DeletionByPodGC") or at(pod, "status", "reason") == "NodeLost" or lost:

@@ -68,8 +68,9 @@ def _container_waits(evidence: Evidence, since: float) -> Wait | None:
         reason, words = waiting.get("reason") or "", str(waiting.get("message") or "").strip().rstrip(".")
         if reason in _IMAGE_MAY_COME or reason in _IMAGE_NEVER:
             spec = next((c for c in at(evidence.pod, "spec", "containers") or () if c.get("name") == name), {})
-            # A back-off only says that it waits; the failed pull before it says why.
-            failed = last_event([e for e in evidence.events if "pull" in str(e.get("message", "")).lower()], "Failed")
+            # A back-off only says that it waits; the pull that failed before it says why.
+            pulls = [event for event in evidence.events if str(event.get("message")).startswith("Failed to pull")]
+            failed = last_event(pulls, "Failed")
             told = str(at(failed, "message") or words).strip().rstrip(".")
             sentence = f"The image {spec.get('image', 'of ' + name)} cannot be pulled ({reason}): {told}."
             return Wait(Cause.IMAGE, sentence, since, hopeless=reason in _IMAGE_NEVER)

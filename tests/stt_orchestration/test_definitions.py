@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -53,6 +54,14 @@ def test_definitions_have_not_changed_by_accident(snapshot: SnapshotAssertion) -
     assert shape(build_defs(Settings())) == snapshot
 
 
+def test_on_kubernetes_steps_are_jobs_and_the_janitor_comes_along() -> None:
+    repository = build_defs(Settings(executor="kubernetes")).get_repository_def()
+    executors = {job.name: job.executor_def.name for job in repository.get_all_jobs()}
+    assert executors["transcribe_batch"] == "profiled_k8s"
+    assert executors["janitor"] == "in_process"
+    assert "janitor_daily" in {schedule.name for schedule in repository.schedule_defs}
+
+
 def test_every_asset_says_what_it_is_who_owns_it_and_which_version_made_it() -> None:
     graph = build_defs(Settings()).resolve_asset_graph()
     for key in graph.get_all_asset_keys():
@@ -72,9 +81,26 @@ def test_dagster_itself_finds_the_workspace_valid() -> None:
 
 def test_loading_the_definitions_imports_nothing_heavy() -> None:
     """Every step process on a cluster pays for what is imported here."""
-    heavy = ("faster_whisper", "ctranslate2", "onnxruntime", "kubernetes", "pandas", "torch", "huggingface_hub")
-    code = f"import sys, stt_orchestration.definitions; print([m for m in {heavy!r} if m in sys.modules])"
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy = (
+        "faster_whisper",
+        "ctranslate2",
+        "onnxruntime",
+        "kubernetes",
+        "dagster_k8s",
+        "pandas",
+        "torch",
+        "huggingface_hub",
+    )
+    code = (
+        f"import sys, stt_orchestration.definitions as d; d.defs(); print([m for m in {heavy!r} if m in sys.modules])"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "STT_EXECUTOR": "kubernetes"},
+    )
     assert told.stdout.strip() == "[]"
 
 

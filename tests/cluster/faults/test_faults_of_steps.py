@@ -154,3 +154,53 @@ def test_a_deleted_run_takes_its_steps_along(cluster: Faults) -> None:
     cluster.at_work(run)
     cluster.kubectl("delete", "job", f"dagster-run-{run}", "--cascade=background")
     cluster.eventually_gone(run)
+
+
+def in_webserver(cluster: Faults, *command: str) -> str:
+    return cluster.kubectl("exec", "deployment/webserver", "--", *command)
+
+
+def test_the_janitor_removes_an_orphan_and_leaves_the_rest(cluster: Faults) -> None:
+    image = cluster.objects("pods", "app=webserver")[0]["spec"]["containers"][0]["image"]
+    container = {"name": "sleep", "image": image, "command": ["sleep", "600"]}
+    for name, location in (("orphan", "faults"), ("foreign", "another")):
+        labels = {"dagster/run-id": "00000000-0000-0000-0000-000000000000", "dagster/code-location": location}
+        spec = {
+            "template": {"metadata": {"labels": labels}, "spec": {"restartPolicy": "Never", "containers": [container]}}
+        }
+        cluster.apply(
+            {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name, "labels": labels}, "spec": spec}
+        )
+    code = (
+        "import dagster as dg; from k8s_run_launcher.janitor import *;"
+        "work = Janitor(dg.DagsterInstance.get(), connect(), 'faults', Rules(grace_s=0));"
+        "print([(r.kind, r.name) for r in work.plan()]);"
+        "print([(r.kind, r.name) for r in work.remove(work.plan())])"
+    )
+    planned, removed = in_webserver(cluster, "python", "-c", code).splitlines()
+    assert "('Job', 'orphan')" in planned
+    assert "foreign" not in planned
+    assert removed == planned
+    left = {job["metadata"]["name"] for job in cluster.objects("jobs")}
+    assert "foreign" in left
+    assert "orphan" not in left
+
+
+def test_preflight_finds_the_rights_there_and_the_image_missing(cluster: Faults) -> None:
+    image = cluster.objects("pods", "app=webserver")[0]["spec"]["containers"][0]["image"]
+    code = (
+        "from k8s_run_launcher.janitor import connect; from k8s_run_launcher.preflight import examine;"
+        "from k8s_run_launcher.profiles import read_profiles; import sys;"
+        "[print(look.subject, look.good, look.detail) for look in examine(connect(), read_profiles(), sys.argv[1], {})]"
+    )
+    lines = in_webserver(cluster, "python", "-c", code, image).splitlines()
+    assert any(line.startswith("rights True all ") for line in lines), lines
+    assert any(line.startswith(f"image True {image}") for line in lines), lines
+    # The account of the runs has no right to look at nodes, and preflight says so.
+    assert "GPU nodes None this account may not look there" in lines
+    cluster.kubectl("delete", "rolebinding", "runs")
+    try:
+        lines = in_webserver(cluster, "python", "-c", code.replace("sys.argv[1]", "None")).splitlines()
+        assert any(line.startswith("rights False") and "create jobs" in line for line in lines), lines
+    finally:
+        cluster.kubectl("create", "rolebinding", "runs", "--role=runs", f"--serviceaccount={cluster.namespace}:runs")

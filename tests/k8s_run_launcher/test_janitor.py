@@ -1,0 +1,56 @@
+"""The janitor removes what nobody waits for, and nothing else."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from k8s_run_launcher.janitor import RUN_LABEL, Rules, RunEnd, plan_objects
+
+NOW = 1_000_000.0
+RULES = Rules(grace_s=600, finished_s=3600)
+
+
+def at(seconds_ago: float) -> str:
+    return datetime.fromtimestamp(NOW - seconds_ago, UTC).isoformat()
+
+
+def thing(name: str, run: str, age: float, **more: Any) -> dict[str, Any]:
+    return {"metadata": {"name": name, "labels": {RUN_LABEL: run}, "creationTimestamp": at(age)}, **more}
+
+
+def ended(name: str, age: float, ttl: int | None = None) -> dict[str, Any]:
+    condition = {"type": "Complete", "status": "True", "lastTransitionTime": at(age)}
+    spec = {} if ttl is None else {"ttlSecondsAfterFinished": ttl}
+    return thing(name, "gone", age + 10, spec=spec, status={"conditions": [condition]})
+
+
+def test_jobs_go_whose_run_ended_or_is_unknown_once_the_grace_is_over() -> None:
+    runs = {"live": RunEnd(None), "just": RunEnd(NOW - 60), "over": RunEnd(NOW - 700)}
+    jobs = [
+        thing("of-a-live-run", "live", 10_000),
+        thing("of-one-just-ended", "just", 10_000),
+        thing("of-one-long-ended", "over", 10_000),
+        thing("of-an-unknown-young", "unknown", 60),
+        thing("of-an-unknown-old", "unknown", 601),
+    ]
+    found = plan_objects(jobs, [], runs, RULES, NOW)
+    assert [removal.name for removal in found] == ["of-one-long-ended", "of-an-unknown-old"]
+    assert found[0].why == "its run over ended 12 min ago"
+    assert found[1].why == "Dagster does not know its run unknown"
+
+
+def test_ended_jobs_are_left_to_their_time_to_live() -> None:
+    jobs = [ended("with-ttl", 10_000, ttl=60), ended("fresh", 100), ended("old", 4000)]
+    assert [removal.name for removal in plan_objects(jobs, [], {}, RULES, NOW)] == ["old"]
+
+
+def test_pods_go_with_their_job_and_alone_without_one() -> None:
+    owner = {"ownerReferences": [{"kind": "Job", "name": "job"}]}
+    pods = [thing("of-the-job", "over", 9000), thing("alone", "over", 9000)]
+    pods[0]["metadata"] |= owner
+    pods[1]["metadata"] |= {"ownerReferences": [{"kind": "Job", "name": "deleted-long-ago"}]}
+    found = plan_objects(
+        [thing("job", "live", 9000)], pods, {"live": RunEnd(None), "over": RunEnd(NOW - 9000)}, RULES, NOW
+    )
+    assert [(removal.kind, removal.name) for removal in found] == [("Pod", "alone")]

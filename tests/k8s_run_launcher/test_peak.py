@@ -1,0 +1,46 @@
+"""A step notes its memory peak where the kubelet reads a container's last words."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from k8s_run_launcher.death import peak_of
+from k8s_run_launcher.peak import STEP_VARIABLE, peak_bytes, peak_noted
+
+_STEP = """
+import os, pathlib, sys, time
+from k8s_run_launcher.peak import peak_noted
+with peak_noted(pathlib.Path(sys.argv[1])):
+    eaten = os.urandom(1024) * (128 * 1024)
+    time.sleep(1.5)
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_step_that_is_killed_leaves_its_peak_behind(tmp_path: Path) -> None:
+    words = tmp_path / "termination-log"
+    words.touch()
+    done = subprocess.run(
+        [sys.executable, "-c", _STEP, str(words)],
+        env={STEP_VARIABLE: "x", "PYTHONPATH": ":".join(sys.path)},
+        check=False,
+    )
+    assert done.returncode == -9
+    peak = peak_of(words.read_text(encoding="ascii"))
+    assert peak is not None
+    assert peak > 128 * 1024**2
+
+
+def test_outside_a_pod_nothing_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(STEP_VARIABLE, raising=False)
+    words = tmp_path / "termination-log"
+    words.touch()
+    with peak_noted(words):
+        time.sleep(0.7)
+    assert words.read_text(encoding="ascii") == ""
+    assert peak_bytes() > 1024**2

@@ -1,0 +1,73 @@
+"""Preflight's judgements over objects of the API; rights, image and the real answers are asked on a real cluster."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from k8s_run_launcher.preflight import Look, claims, demand, gpu_nodes, quota_room
+from k8s_run_launcher.profiles import read_profiles
+
+PROFILES = read_profiles()
+
+
+def quota(hard: dict[str, str], used: dict[str, str]) -> dict[str, Any]:
+    return {"metadata": {"name": "stt"}, "spec": {"hard": hard}, "status": {"hard": hard, "used": used}}
+
+
+def only(looks: list[Look]) -> Look:
+    (look,) = looks
+    return look
+
+
+def test_demand_counts_as_a_quota_does() -> None:
+    asked = demand(PROFILES["transcript"])
+    assert asked["requests.cpu"] == asked["cpu"] == 4
+    assert asked["limits.memory"] == 32 * 1024**3
+    assert asked["requests.nvidia.com/gpu"] == 1
+    assert asked["pods"] == 1
+
+
+def test_a_quota_with_room_without_and_too_small_at_all() -> None:
+    hard = {"requests.cpu": "16", "requests.memory": "64Gi", "requests.nvidia.com/gpu": "2"}
+    idle = {"requests.cpu": "0", "requests.memory": "0", "requests.nvidia.com/gpu": "0"}
+    assert only(quota_room([quota(hard, idle)], PROFILES)).good is True
+    busy = only(quota_room([quota(hard, {**idle, "requests.nvidia.com/gpu": "2"})], PROFILES))
+    assert busy.good is None
+    assert "transcript has to wait for requests.nvidia.com/gpu (2 of 2 are used)" in busy.detail
+    small = only(quota_room([quota({**hard, "requests.nvidia.com/gpu": "0"}, idle)], PROFILES))
+    assert small.good is False
+    assert "transcript asks for more requests.nvidia.com/gpu than the 0 there are in all" in small.detail
+    assert only(quota_room([], PROFILES)).good is True
+
+
+def node(gpus: str | None, **labels: str) -> dict[str, Any]:
+    allocatable = {} if gpus is None else {"nvidia.com/gpu": gpus}
+    return {"metadata": {"name": f"node-{gpus}", "labels": labels}, "status": {"allocatable": allocatable}}
+
+
+def test_gpu_nodes_count_by_number_and_label() -> None:
+    wanting = read_profiles({"transcript": {"gpu": 2, "node_selector": {"class": "gpu"}}})
+    assert only(gpu_nodes([node(None), node("1", **{"class": "gpu"}), node("4")], wanting)).good is False
+    assert only(gpu_nodes([node("2", **{"class": "gpu"})], wanting)).good is True
+    assert only(gpu_nodes([], read_profiles({"transcript": {"gpu": 0}}))).good is True
+
+
+def claim(name: str, phase: str, storage_class: str | None = None) -> dict[str, Any]:
+    return {"metadata": {"name": name}, "spec": {"storageClassName": storage_class}, "status": {"phase": phase}}
+
+
+def storage_class(name: str, mode: str = "Immediate", default: str = "false") -> dict[str, Any]:
+    annotations = {"storageclass.kubernetes.io/is-default-class": default}
+    return {"metadata": {"name": name, "annotations": annotations}, "volumeBindingMode": mode}
+
+
+def test_unbound_claims_say_what_their_storage_class_lacks() -> None:
+    assert only(claims([claim("data", "Bound")], list)).good is True
+    missing = only(claims([claim("data", "Pending", "fast")], lambda: [storage_class("slow")]))
+    assert missing.good is False
+    assert "its storage class fast is not there" in missing.detail
+    assert missing.remedy == "Name one of: slow."
+    none = only(claims([claim("data", "Pending")], lambda: [storage_class("slow")]))
+    assert "none is the default" in none.detail
+    late = [storage_class("late", "WaitForFirstConsumer", "true")]
+    assert only(claims([claim("data", "Pending")], lambda: late)).good is True
