@@ -6,7 +6,7 @@ definitions name.
 
 from __future__ import annotations
 
-import logging
+import json
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -24,6 +24,8 @@ from dagster_k8s.client import DagsterK8sUnrecoverableAPIError
 from dagster_k8s.container_context import K8sContainerContext
 from dagster_k8s.executor import K8sStepHandler, k8s_job_executor
 from dagster_k8s.job import UserDefinedDagsterK8sConfig, get_k8s_job_name, get_user_defined_k8s_config
+from kubernetes.client.rest import ApiException  # noqa: TID253 - dagster_k8s has imported it already
+from urllib3.exceptions import HTTPError
 
 from k8s_run_launcher import records
 from k8s_run_launcher.adapt import Lessons, final, learn
@@ -34,8 +36,6 @@ from k8s_run_launcher.launcher import ProfiledK8sRunLauncher
 from k8s_run_launcher.observe import PodWatch, gather
 from k8s_run_launcher.profiles import Patience, StepProfile, read_patience, read_profiles
 from k8s_run_launcher.waiting import Wait, refusal, why_waiting
-
-log = logging.getLogger("stt.kubernetes")
 
 _ASK_AGAIN_S = (10.0, 120.0)
 """Seconds between two attempts to create a Job that quota forbids: at first, and at most."""
@@ -222,7 +222,12 @@ class ProfiledStepHandler(K8sStepHandler):
         job_name = f"dagster-step-{get_k8s_job_name(context.execute_step_args.run_id, step_key)}"
         job_name += f"-{attempt}" if attempt else ""
         api = self._api_client
-        evidence = gather(api.batch_api, api.core_api, self._namespace(context), job_name, self._watch)
+        try:
+            evidence = gather(api.batch_api, api.core_api, self._namespace(context), job_name, self._watch)
+        except (ApiException, HTTPError) as error:
+            # It only makes the retry wiser; the retry itself is created with patience.
+            self._tell(context, f"Why attempt {attempt + 1} of {step_key} ended was not found out: {error}")
+            return
         found = why_dead(evidence) if evidence.pod is not None else None
         if found is not None:
             self._note(context, found, step_key, attempt)
@@ -274,8 +279,6 @@ def _words_of(error: DagsterK8sUnrecoverableAPIError) -> str | None:
     cause = error.k8s_api_exception
     if getattr(cause, "status", None) != 403:
         return None
-    import json
-
     try:
         return str(json.loads(cause.body)["message"])
     except (ValueError, KeyError, TypeError):

@@ -61,12 +61,8 @@ def initialised(stated: dict[str, Any], config: dict[str, Any], monkeypatch: pyt
     made = launcher(stated)
     monkeypatch.setattr(type(instance), "run_launcher", property(lambda _: made))
 
-    @dg.job
-    def empty() -> None:
-        pass
-
     context = dg.InitExecutorContext(
-        job=dg.reconstructable(_empty), executor_def=empty.executor_def, executor_config=config, instance=instance
+        job=dg.reconstructable(_empty), executor_def=_empty.executor_def, executor_config=config, instance=instance
     )
     return build_executor(context)
 

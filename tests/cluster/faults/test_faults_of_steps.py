@@ -156,6 +156,23 @@ def test_a_deleted_run_takes_its_steps_along(cluster: Faults) -> None:
     cluster.eventually_gone(run)
 
 
+def test_a_lost_run_worker_is_explained_and_its_steps_go_with_it(cluster: Faults) -> None:
+    run = cluster.launch("run_sleeper", {"sleeper": {"seconds": 300}}, ANYWHERE)
+    cluster.at_work(run)
+    (worker,) = cluster.objects("pods", f"dagster/run-id={run},app.kubernetes.io/component=run_worker")
+    cluster.kubectl("delete", "pod", worker["metadata"]["name"], "--grace-period=0", "--force")
+    cluster.eventually_gone(run)
+    # What the daemon's run monitoring asks.
+    code = (
+        "import dagster as dg, sys; instance = dg.DagsterInstance.get(); run = instance.get_run_by_id(sys.argv[1]);"
+        "print(instance.run_launcher.check_run_worker_health(run))"
+    )
+    health = in_webserver(cluster, "python", "-c", code, run)
+    assert health.startswith("FAILED"), health
+    assert "somebody deleted it" in health
+    assert cluster.log(run).cause("deleted")
+
+
 def in_webserver(cluster: Faults, *command: str) -> str:
     return cluster.kubectl("exec", "deployment/webserver", "--", *command)
 
