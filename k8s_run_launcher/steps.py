@@ -97,7 +97,7 @@ class ProfiledStepHandler(K8sStepHandler):
     def launch_step(self, step_handler_context: StepHandlerContext) -> Iterator[DagsterEvent]:
         """Create the step's Job. What earlier attempts died of changes what it asks for."""
         context = step_handler_context
-        step_key, attempt = self._get_step_key(context), _attempt(context)
+        step_key, attempt = self._get_step_key(context), self._attempt(context)
         if self._watch is None:
             self._watch = PodWatch(self._namespace(context), context.execute_step_args.run_id)
         if attempt and (step_key, attempt - 1) not in self._deaths:
@@ -125,7 +125,7 @@ class ProfiledStepHandler(K8sStepHandler):
         )
         if healthy and not holds(evidence.job, "Failed"):
             return self._look_at_waiting(context, evidence)
-        step_key, attempt = self._get_step_key(context), _attempt(context)
+        step_key, attempt = self._get_step_key(context), self._attempt(context)
         if records.has_ended(context.instance, context.execute_step_args.run_id, step_key, attempt):
             return CheckStepHealthResult.healthy()  # its end stands in the log, and the executor is about to read it
         found = why_dead(evidence) or death(
@@ -138,7 +138,7 @@ class ProfiledStepHandler(K8sStepHandler):
         context = step_handler_context
         step_key = self._get_step_key(context)
         profile = self._profile(context)
-        lessons = self._lessons.get((step_key, _attempt(context)), Lessons())
+        lessons = self._lessons.get((step_key, self._attempt(context)), Lessons())
         per_step = self._stated_per_step.get(context.get_step_context(step_key).step.op_name, {})
         layers = [
             UserDefinedDagsterK8sConfig.from_dict(profile.replacing(self._patience.longest_s)),
@@ -152,6 +152,11 @@ class ProfiledStepHandler(K8sStepHandler):
         for layer in layers:
             merged = merged.merge(K8sContainerContext(run_k8s_config=layer))
         return merged
+
+    def _attempt(self, context: StepHandlerContext) -> int:
+        """Which attempt it is, counted from 0."""
+        known = context.execute_step_args.known_state
+        return known.get_retry_state().get_attempt_count(self._get_step_key(context)) if known else 0
 
     def _profile(self, context: StepHandlerContext) -> StepProfile:
         op_name = context.get_step_context(self._get_step_key(context)).step.op_name
@@ -203,7 +208,7 @@ class ProfiledStepHandler(K8sStepHandler):
 
     def _look_at_silence(self, context: StepHandlerContext, evidence: Evidence) -> CheckStepHealthResult:
         """A pod that ended with 0 and left no end of its step would be waited for for ever."""
-        step_key, attempt = self._get_step_key(context), _attempt(context)
+        step_key, attempt = self._get_step_key(context), self._attempt(context)
         since = self._silent_since.setdefault(evidence.name, time.time())
         ended = records.has_ended(context.instance, context.execute_step_args.run_id, step_key, attempt)
         if ended or time.time() - since < _SILENCE_S:
@@ -214,7 +219,7 @@ class ProfiledStepHandler(K8sStepHandler):
         return self._dead(context, death(Cause.SILENT, sentence))
 
     def _dead(self, context: StepHandlerContext, found: Death) -> CheckStepHealthResult:
-        found = self._note(context, found, self._get_step_key(context), _attempt(context))
+        found = self._note(context, found, self._get_step_key(context), self._attempt(context))
         return CheckStepHealthResult.unhealthy(reason=found.sentence)
 
     def _post_mortem(self, context: StepHandlerContext, step_key: str, attempt: int) -> None:
@@ -268,12 +273,6 @@ class HealingExecutor(StepDelegatingExecutor):
         return DagsterEvent.step_failure_event(step_context, StepFailureData(error=err_info, user_failure_data=told))
 
 
-def _attempt(context: StepHandlerContext) -> int:
-    """Which attempt it is, counted from 0."""
-    known = context.execute_step_args.known_state
-    return known.get_retry_state().get_attempt_count(context.execute_step_args.step_keys_to_execute[0]) if known else 0  # type: ignore[index]
-
-
 def _words_of(error: DagsterK8sUnrecoverableAPIError) -> str | None:
     """The API server's sentence, if it is one that forbids."""
     cause = error.k8s_api_exception
@@ -303,14 +302,14 @@ _FROM_CONFIG = (
 
 def executor_schema() -> dg.Shape:
     """Every key of ``k8s_job_executor``, and ours."""
-    stock = k8s_job_executor.config_schema.as_field().config_type.fields
+    stock: Any = k8s_job_executor.config_schema.as_field().config_type
     owners = dg.Field(
         bool,
         is_required=False,
         default_value=True,
         description="The Job of a step belongs to the pod of its run, and goes with it.",
     )
-    return dg.Shape({**stock, **STEP_FIELDS, "enable_owner_references": owners})
+    return dg.Shape({**stock.fields, **STEP_FIELDS, "enable_owner_references": owners})
 
 
 def build_executor(init_context: dg.InitExecutorContext) -> Executor:
@@ -323,13 +322,13 @@ def build_executor(init_context: dg.InitExecutorContext) -> Executor:
     checked = process_config(executor_schema(), init_context.executor_config)
     if not checked.success:
         raise dg.DagsterInvalidConfigError(
-            "The configuration of the Kubernetes executor:", checked.errors, init_context.executor_config
+            "The configuration of the Kubernetes executor:", checked.errors or [], init_context.executor_config
         )
     config: Mapping[str, Any] = checked.value or {}
     launcher = init_context.instance.run_launcher
     theirs = launcher.step_config if isinstance(launcher, ProfiledK8sRunLauncher) else {}
     both: dict[str, Any] = {**theirs, **{key: config[key] for key in STEP_FIELDS if key in config}}
-    connection = {
+    connection: dict[str, Any] = {
         key: config.get(key, getattr(launcher, key, default))
         for key, default in (("load_incluster_config", True), ("kubeconfig_file", None))
     }

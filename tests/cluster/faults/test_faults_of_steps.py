@@ -167,7 +167,7 @@ def test_a_lost_run_worker_is_explained_and_its_steps_go_with_it(cluster: Faults
         "import dagster as dg, sys; instance = dg.DagsterInstance.get(); run = instance.get_run_by_id(sys.argv[1]);"
         "print(instance.run_launcher.check_run_worker_health(run))"
     )
-    health = in_webserver(cluster, "python", "-c", code, run)
+    health = in_webserver(cluster, "python", "-P", "-c", code, run)
     assert health.startswith("FAILED"), health
     assert "somebody deleted it" in health
     assert cluster.log(run).cause("deleted")
@@ -194,7 +194,7 @@ def test_the_janitor_removes_an_orphan_and_leaves_the_rest(cluster: Faults) -> N
         "print([(r.kind, r.name) for r in work.plan()]);"
         "print([(r.kind, r.name) for r in work.remove(work.plan())])"
     )
-    planned, removed = in_webserver(cluster, "python", "-c", code).splitlines()
+    planned, removed = in_webserver(cluster, "python", "-P", "-c", code).splitlines()
     assert "('Job', 'orphan')" in planned
     assert "foreign" not in planned
     assert removed == planned
@@ -210,14 +210,14 @@ def test_preflight_finds_the_rights_there_and_the_image_missing(cluster: Faults)
         "from k8s_run_launcher.profiles import read_profiles; import sys;"
         "[print(look.subject, look.good, look.detail) for look in examine(connect(), read_profiles(), sys.argv[1], {})]"
     )
-    lines = in_webserver(cluster, "python", "-c", code, image).splitlines()
+    lines = in_webserver(cluster, "python", "-P", "-c", code, image).splitlines()
     assert any(line.startswith("rights True all ") for line in lines), lines
     assert any(line.startswith(f"image True {image}") for line in lines), lines
     # The account of the runs has no right to look at nodes, and preflight says so.
     assert "GPU nodes None this account may not look there" in lines
     cluster.kubectl("delete", "rolebinding", "runs")
     try:
-        lines = in_webserver(cluster, "python", "-c", code.replace("sys.argv[1]", "None")).splitlines()
+        lines = in_webserver(cluster, "python", "-P", "-c", code.replace("sys.argv[1]", "None")).splitlines()
         assert any(line.startswith("rights False") and "create jobs" in line for line in lines), lines
     finally:
         cluster.kubectl("create", "rolebinding", "runs", "--role=runs", f"--serviceaccount={cluster.namespace}:runs")
