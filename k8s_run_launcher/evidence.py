@@ -49,7 +49,7 @@ def condition(thing: Object | None, kind: str) -> Object | None:
 
 def holds(thing: Object | None, kind: str) -> bool:
     """Whether a condition is there and true."""
-    return at(condition(thing, kind), "status") == "True"
+    return bool(at(condition(thing, kind), "status") == "True")
 
 
 def containers(pod: Object | None) -> Iterator[tuple[str, Object]]:

@@ -66,11 +66,11 @@ class ProfiledK8sRunLauncher(K8sRunLauncher):
     @classmethod
     def config_type(cls) -> dict[str, Any]:
         """The configuration's schema."""
-        return {**super().config_type(), **STEP_FIELDS, **RUN_FIELDS}
+        return {**K8sRunLauncher.config_type(), **STEP_FIELDS, **RUN_FIELDS}
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
         """dagster-k8s's verdict; a failure with its reason, which also goes into the run's event log."""
-        result = super().check_run_worker_health(run)
+        result: CheckRunHealthResult = super().check_run_worker_health(run)
         if result.status not in (WorkerStatus.FAILED, WorkerStatus.UNKNOWN):
             return result
         found = why_dead(self._evidence(run))

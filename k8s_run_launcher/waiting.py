@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from k8s_run_launcher.death import Cause, Death, death
-from k8s_run_launcher.evidence import Evidence, at, condition, containers, last_event, moment
+from k8s_run_launcher.evidence import Evidence, Object, at, condition, containers, last_event, moment
 from k8s_run_launcher.profiles import Patience, quantity
 
 _IMAGE_MAY_COME = ("ErrImagePull", "ImagePullBackOff", "RegistryUnavailable")
@@ -67,7 +67,7 @@ def _container_waits(evidence: Evidence, since: float) -> Wait | None:
         waiting = state.get("waiting") or {}
         reason, words = waiting.get("reason") or "", str(waiting.get("message") or "").strip().rstrip(".")
         if reason in _IMAGE_MAY_COME or reason in _IMAGE_NEVER:
-            spec = next((c for c in at(evidence.pod, "spec", "containers") or () if c.get("name") == name), {})
+            spec: Object = next((c for c in at(evidence.pod, "spec", "containers") or () if c.get("name") == name), {})
             # A back-off only says that it waits; the pull that failed before it says why.
             pulls = [event for event in evidence.events if str(event.get("message")).startswith("Failed to pull")]
             failed = last_event(pulls, "Failed")
