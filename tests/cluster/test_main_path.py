@@ -205,6 +205,9 @@ def test_a_backup_brings_back_what_was_lost(stt: Deployment, uploaded: Uploaded,
     backup = tmp_path / "backup"
     subprocess.run([str(PROJECT / "deploy" / "backup"), str(backup)], check=True, timeout=120)
 
+    # Its sensor would take the touched files in, and a restore refuses while runs are at work. The restore starts it again.
+    stt.kubectl("scale", "deployment/stt-daemon", "--replicas=0")
+    stt.kubectl("wait", "--for=delete", "pod", "--selector=app.kubernetes.io/component=daemon", "--timeout=60s")
     stt.in_code("sh", "-c", "rm -r /data/transcripts /data/whisper_json && touch /data/raw_audio/*/*")
     assert fingerprints(stt) != prints
     lost = "DROP SCHEMA public CASCADE; CREATE SCHEMA public;"
