@@ -41,6 +41,8 @@ lock: .venv/ready-dev ## Pin anew what pyproject.toml allows
 	    --no-emit-index-url --no-header --upgrade --quiet -o requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra dev -c requirements.lock --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-header --upgrade --quiet -o requirements-dev.lock
+	$(BIN)/uv pip compile deploy/requirements-cuda.in --python-platform x86_64-manylinux_2_28 --python-version 3.11 --generate-hashes \
+	    --no-emit-index-url --no-header --upgrade --quiet -o deploy/requirements-cuda.lock
 
 clean: ## Remove the environment and all that was made; recordings and transcripts in data/ stay
 	rm -rf .venv .dagster .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

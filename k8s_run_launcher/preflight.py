@@ -23,7 +23,7 @@ RIGHTS: Sequence[tuple[str, str, str]] = (
     ("batch", "jobs/status", "get"),
     *(("", "pods", verb) for verb in ("get", "list", "watch", "delete")),
     ("", "pods/log", "get"),
-    *(("", "events", verb) for verb in ("get", "list")),
+    ("", "events", "list"),
 )
 """API group, resource and verb: what launcher, executor and janitor use, and nothing else."""
 

@@ -329,6 +329,21 @@ def fetch_model(
 
 @app.command()
 @spoken_errors
+def prepare(
+    patience: Annotated[float, typer.Option(help="Seconds to wait for a database that does not answer yet.")] = 180.0,
+) -> None:
+    """Make folders and tables that are missing, and wait for the database before: the init container of a pod."""
+    from stt_orchestration.instance import InstanceUnusable
+    from stt_orchestration.prepare import prepare as make_ready
+
+    try:
+        make_ready(Settings.read(), patience, console().print)
+    except InstanceUnusable as error:
+        stop(str(error), Exit.MACHINE)
+
+
+@app.command()
+@spoken_errors
 def ui(
     port: Annotated[int, typer.Option(help="Port of the Dagster UI.")] = 3000,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from k8s_run_launcher.janitor import NoCluster, connect
 from k8s_run_launcher.preflight import Look
@@ -145,11 +146,22 @@ def _ledger(settings: Settings) -> Finding:
 def _dagster_home(_: Settings) -> Finding:
     try:
         home = dagster_home()
+        if _keeps_storage_elsewhere(home):
+            return Finding("dagster home", Verdict.GOOD, f"{home}; its dagster.yaml keeps storage in PostgreSQL")
         with tempfile.TemporaryFile(dir=home):
             pass
     except (OSError, SettingsError) as error:
         return Finding("dagster home", Verdict.BROKEN, str(error), "Set DAGSTER_HOME to a folder that can be written.")
     return Finding("dagster home", Verdict.GOOD, str(home))
+
+
+def _keeps_storage_elsewhere(home: Path) -> bool:
+    """Then nothing is written to the home, which on a cluster is part of a read-only root file system."""
+    import yaml
+
+    file = home / "dagster.yaml"
+    stated = yaml.safe_load(file.read_text()) if file.exists() else None
+    return "postgres" in ((stated or {}).get("storage") or {})
 
 
 def _weights(settings: Settings) -> Finding:

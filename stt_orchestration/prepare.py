@@ -1,0 +1,70 @@
+"""``stt prepare``: what has to stand before the first of several processes works, and must be made by one of them alone.
+
+On a cluster it is the init container of every long-lived pod: they all start at once, and usually before their database.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import sqlalchemy as sa
+
+from recordings.ledger import Ledger, LedgerError
+from recordings.locks import AdvisoryLock, held
+from recordings.store import open_store
+from stt_orchestration.instance import instance
+from stt_orchestration.settings import Settings
+
+LOCK = "stt dagster storage"
+"""Name of the lock in the ledger's database."""
+
+_EVERY_S = 2.0
+
+
+def prepare(settings: Settings, patience_s: float, say: Callable[[str], None]) -> None:
+    """Make the store's folders and the tables of ledger and Dagster, as far as they are missing.
+
+    Args:
+        settings: Which store and ledger.
+        patience_s: How long to wait for a database that does not answer yet, seconds.
+        say: Told what is waited for.
+
+    Raises:
+        LedgerError: The database still does not answer.
+        InstanceUnusable: Dagster's storage cannot be opened.
+        OSError: The store's folders cannot be made.
+    """
+    open_store(settings.store)
+    _wait_for_ledger(settings.ledger, patience_s, say)
+    # Dagster does not keep two at the making of its tables apart; see ``stt_orchestration.instance``.
+    with _alone(settings.ledger, say), instance():
+        pass
+
+
+def _wait_for_ledger(url: str, patience_s: float, say: Callable[[str], None]) -> None:
+    until = time.monotonic() + patience_s
+    while True:
+        try:
+            Ledger.open(url).close()
+        except LedgerError as error:
+            if time.monotonic() >= until:
+                raise
+            say(f"Waiting for the ledger: {error}")
+            time.sleep(_EVERY_S)
+        else:
+            return
+
+
+@contextmanager
+def _alone(url: str, say: Callable[[str], None]) -> Iterator[None]:
+    if sa.make_url(url).get_backend_name() == "sqlite":
+        yield  # one machine: the instance's own file lock is enough
+        return
+    engine = sa.create_engine(url)
+    try:
+        with held(AdvisoryLock(engine, LOCK), "Dagster's storage", say):
+            yield
+    finally:
+        engine.dispose()

@@ -1,0 +1,109 @@
+"""A deployment of the local overlay on the cluster that KUBECONFIG names, shared by all tests of a session.
+
+    KUBECONFIG               a cluster that may be used for this: the namespace stt is made, and deleted at the end
+    STT_TEST_IMAGE           the project's image, as that cluster's nodes know it
+    STT_TEST_POSTGRES_IMAGE  PostgreSQL's
+
+A namespace that is there already is used as it is and left there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+import requests
+
+PROJECT = Path(__file__).resolve().parents[2]
+UI = "http://127.0.0.1:30300"
+PAGES = "http://127.0.0.1:30301"
+
+T = TypeVar("T")
+
+
+class Deployment:
+    """What a test asks of the deployment."""
+
+    def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True) -> str:
+        command = ["kubectl", "--namespace", "stt", *arguments]
+        found = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=300)
+        assert found.returncode == 0 or not check, f"{' '.join(command)}:\n{found.stdout}\n{found.stderr}"
+        return found.stdout
+
+    def get(self, *arguments: str) -> dict[str, Any]:
+        return dict(json.loads(self.kubectl("get", *arguments, "--output=json")))
+
+    def in_code(self, *command: str) -> str:
+        """Run a command in the code location's pod, which has the data volume and the settings."""
+        return self.kubectl("exec", "deployment/stt-code", "--container=code", "--", *command)
+
+    def status(self) -> dict[str, Any]:
+        return dict(json.loads(self.in_code("stt", "status", "--json")))
+
+    def graphql(self, query: str) -> dict[str, Any]:
+        answer = requests.post(f"{UI}/graphql", json={"query": query}, timeout=60)
+        answer.raise_for_status()
+        return dict(answer.json()["data"])
+
+    def runs(self) -> list[dict[str, Any]]:
+        """The newest runs: id and status."""
+        found = self.graphql("{ runsOrError(limit: 20) { ... on Runs { results { runId status } } } }")
+        return list(found["runsOrError"]["results"])
+
+    def upload(self, *files: Path, into: str) -> None:
+        """As the README tells a user to: copied into the input folder of the volume."""
+        self.in_code("mkdir", "-p", f"/data/raw_audio/{into}")
+        for file in files:
+            archive = subprocess.run(
+                ["tar", "-C", str(file.parent), "-c", file.name], capture_output=True, check=True
+            ).stdout
+            command = ["kubectl", "-n", "stt", "exec", "-i", "deployment/stt-code", "-c", "code", "--"]
+            subprocess.run(
+                [*command, "tar", "-C", f"/data/raw_audio/{into}", "-x"], input=archive, check=True, timeout=60
+            )
+
+
+def until(seconds: float, what: str, look: Callable[[], T]) -> T:
+    """Look every two seconds until there is something true to see."""
+    end = time.monotonic() + seconds
+    while True:
+        found = look()
+        if found:
+            return found
+        assert time.monotonic() < end, f"{what}: not within {seconds:.0f} s"
+        time.sleep(2)
+
+
+@pytest.fixture(scope="session")
+def stt() -> Iterator[Deployment]:
+    missing = [name for name in ("KUBECONFIG", "STT_TEST_IMAGE", "STT_TEST_POSTGRES_IMAGE") if not os.environ.get(name)]
+    if missing:
+        pytest.skip(f"needs a cluster and images on it: set {', '.join(missing)}")
+    if shutil.which("kubectl") is None:
+        pytest.skip("needs kubectl")
+    deployment = Deployment()
+    there = bool(deployment.kubectl("get", "namespace", "stt", "--ignore-not-found"))
+    deployed = bool(there and deployment.kubectl("get", "deployment", "stt-code", "--ignore-not-found"))
+    if not deployed:
+        subprocess.run([str(PROJECT / "deploy" / "secrets")], check=True, timeout=60)
+        overlay = deployment.kubectl("kustomize", str(PROJECT / "deploy" / "overlays" / "local"))
+        overlay = overlay.replace("localhost/stt:dev", os.environ["STT_TEST_IMAGE"])
+        overlay = overlay.replace("localhost/stt-postgres:dev", os.environ["STT_TEST_POSTGRES_IMAGE"])
+        deployment.kubectl("apply", "--filename=-", stdin=overlay)
+    for name in (
+        "statefulset/stt-postgres",
+        "deployment/stt-code",
+        "deployment/stt-daemon",
+        "deployment/stt-webserver",
+    ):
+        deployment.kubectl("rollout", "status", name, "--timeout=240s")
+    yield deployment
+    if not there:
+        deployment.kubectl("delete", "namespace", "stt", "--timeout=120s")

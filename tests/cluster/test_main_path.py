@@ -1,0 +1,239 @@
+"""From an upload to transcripts, on a real cluster: sensor, run, four steps as four Jobs, outputs, ledger, UI, rights, backup."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import yaml
+
+from tests.cluster.conftest import PAGES, PROJECT, UI, Deployment, until
+
+SAMPLES = PROJECT / "samples"
+STEPS = {"raw", "normalized", "transcript", "enriched"}
+
+
+@dataclass(frozen=True)
+class Uploaded:
+    """A folder of the volume that samples were uploaded to, and the run that took them."""
+
+    folder: str
+    run_id: str
+
+
+@pytest.fixture(scope="module")
+def uploaded(stt: Deployment) -> Uploaded:
+    """Two samples, one of them silent and one with speech, seen by the sensor and run to the end."""
+    before = {run["runId"] for run in stt.runs()}
+    inputs = stt.status()["inputs"]
+    folder = f"test-{uuid.uuid4().hex[:8]}"
+    stt.upload(SAMPLES / "jfk.opus", SAMPLES / "silence.wav", into=folder)
+    run = until(
+        120, "a run of the upload", lambda: next((run for run in stt.runs() if run["runId"] not in before), None)
+    )
+
+    def ended() -> dict[str, Any] | None:
+        found = next(r for r in stt.runs() if r["runId"] == run["runId"])
+        return found if found["status"] in ("SUCCESS", "FAILURE", "CANCELED") else None
+
+    assert until(300, "the run's end", ended)["status"] == "SUCCESS"
+    assert stt.status()["inputs"] == inputs + 2
+    return Uploaded(folder, run["runId"])
+
+
+def test_four_steps_ran_as_four_jobs_of_their_own(stt: Deployment, uploaded: Uploaded) -> None:
+    jobs = stt.get("jobs", f"--selector=dagster/run-id={uploaded.run_id}")["items"]
+    of = {job["metadata"]["labels"]["app.kubernetes.io/component"]: job for job in jobs}
+    steps = [job for job in jobs if job["metadata"]["labels"]["app.kubernetes.io/component"] == "step_worker"]
+    assert {job["metadata"]["labels"]["dagster/op"] for job in steps} == STEPS
+    assert len(jobs) == len(STEPS) + 1
+    assert of["run_worker"]["status"]["succeeded"] == 1
+    for job in steps:
+        assert job["status"]["succeeded"] == 1
+        assert job["metadata"]["ownerReferences"][0]["kind"] == "Pod"
+        assert job["spec"]["backoffLimit"] == 0
+        pod = job["spec"]["template"]["spec"]
+        assert pod["automountServiceAccountToken"] is False
+        assert pod["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is True
+
+
+def test_no_step_of_this_overlay_asks_for_a_gpu_that_is_not_there(stt: Deployment, uploaded: Uploaded) -> None:
+    """It computes on the CPU because its settings say so; the GPU request is tests/deploy's matter."""
+    jobs = stt.get("jobs", f"--selector=dagster/run-id={uploaded.run_id},dagster/op=transcript")["items"]
+    resources = jobs[0]["spec"]["template"]["spec"]["containers"][0]["resources"]
+    assert "nvidia.com/gpu" not in resources.get("limits", {})
+    settings = stt.get("configmap", "stt-settings")["data"]
+    assert settings["WHISPER_DEVICE"] == "cpu"
+
+
+def test_outputs_are_there_and_the_ledger_adds_up(stt: Deployment, uploaded: Uploaded) -> None:
+    made = stt.in_code(
+        "sh", "-c", f"cd /data && ls transcripts/{uploaded.folder} whisper_json/{uploaded.folder}"
+    ).split()
+    for name in ("jfk.opus.txt", "jfk.opus.srt", "jfk.opus.vtt", "jfk.opus.html", "jfk.opus.json", "silence.wav.json"):
+        assert name in made
+    text = stt.in_code("cat", f"/data/transcripts/{uploaded.folder}/jfk.opus.txt").lower()
+    assert "ask not what your country can do for you" in text.replace(",", "")
+    status = stt.status()
+    assert sum(status["states"].values()) == status["inputs"]
+
+
+def test_the_ui_and_the_pages_answer_on_this_machine_alone(stt: Deployment, uploaded: Uploaded) -> None:
+    assert "Dagster" in requests.get(UI, timeout=30).text
+    assert "country" in requests.get(f"{PAGES}/{uploaded.folder}/jfk.opus.html", timeout=30).text
+    found = stt.graphql("{ assetNodes { assetKey { path } assetMaterializations(limit: 1) { runId } } }")
+    materialized = {node["assetKey"]["path"][0]: node["assetMaterializations"] for node in found["assetNodes"]}
+    assert {name for name in STEPS if materialized[name][0]["runId"] == uploaded.run_id} == STEPS
+
+
+def test_the_doctor_finds_nothing_in_the_code_locations_pod(stt: Deployment) -> None:
+    found = stt.in_code("stt", "doctor")
+    assert "sets nothing" not in found
+    assert "PostgreSQL" in found
+
+
+def test_what_a_step_printed_can_be_read_in_the_ui(stt: Deployment, uploaded: Uploaded) -> None:
+    """The webserver reads the log files that steps wrote on the shared volume."""
+    events = "... on EventConnection { events { ... on LogsCapturedEvent { fileKey stepKeys } } }"
+    found = stt.graphql(f'{{ logsForRun(runId: "{uploaded.run_id}") {{ {events} }} }}')
+    captured = [event for event in found["logsForRun"]["events"] if event.get("fileKey")]
+    assert {key for event in captured for key in event["stepKeys"] or []} >= STEPS
+    transcript = next(event for event in captured if event["stepKeys"] == ["transcript"])
+    key = f'["{uploaded.run_id}", "compute_logs", "{transcript["fileKey"]}"]'
+    logs = stt.graphql(f"{{ capturedLogs(logKey: {key}) {{ stderr }} }}")["capturedLogs"]
+    assert "transcript" in logs["stderr"]
+
+
+def test_every_service_account_may_do_what_it_uses_and_no_more(stt: Deployment) -> None:
+    launches = (
+        {("jobs.batch", verb) for verb in ("create", "get", "list", "delete")}
+        | {("jobs.batch/status", "get"), ("pods/log", "get"), ("events", "list")}
+        | {("pods", verb) for verb in ("get", "list", "delete")}
+    )
+    terminates = {("jobs.batch", "delete"), ("pods", "list"), ("pods", "delete")}
+    expected = {"stt-daemon": launches, "stt-run": launches | {("pods", "watch")}, "stt-webserver": terminates}
+    for manifest in stt.get("serviceaccounts")["items"]:
+        name = manifest["metadata"]["name"]
+        assert rights(stt, name) == expected.get(name, set()), name
+
+
+def rights(stt: Deployment, account: str) -> set[tuple[str, str]]:
+    """What a service account may do in the namespace beyond what every authenticated user may."""
+    listed = stt.kubectl("auth", "can-i", "--list", "--no-headers", f"--as=system:serviceaccount:stt:{account}")
+    found = set()
+    for line in listed.splitlines():
+        resource, _, rest = line.partition(" ")
+        if (
+            not resource
+            or resource.startswith("[")
+            or resource.endswith((".authorization.k8s.io", ".authentication.k8s.io"))
+        ):
+            continue
+        verbs = rest.rsplit("[", 1)[1].rstrip("]").split()
+        found |= {(resource, verb) for verb in verbs}
+    return found
+
+
+@pytest.mark.parametrize("account", ["stt-daemon", "stt-run", "stt-webserver"])
+def test_another_namespace_is_closed(stt: Deployment, account: str) -> None:
+    for verb, resource in (("list", "pods"), ("create", "jobs"), ("get", "secrets"), ("delete", "pods")):
+        answer = stt.kubectl(
+            "auth",
+            "can-i",
+            verb,
+            resource,
+            "--namespace=default",
+            f"--as=system:serviceaccount:stt:{account}",
+            check=False,
+        )
+        assert answer.strip() == "no", (verb, resource)
+
+
+def test_nobody_may_read_secrets_through_the_api(stt: Deployment) -> None:
+    for account in ("stt-daemon", "stt-run", "stt-webserver", "stt-code"):
+        answer = stt.kubectl(
+            "auth", "can-i", "get", "secrets", f"--as=system:serviceaccount:stt:{account}", check=False
+        )
+        assert answer.strip() == "no"
+
+
+def test_a_pod_below_the_restricted_standard_is_refused(stt: Deployment) -> None:
+    command = ["kubectl", "-n", "stt", "run", "root", "--image=localhost/none:1", "--dry-run=server"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert found.returncode != 0
+    assert "violates PodSecurity" in found.stderr
+
+
+@pytest.fixture(scope="module")
+def empty_namespace(stt: Deployment) -> Iterator[str]:
+    """One with the labels of ours, so that what would be refused there is refused here."""
+    name = f"stt-{uuid.uuid4().hex[:8]}"
+    labels = stt.get("namespace", "stt")["metadata"]["labels"]
+    ours = {key: value for key, value in labels.items() if key.startswith("pod-security")}
+    manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": ours}}
+    stt.kubectl("create", "--filename=-", stdin=json.dumps(manifest))
+    yield name
+    stt.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.mark.parametrize("folder", ["overlays/local", "overlays/gpu", "overlays/s3", "helm"])
+def test_the_api_server_takes_every_overlay_without_a_warning(
+    stt: Deployment, empty_namespace: str, folder: str
+) -> None:
+    rendered = list(yaml.safe_load_all(stt.kubectl("kustomize", str(PROJECT / "deploy" / folder))))
+    for manifest in rendered:
+        if manifest["metadata"].get("namespace") == "stt":
+            manifest["metadata"]["namespace"] = empty_namespace
+    command = ["kubectl", "apply", "--dry-run=server", "--warnings-as-errors", "--filename=-"]
+    # The NodePorts are taken by the deployment that this test runs beside.
+    mine = [m for m in rendered if m["kind"] != "Namespace" and m.get("spec", {}).get("type") != "NodePort"]
+    found = subprocess.run(command, input=yaml.safe_dump_all(mine), capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr
+
+
+def test_a_backup_brings_back_what_was_lost(stt: Deployment, uploaded: Uploaded, tmp_path: Path) -> None:
+    """Ledger and transcripts are destroyed as a whole; the restore must give back the very bytes."""
+    status, prints = stt.status(), fingerprints(stt)
+    backup = tmp_path / "backup"
+    subprocess.run([str(PROJECT / "deploy" / "backup"), str(backup)], check=True, timeout=120)
+
+    # Its sensor would take the touched files in, and a restore refuses while runs are at work. The restore starts it again.
+    stt.kubectl("scale", "deployment/stt-daemon", "--replicas=0")
+    stt.kubectl("wait", "--for=delete", "pod", "--selector=app.kubernetes.io/component=daemon", "--timeout=60s")
+    stt.in_code("sh", "-c", "rm -r /data/transcripts /data/whisper_json && touch /data/raw_audio/*/*")
+    assert fingerprints(stt) != prints
+    lost = "DROP SCHEMA public CASCADE; CREATE SCHEMA public;"
+    for database in ("ledger", "dagster"):
+        stt.kubectl(
+            "exec",
+            "stt-postgres-0",
+            "--",
+            "psql",
+            "--host=/tmp",
+            "--username=stt",
+            f"--dbname={database}",
+            f"--command={lost}",
+        )
+    assert stt.status()["inputs"] == 0
+
+    subprocess.run([str(PROJECT / "deploy" / "restore"), str(backup)], check=True, timeout=240)
+    for name in ("deployment/stt-daemon", "deployment/stt-webserver"):
+        stt.kubectl("rollout", "status", name, "--timeout=180s")
+    assert stt.status() == status
+    assert fingerprints(stt) == prints
+    assert uploaded.run_id in {run["runId"] for run in until(60, "the UI", stt.runs)}
+
+
+def fingerprints(stt: Deployment) -> str:
+    """Checksums of all outputs, and the times by which deliveries are known, as one."""
+    prints = "find transcripts whisper_json -type f -exec sha256sum {} +; find raw_audio -type f -printf '%p %s %T@\\n'"
+    listed = stt.in_code("sh", "-c", f"cd /data && {{ {prints}; }}")
+    return hashlib.sha256("\n".join(sorted(listed.splitlines())).encode()).hexdigest()
