@@ -85,6 +85,7 @@ class EngineResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             model_sha256=weights.sha256,
             options=options,
             make=lambda: Engine(weights, options, workers=workers, batch=self.batch),
+            workers=workers,
         )
 
 
@@ -107,3 +108,35 @@ class OptionsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     def enrich(self) -> EnrichOptions:
         """The options of the ``enriched`` step."""
         return EnrichOptions(self.page, self.prosody, self.emotion, self.embed_minutes)
+
+
+class CapacityResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Where measurements of platforms lie, and what is to be sized.
+
+    Attributes:
+        folder: Results of ``stt benchmark``, of this machine and of others, put there by hand or by a job.
+        reference: Platform that ratios start from; None: the one of the oldest result.
+        platform: Platform to size for; None: the reference.
+        model: Model to size for.
+        rps, p95_s, mean_s: A service's load and targets; see ``benchmarks.sizing.service.Target``.
+        hours_per_day, deadline_h: A batch's; see ``benchmarks.sizing.batch.Load``.
+        prices: A price file; None: the one that is shipped.
+        cpu_node_price: Per hour, of the CPU-only node.
+    """
+
+    folder: str
+    reference: str | None
+    platform: str | None
+    model: str
+    rps: float | None
+    p95_s: float | None
+    mean_s: float | None
+    hours_per_day: float | None
+    deadline_h: float | None
+    prices: str | None
+    cpu_node_price: float | None
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return Path(self.folder)

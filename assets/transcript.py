@@ -5,7 +5,8 @@ import dagster as dg
 from assets.checks import specs
 from assets.normalized import normalized
 from assets.partitions import batches
-from assets.resources import EngineResource, OptionsResource, WorkspaceResource
+from assets.production import PREDICTED, as_predicted
+from assets.resources import CapacityResource, EngineResource, OptionsResource, WorkspaceResource
 from assets.step import GROUP, OWNERS, RETRY_INFRASTRUCTURE, materialize
 from recordings import checks
 from recordings.steps import transcript as step
@@ -20,7 +21,7 @@ from speech.engine import ENGINE_VERSION
     kinds={"python", "whisper"},
     code_version=ENGINE_VERSION,
     retry_policy=RETRY_INFRASTRUCTURE,
-    check_specs=specs("transcript", checks.AFTER_TRANSCRIPT),
+    check_specs=specs("transcript", (*checks.AFTER_TRANSCRIPT, PREDICTED)),
     pool="gpu",
     description=(
         "What was said, as JSON under whisper_json/: segments and words with times and the evidence for each. The model is "
@@ -28,12 +29,19 @@ from speech.engine import ENGINE_VERSION
     ),
 )
 def transcript(
-    context: dg.AssetExecutionContext, workspace: WorkspaceResource, engine: EngineResource, options: OptionsResource
+    context: dg.AssetExecutionContext,
+    workspace: WorkspaceResource,
+    engine: EngineResource,
+    options: OptionsResource,
+    capacity: CapacityResource,
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Run ``recordings.steps.transcript`` over the batch."""
     return materialize(
         context,
         workspace,
         lambda opened, key, say: step.run(opened, key, engine.recipe(), say),
-        lambda opened, report: checks.after_transcript(opened, report, options.max_wer),
+        lambda opened, report: [
+            *checks.after_transcript(opened, report, options.max_wer),
+            as_predicted(opened, report, capacity.path),
+        ],
     )

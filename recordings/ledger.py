@@ -20,12 +20,12 @@ from sqlalchemy.engine import Connection, Engine, Row
 
 from recordings.batches import Delivery
 from recordings.locks import AdvisoryLock, FileLock, Lock, held
-from recordings.schema import batch_members, batches, deliveries, recordings
+from recordings.schema import batch_members, batches, deliveries, recordings, runs
 from recordings.states import ENDED, State, check_move
 
 _BUSY_SECONDS = 30
 _VARIABLES = 500  # well below SQLite's old limit of 999 bound variables a statement
-_HEAD = "0001"
+_HEAD = "0002"
 T = TypeVar("T")
 
 CHANGED = "changed"
@@ -58,6 +58,21 @@ class Recording:
     enriched_key: str | None
     timings: Mapping[str, float]
     changed_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one run of a step cost. Column comments of ``recordings.schema`` say what each figure means."""
+
+    step: str
+    batch_key: str
+    ended_at: float
+    recordings: int
+    audio_seconds: float
+    wall_seconds: float
+    cores: int
+    model_sha256: str
+    options: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -449,6 +464,18 @@ class Ledger:
                     .values(batch_key=None, kind=None, reason=None, attempt=deliveries.c.attempt + 1)
                 ).rowcount
         return rearmed
+
+    def note_run(self, run: Run) -> None:
+        """Append what a run of a step cost."""
+        with self._write() as connection:
+            connection.execute(sa.insert(runs).values({name: getattr(run, name) for name in Run.__slots__}))
+
+    def runs(self, step: str, limit: int) -> list[Run]:
+        """The newest runs of a step, the newest first."""
+        columns = [runs.c[name] for name in Run.__slots__]
+        query = sa.select(*columns).where(runs.c.step == step).order_by(runs.c.id.desc()).limit(limit)
+        with self._read() as connection:
+            return [Run(*row) for row in connection.execute(query)]
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:

@@ -104,3 +104,20 @@ batch_members = Table(
     Column("delivery_id", String(32), ForeignKey("deliveries.id"), nullable=False),
     Index(None, "delivery_id"),
 )
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("step", String(32), nullable=False),
+    Column("batch_key", String(64), nullable=False),
+    Column("ended_at", Float, nullable=False),
+    Column("recordings", Integer, nullable=False, comment="Worked on in this run."),
+    Column("audio_seconds", Float, nullable=False, comment="Their audio."),
+    Column("wall_seconds", Float, nullable=False, comment="Of the step, with loading the model."),
+    Column("cores", Integer, nullable=False, comment="Decoding threads, a core each."),
+    Column("model_sha256", String(64), nullable=False),
+    Column("options", JSON, nullable=False, comment="Of the engine: all that can change a text."),
+    Index(None, "step"),
+)
+"""What each run of a step cost: appended to, never changed, so that what was predicted can be compared with what came."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -65,12 +63,11 @@ def benchmark(
 ) -> None:
     """Measure how long this machine's one CPU takes for a request, with the engine as production runs it."""
     screen, asked = console(), _asked(model, audio)
-    from benchmarks.host import Host
-    from benchmarks.machine import cpu_model
+    from benchmarks.gather import file_name, this_platform
     from benchmarks.measure import STANDARD_CLIP, measure
     from benchmarks.result import write_result
 
-    target = output or asked.folder / _name(cpu_model(Host.here()), asked.model)
+    target = output or asked.folder / file_name(this_platform(asked.model))
     claim(target, overwrite=overwrite)
     with _interruptible(), _pinned(pin):
         weights = asked.weights(screen)
@@ -200,11 +197,6 @@ def _asked(model: str | None, audio: Path | None) -> _Asked:
         compute_type=settings.computes_in,
     )
     return _Asked(model or settings.model, options, settings.data_dir / FOLDER, settings)
-
-
-def _name(processor: str, model: str) -> str:
-    slug = re.sub(r"[^a-z0-9.]+", "-", processor.lower()).strip("-")
-    return f"{slug}_{Path(model).name}_{datetime.now(UTC):%Y-%m-%d}.json"
 
 
 def _numbers(text: str) -> list[int]:

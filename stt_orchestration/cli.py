@@ -31,6 +31,7 @@ from stt_orchestration.capacity_cli import capacity
 from stt_orchestration.exits import Exit, spoken_errors, stop
 from stt_orchestration.settings import PROJECT_ROOT, Settings
 from stt_orchestration.show import batch_progress, console, recordings_table
+from stt_orchestration.sizing_cli import sizing
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -359,6 +360,7 @@ def ui(
 
 
 app.add_typer(capacity)
+app.add_typer(sizing)
 
 
 def main() -> None:

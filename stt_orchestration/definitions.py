@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dagster as dg
 
+from assets.capacity import benchmark, benchmark_files, ratio, sizing
 from assets.enriched import enriched
 from assets.normalized import normalized
 from assets.raw import raw
-from assets.resources import EngineResource, OptionsResource, WorkspaceResource
+from assets.resources import CapacityResource, EngineResource, OptionsResource, WorkspaceResource
 from assets.transcript import transcript
+from benchmarks.gather import this_platform
 from k8s_run_launcher.executor import profiled_k8s_job_executor
 from recordings.batches import BatchLimits
+from stt_orchestration.capacity_flow import automation, benchmark_results, build_benchmark_monthly, measure_here
 from stt_orchestration.jobs import build_janitor, transcribe_batch
 from stt_orchestration.schedules import build_janitor_daily, build_transcribe_every_6h
 from stt_orchestration.sensors import build_audio_bucket, build_audio_directory
@@ -25,11 +28,19 @@ def build_defs(settings: Settings) -> dg.Definitions:
     limits = BatchLimits(settings.batch_recordings, settings.batch_bytes)
     build_sensor = build_audio_bucket if settings.in_bucket else build_audio_directory
     janitors = [build_janitor(settings.janitor_run_days)] if settings.executor == "kubernetes" else []
+    sizes = sizing
+    if settings.size_rps is None and settings.size_hours_per_day is None:
+        # With no load to size for, a run that automation starts could only fail.
+        sizes = sizing.map_asset_specs(lambda spec: spec.replace_attributes(automation_condition=None))
     return dg.Definitions(
-        assets=[raw, normalized, transcript, enriched],
-        jobs=[transcribe_batch, *janitors],
+        assets=[raw, normalized, transcript, enriched, benchmark_files, benchmark, ratio, sizes],
+        jobs=[transcribe_batch, measure_here, *janitors],
         executor=EXECUTORS[settings.executor],
-        sensors=[build_sensor(settings.sensor_interval_s, settings.sensor_enabled, limits)],
+        sensors=[
+            build_sensor(settings.sensor_interval_s, settings.sensor_enabled, limits),
+            benchmark_results,
+            automation,
+        ],
         schedules=[
             build_transcribe_every_6h(
                 settings.schedule_cron,
@@ -39,6 +50,7 @@ def build_defs(settings: Settings) -> dg.Definitions:
                 limits,
                 settings.keep_runs,
             ),
+            build_benchmark_monthly(this_platform(settings.model), enabled=settings.benchmark_monthly),
             *(build_janitor_daily(job, settings.schedule_timezone) for job in janitors),
         ],
         resources={
@@ -67,6 +79,19 @@ def build_defs(settings: Settings) -> dg.Definitions:
                 emotion=settings.emotion,
                 embed_minutes=settings.embed_minutes,
                 max_wer=settings.max_wer,
+            ),
+            "capacity": CapacityResource(
+                folder=str(settings.capacity_dir),
+                reference=settings.reference_platform,
+                platform=settings.size_platform,
+                model=settings.model,
+                rps=settings.size_rps,
+                p95_s=settings.size_p95_s,
+                mean_s=settings.size_mean_s,
+                hours_per_day=settings.size_hours_per_day,
+                deadline_h=settings.size_deadline_h,
+                prices=str(settings.prices) if settings.prices else None,
+                cpu_node_price=settings.cpu_node_price,
             ),
         },
     )

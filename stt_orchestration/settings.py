@@ -239,6 +239,63 @@ class Settings(BaseSettings):
         description="A whole number: how many ended runs are kept of each outcome, older ones are deleted; default: keep all.",
     )
 
+    size_rps: float | None = Field(
+        default=None,
+        gt=0,
+        validation_alias=_names("SIZE_RPS"),
+        description="A number above 0: requests a second that the sizing asset sizes a service for.",
+    )
+    size_p95_s: float | None = Field(
+        default=None,
+        gt=0,
+        validation_alias=_names("SIZE_P95_S"),
+        description="Seconds above 0: 95th percentile of that service's response time at most.",
+    )
+    size_mean_s: float | None = Field(
+        default=None,
+        gt=0,
+        validation_alias=_names("SIZE_MEAN_S"),
+        description="Seconds above 0: mean of that service's response time at most.",
+    )
+    size_hours_per_day: float | None = Field(
+        default=None,
+        gt=0,
+        validation_alias=_names("SIZE_HOURS_PER_DAY"),
+        description="A number above 0: hours of audio a day that the sizing asset sizes a batch for.",
+    )
+    size_deadline_h: float | None = Field(
+        default=None,
+        gt=0,
+        validation_alias=_names("SIZE_DEADLINE_H"),
+        description="Hours above 0 within which that batch is to be done.",
+    )
+    size_platform: str | None = Field(
+        default=None,
+        validation_alias=_names("SIZE_PLATFORM"),
+        description="The platform to size for, as its files are called (m4 of m4_base_2024-12-02.json); default: the reference.",
+    )
+    reference_platform: str | None = Field(
+        default=None,
+        validation_alias=_names("REFERENCE_PLATFORM"),
+        description="The platform that ratios start from; default: the one of the oldest result.",
+    )
+    cpu_node_price: float | None = Field(
+        default=None,
+        gt=0,
+        validation_alias=_names("CPU_NODE_PRICE"),
+        description="A number above 0: price of a CPU-only node an hour, in the price file's currency.",
+    )
+    prices: Path | None = Field(
+        default=None,
+        validation_alias=_names("PRICES"),
+        description="A price file in the form of benchmarks/sizing/prices.yaml; default: that one.",
+    )
+    benchmark_monthly: bool = Field(
+        default=False,
+        validation_alias=_names("BENCHMARK_MONTHLY"),
+        description="true or false: whether this machine is measured anew every month.",
+    )
+
     @field_validator("data_dir", "model_dir", "cache_dir")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
@@ -305,6 +362,11 @@ class Settings(BaseSettings):
     def ledger(self) -> str:
         """URL of the ledger."""
         return self.ledger_url or f"sqlite:///{self.data_dir.absolute() / 'ledger.db'}"
+
+    @property
+    def capacity_dir(self) -> Path:
+        """Where results of benchmarks come together."""
+        return self.data_dir.absolute() / "benchmarks"
 
     @property
     def computes_in(self) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from threading import Event
 
+from recordings.ledger import Run
 from recordings.names import Folder, output_key
 from recordings.states import State, reached
 from recordings.steps.common import Faults, Group, groups, kept, made_before, side_by_side
@@ -35,11 +36,13 @@ class EngineRecipe:
         model_sha256: Checksum of the weights it will use.
         options: Everything that can change a text.
         make: Makes it; called at most once a step, and not at all when there is nothing to hear.
+        workers: Cores it decodes on.
     """
 
     model_sha256: str
     options: Options
     make: Callable[[], AbstractContextManager[Engine]]
+    workers: int = 1
 
 
 def json_key(name: str) -> str:
@@ -74,7 +77,22 @@ def run(workspace: Workspace, batch_key: str, recipe: EngineRecipe, say: Callabl
 
             side_by_side(one, todo, engine.ahead, stopping)
     faults.settle()
-    return tally.report(STEP, batch_key, workspace.ledger)
+    report = tally.report(STEP, batch_key, workspace.ledger)
+    if report.worked:
+        workspace.ledger.note_run(
+            Run(
+                step=STEP,
+                batch_key=batch_key,
+                ended_at=time.time(),
+                recordings=report.worked,
+                audio_seconds=report.audio_seconds,
+                wall_seconds=report.wall_seconds,
+                cores=recipe.workers,
+                model_sha256=recipe.model_sha256,
+                options=recipe.options.model_dump(),
+            )
+        )
+    return report
 
 
 def _key(group: Group, recipe: EngineRecipe) -> str | None:

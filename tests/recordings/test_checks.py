@@ -138,6 +138,17 @@ def test_a_sound_batch_passes_every_check_and_every_check_is_made(batch: Batch) 
     assert made[1][0]["duration_kept"].figures == {"checked": 3, "found": 0}
 
 
+def test_a_run_notes_what_it_cost_and_one_without_work_notes_nothing(batch: Batch) -> None:
+    batch.raw()
+    batch.normalized()
+    for _ in range(2):
+        batch.transcript()
+    (run,) = batch.workspace.ledger.runs("transcript", 10)
+    assert (run.batch_key, run.recordings, run.audio_seconds, run.cores) == (batch.key, 2, 17.0, 1)
+    assert 0 < run.wall_seconds < 60
+    assert (run.model_sha256, run.options["language"]) == ("0" * 64, "en")
+
+
 def test_what_could_not_be_judged_is_not_said_to_be_true(batch: Batch) -> None:
     """Silence has no language, no rate and no chunks."""
     batch.raw()

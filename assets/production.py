@@ -1,0 +1,82 @@
+"""The closed loop: what a production run cost, against what the benchmark of this machine predicts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks.gather import gather
+from benchmarks.result import BenchmarkResult
+from recordings.checks import Check, Verdict
+from recordings.ledger import Run
+from recordings.steps.report import StepReport
+from recordings.steps.transcript import STEP
+from recordings.workspace import Workspace
+
+DRIFT_BOUND = 0.5
+"""Runs that cost more than half as much again as predicted, or less than half, point to a changed machine or a wrong prediction.
+Batches of short recordings and loading the model move an honest run by some tenths."""
+
+_LEAST_AUDIO_S = 120.0
+"""Of a shorter run, loading the model is a large part."""
+
+PREDICTED = Check(
+    "cost_as_predicted",
+    f"A run of at least {_LEAST_AUDIO_S:.0f} s of audio costs, per second of audio and core, what the newest benchmark "
+    f"of this machine with the same weights and options says, within {DRIFT_BOUND:.0%}.",
+    "Look whether something else works on the machine or its CPU limit changed; then measure it anew with `stt "
+    "benchmark` and size again.",
+)
+
+
+def as_predicted(workspace: Workspace, report: StepReport, folder: Path) -> Verdict:
+    """Compare the run that made the report with its prediction.
+
+    Args:
+        workspace: Its ledger has the run.
+        report: Of the transcript step.
+        folder: Where benchmark results lie.
+    """
+    if not report.worked or report.audio_seconds < _LEAST_AUDIO_S:
+        return _silent(f"{report.audio_seconds:.0f} s of audio were worked on: too little to compare.")
+    run = next((one for one in workspace.ledger.runs(STEP, 50) if one.batch_key == report.batch_key), None)
+    found = _prediction(folder, run) if run else None
+    if run is None or found is None:
+        return _silent(
+            "This machine has no benchmark with these weights and options to compare with; run `stt benchmark`."
+        )
+    name, result = found
+    predicted = result.avg_latency_ms / 1000 / result.details.audio.seconds
+    measured = run.wall_seconds * run.cores / run.audio_seconds
+    drift = measured / predicted - 1
+    sentence = (
+        f"{run.audio_seconds:.0f} s of audio took {run.wall_seconds:.1f} s on {run.cores} cores: {measured:.4f} core "
+        f"seconds per second of audio, {drift:+.0%} of the {predicted:.4f} that {name} predicts."
+    )
+    figures = {
+        "core_seconds_per_audio_second": round(measured, 5),
+        "predicted": round(predicted, 5),
+        "drift": round(drift, 4),
+        "audio_seconds": round(run.audio_seconds, 1),
+        "wall_seconds": round(run.wall_seconds, 2),
+        "cores": run.cores,
+    }
+    # As a factor: half as much again one way is two thirds the other way.
+    passed = 1 / (1 + DRIFT_BOUND) <= measured / predicted <= 1 + DRIFT_BOUND
+    return Verdict(PREDICTED, passed, sentence if passed else f"{sentence} {PREDICTED.remedy}", figures)
+
+
+def _silent(sentence: str) -> Verdict:
+    return Verdict(PREDICTED, True, sentence, {})
+
+
+def _prediction(folder: Path, run: Run) -> tuple[str, BenchmarkResult] | None:
+    from benchmarks.host import Host
+    from benchmarks.machine import machine
+
+    here = set(machine(Host.here()).ids)
+    for one in reversed(gather(folder).results):
+        details = one.result.details
+        alike = details.weights.sha256 == run.model_sha256 and details.options.model_dump() == run.options
+        if alike and here & set(details.machine.ids):
+            return one.path.stem, one.result
+    return None

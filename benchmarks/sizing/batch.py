@@ -1,0 +1,161 @@
+"""Sizing a batch: so many hours of audio a day, done within a deadline, on cores or on GPUs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from benchmarks.files import Refused
+from benchmarks.sizing.basis import Basis
+from benchmarks.sizing.service import memory_mib
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """A day's work.
+
+    Attributes:
+        hours_per_day: Hours of audio, all there when the batch begins.
+        deadline_h: Hours until the last must be done.
+        longest_min: Minutes of the longest recording; one recording is worked on by one core.
+        start_s: Seconds until a pod works: scheduling, image, loading the model.
+    """
+
+    hours_per_day: float
+    deadline_h: float
+    longest_min: float = 60.0
+    start_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        for name, value in (
+            ("hours of audio a day", self.hours_per_day),
+            ("a deadline in hours", self.deadline_h),
+            ("the longest recording in minutes", self.longest_min),
+        ):
+            if not 0 < value < math.inf:
+                raise Refused(f"{value:g} is not possible for {name}; nothing was sized.")
+        if not 0 <= self.start_s < self.deadline_h * 3600:
+            raise Refused(f"{self.start_s:g} s until a pod works leave nothing of a deadline of {self.deadline_h:g} h.")
+
+
+@dataclass(frozen=True, slots=True)
+class CpuBatch:
+    """Pods for a batch.
+
+    Attributes:
+        cpus: Cores of a pod, a worker each.
+        memory_mib: Of a pod.
+        pods: To order, for the slow end of the interval.
+        pods_interval: At the fast end, at the slow end.
+        pods_mean: At the measured mean.
+        done_h: When the last recording is done at the measured mean, hours after the start.
+        core_hours: Work of a day at the measured mean.
+    """
+
+    cpus: int
+    memory_mib: int
+    pods: int
+    pods_interval: tuple[int, int]
+    pods_mean: int
+    done_h: float
+    core_hours: float
+
+
+@dataclass(frozen=True, slots=True)
+class GpuFigure:
+    """How fast a GPU is.
+
+    Attributes:
+        gpu: Its name, as in the price file.
+        realtime: Seconds of audio per second.
+        origin: Who gave it, or which measurement it is.
+    """
+
+    gpu: str
+    realtime: float
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class GpuBatch:
+    """GPUs for a batch, from one figure."""
+
+    figure: GpuFigure
+    gpus: int
+    done_h: float
+
+
+def gpu_figure(text: str) -> GpuFigure:
+    """Read ``NAME=TIMES_REALTIME``, or ``NAME=TIMES_REALTIME@ORIGIN`` with where the figure comes from.
+
+    Raises:
+        Refused: It is not of that form.
+    """
+    name, _, rest = text.partition("=")
+    speed, _, origin = rest.partition("@")
+    try:
+        return GpuFigure(name, float(speed), origin or "given, not measured here")
+    except ValueError:
+        raise Refused(
+            f"{text!r} is no GPU's speed; write NAME=TIMES_REALTIME, such as A100=120, and @ and its origin behind it."
+        ) from None
+
+
+def on_cpus(found: Basis, load: Load, cpus: int) -> CpuBatch:
+    """Pods that finish in time.
+
+    The batch ends at the latest after the start, the work divided by the cores, and what the longest recording adds when it is
+    taken last (Graham, Bounds on Multiprocessing Timing Anomalies, SIAM J. Appl. Math. 17, 1969).
+
+    Raises:
+        Refused: The longest recording alone takes longer than the deadline.
+    """
+    cost = found.mean_s / found.audio_s  # core seconds per second of audio
+    pods = [
+        math.ceil(_units(load, cost * scale, f"core of {found.platform}") / cpus)
+        for scale in (found.low, 1.0, found.high)
+    ]
+    return CpuBatch(
+        cpus=cpus,
+        memory_mib=memory_mib(found.memory_mb, cpus),
+        pods=pods[2],
+        pods_interval=(pods[0], pods[2]),
+        pods_mean=pods[1],
+        done_h=_done_s(load, cost, pods[2] * cpus) / 3600,
+        core_hours=load.hours_per_day * cost,
+    )
+
+
+def on_gpus(load: Load, figure: GpuFigure) -> GpuBatch:
+    """GPUs that finish in time, each working on recordings of its own.
+
+    Raises:
+        Refused: The figure is no speed, or the longest recording alone takes too long.
+    """
+    if not 0 < figure.realtime < math.inf:
+        raise Refused(f"{figure.realtime:g} times realtime is no speed of a GPU ({figure.gpu}).")
+    gpus = _units(load, 1 / figure.realtime, figure.gpu)
+    return GpuBatch(figure, gpus, _done_s(load, 1 / figure.realtime, gpus) / 3600)
+
+
+def _work_s(load: Load, cost: float) -> tuple[float, float]:
+    """Seconds that one unit would need for everything, and for the longest recording."""
+    return load.hours_per_day * 3600 * cost, min(load.longest_min / 60, load.hours_per_day) * 3600 * cost
+
+
+def _done_s(load: Load, cost: float, units: int) -> float:
+    work, longest = _work_s(load, cost)
+    return load.start_s + work / units + longest * (1 - 1 / units)
+
+
+def _units(load: Load, cost: float, unit: str) -> int:
+    """The fewest cores or GPUs whose bound is within the deadline."""
+    work, longest = _work_s(load, cost)
+    left = load.deadline_h * 3600 - load.start_s - longest
+    if left < 0 or (left == 0 and work > longest):
+        raise Refused(
+            f"A deadline of {load.deadline_h:g} h is out of reach: the longest recording ({load.longest_min:g} min) alone takes "
+            f"{longest / 3600:.2f} h on one {unit}, and a recording is not divided. Allow more time, cut recordings, or "
+            "take a faster one."
+        )
+    return max(1, math.ceil((work - longest) / left)) if work > longest else 1

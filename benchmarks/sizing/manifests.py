@@ -1,0 +1,79 @@
+"""Deployment and autoscaler with the result of a sizing patched in. What the manifests say of anything else stays as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from benchmarks.files import Refused
+from benchmarks.sizing.service import Fleet
+
+DEPLOYMENT = Path(__file__).with_name("templates") / "deployment.yaml"
+HPA = Path(__file__).with_name("templates") / "hpa.yaml"
+
+Manifest = dict[str, Any]
+
+
+def read_manifest(path: Path, kind: str) -> Manifest:
+    """Read one manifest.
+
+    Raises:
+        Refused: It is missing, no YAML, or of another kind.
+    """
+    import yaml
+
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise Refused(f"{path}: {error.strerror}.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise Refused(f"{path} is not one YAML document: {' '.join(str(error).split())}.") from None
+    if not isinstance(found, dict) or found.get("kind") != kind:
+        raise Refused(f"{path} is no {kind}.")
+    return found
+
+
+def patched_deployment(base: Mapping[str, Any], fleet: Fleet) -> Manifest:
+    """The Deployment with replicas, requests equal to limits (Guaranteed), and threads.
+
+    Raises:
+        Refused: It has no container.
+    """
+    made: Manifest = deepcopy(dict(base))
+    try:
+        container = made["spec"]["template"]["spec"]["containers"][0]
+    except (KeyError, IndexError, TypeError):
+        raise Refused("The Deployment has no container at spec.template.spec.containers.") from None
+    # The autoscaler owns the number once it runs; this is where it begins.
+    made["spec"]["replicas"] = fleet.pods
+    size = {"cpu": str(fleet.cpus), "memory": f"{fleet.memory_mib}Mi"}
+    container["resources"] = {**container.get("resources", {}), "requests": dict(size), "limits": dict(size)}
+    # A second thread inside one decode makes it slower (speech/decoder.py): a worker per core, each with one thread.
+    threads = {"STT_WORKERS": str(fleet.cpus), "OMP_NUM_THREADS": "1"}
+    others = [entry for entry in container.get("env", []) if entry.get("name") not in threads]
+    container["env"] = [*others, *({"name": name, "value": value} for name, value in threads.items())]
+    return made
+
+
+def patched_hpa(base: Mapping[str, Any], fleet: Fleet) -> Manifest:
+    """The HorizontalPodAutoscaler with its range and its CPU target; metrics of other kinds stay."""
+    made: Manifest = deepcopy(dict(base))
+    spec = made.setdefault("spec", {})
+    spec["minReplicas"], spec["maxReplicas"] = fleet.least, fleet.most
+    cpu = {
+        "type": "Resource",
+        "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": fleet.hpa_percent}},
+    }
+    others = [metric for metric in spec.get("metrics", []) if metric.get("resource", {}).get("name") != "cpu"]
+    spec["metrics"] = [cpu, *others]
+    return made
+
+
+def as_yaml(manifest: Mapping[str, Any]) -> str:
+    """For kubectl."""
+    import yaml
+
+    text: str = yaml.safe_dump(dict(manifest), sort_keys=False, width=120)
+    return text

@@ -1,0 +1,230 @@
+"""The whole of a sizing: candidates compared by what they cost, the one to order, and everything it rests on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from benchmarks.files import Refused
+from benchmarks.sizing.basis import Basis
+from benchmarks.sizing.batch import CpuBatch, GpuBatch, GpuFigure, Load, on_cpus, on_gpus
+from benchmarks.sizing.prices import Node, Prices
+from benchmarks.sizing.service import Fleet, Target, fleet
+
+HOURS_PER_MONTH = 730.0
+DAYS_PER_MONTH = HOURS_PER_MONTH / 24
+
+POD_CPUS = (1, 2, 4)
+"""Sizes of pods that are compared unless one is asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """Nodes and money.
+
+    Attributes:
+        node: The machine type.
+        per_node: Pods, or GPUs, on one.
+        nodes: To order.
+        nodes_interval: At the ends of the interval of the measurement.
+        per_month: At the price of the file.
+        per_month_interval: At the ends of the interval.
+        per_audio_hour: The same money per hour of audio.
+    """
+
+    node: Node
+    per_node: int
+    nodes: int
+    nodes_interval: tuple[int, int]
+    per_month: float
+    per_month_interval: tuple[float, float]
+    per_audio_hour: float
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePlan:
+    """A service: the candidates with their bills, the chosen one first, and nodes for the autoscaler's two ends."""
+
+    target: Target
+    candidates: tuple[tuple[Fleet, Bill], ...]
+    least_nodes: int
+    most_nodes: int
+
+    @property
+    def fleet(self) -> Fleet:
+        """The one to order."""
+        return self.candidates[0][0]
+
+    @property
+    def bill(self) -> Bill:
+        """What it costs."""
+        return self.candidates[0][1]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPlan:
+    """A batch: on cores, the chosen size first, and on GPUs as far as figures were given."""
+
+    load: Load
+    candidates: tuple[tuple[CpuBatch, Bill], ...]
+    gpus: tuple[tuple[GpuBatch, Bill], ...]
+    unpriced: tuple[GpuBatch, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A sizing."""
+
+    basis: Basis
+    prices: Prices
+    service: ServicePlan | None
+    batch: BatchPlan | None
+    assumptions: tuple[str, ...]
+
+
+def plan(
+    found: Basis,
+    prices: Prices,
+    node: Node,
+    *,
+    target: Target | None = None,
+    load: Load | None = None,
+    pod_cpus: Sequence[int] = POD_CPUS,
+    gpus: Sequence[GpuFigure] = (),
+) -> Plan:
+    """Size a service, a batch, or both.
+
+    Args:
+        found: What was measured.
+        prices: Where prices come from.
+        node: The CPU-only node to order, with its price.
+        target: What a service has to do.
+        load: What a batch has to do.
+        pod_cpus: Sizes of pods to compare.
+        gpus: Speeds of GPUs for the batch.
+
+    Raises:
+        Refused: Nothing was asked, or what was asked cannot be done.
+    """
+    if target is None and load is None:
+        raise Refused("Nothing to size: give requests a second (--rps), or hours of audio a day and a deadline.")
+    return Plan(
+        basis=found,
+        prices=prices,
+        service=_service(found, target, node, pod_cpus) if target else None,
+        batch=_batch(found, load, prices, node, pod_cpus, gpus) if load else None,
+        assumptions=tuple(_assumptions(found, target, load)),
+    )
+
+
+def _service(found: Basis, target: Target, node: Node, pod_cpus: Sequence[int]) -> ServicePlan:
+    hours = target.rps * found.audio_s  # hours of audio in an hour
+    options = []
+    for cpus in pod_cpus:
+        size = fleet(found, target, cpus)
+        per_node = _per_node(node, cpus, size.memory_mib)
+        if per_node:
+            bill = _bill(node, per_node, size.pods, size.pods_interval, HOURS_PER_MONTH, hours * HOURS_PER_MONTH)
+            options.append((size, bill))
+    _fits(options, node, pod_cpus, found)
+    # The cheapest; of equals the smaller pods, since one that is lost then takes less with it.
+    options.sort(key=lambda one: (one[1].per_month, one[0].cpus * one[0].pods, one[0].cpus))
+    first, bill = options[0]
+    return ServicePlan(
+        target, tuple(options), math.ceil(first.least / bill.per_node), math.ceil(first.most / bill.per_node)
+    )
+
+
+def _batch(
+    found: Basis, load: Load, prices: Prices, node: Node, pod_cpus: Sequence[int], gpus: Sequence[GpuFigure]
+) -> BatchPlan:
+    month = load.hours_per_day * DAYS_PER_MONTH
+    options = []
+    for cpus in pod_cpus:
+        size = on_cpus(found, load, cpus)
+        per_node = _per_node(node, cpus, size.memory_mib)
+        if per_node:
+            bill = _bill(node, per_node, size.pods, size.pods_interval, size.done_h * DAYS_PER_MONTH, month)
+            options.append((size, bill))
+    _fits(options, node, pod_cpus, found)
+    options.sort(key=lambda one: (one[1].per_month, one[0].cpus))
+    sized = [on_gpus(load, figure) for figure in gpus]
+    billed = [
+        (one, _bill(node, node.gpus, one.gpus, (one.gpus, one.gpus), one.done_h * DAYS_PER_MONTH, month))
+        for one in sized
+        for node in prices.gpu_nodes(one.figure.gpu)
+    ]
+    billed.sort(key=lambda one: one[1].per_month)
+    unpriced = tuple(one for one in sized if not prices.gpu_nodes(one.figure.gpu))
+    return BatchPlan(load, tuple(options), tuple(billed), unpriced)
+
+
+def _per_node(node: Node, cpus: int, memory: int) -> int:
+    return node.holds(cpus, memory / 1024)
+
+
+def _fits(options: Sequence[object], node: Node, pod_cpus: Sequence[int], found: Basis) -> None:
+    if not options:
+        raise Refused(
+            f"No pod of {' or '.join(str(cpus) for cpus in pod_cpus)} cores and {found.memory_mb:.0f} MB a worker fits on a "
+            f"{node.name} ({node.allocatable_cpus:.2f} cores and {node.allocatable_gib:.1f} GiB for pods). Name a larger node, or "
+            "smaller pods."
+        )
+
+
+def _bill(node: Node, per_node: int, units: int, interval: tuple[int, int], hours: float, audio_hours: float) -> Bill:
+    low, high = (math.ceil(count / per_node) for count in interval)
+    nodes, price = math.ceil(units / per_node), node.per_hour or 0.0
+    return Bill(
+        node=node,
+        per_node=per_node,
+        nodes=nodes,
+        nodes_interval=(low, high),
+        per_month=nodes * price * hours,
+        per_month_interval=(low * price * hours, high * price * hours),
+        per_audio_hour=nodes * price * hours / audio_hours,
+    )
+
+
+def _assumptions(found: Basis, target: Target | None, load: Load | None) -> list[str]:
+    interval = (
+        f"The interval is of repeated measurements at that time ({found.low - 1:+.1%} to {found.high - 1:+.1%} of the "
+        "service time); what differs between nodes of one type, days and neighbours is not in it."
+    )
+    cores = "A core of a pod with several cores is as fast as the one measured, a worker on each; memory is counted in full."
+    lines = [interval, cores]
+    if target:
+        lines += _of_service(found, target)
+    if load:
+        day = (
+            "All of a day's audio is there when the batch begins; it costs per second what the measured recording "
+            f"does. The longest recording has {load.longest_min:g} min and one core of its own; until a pod works, "
+            f"{load.start_s:g} s pass."
+        )
+        lines += [day, "Nodes are paid while the batch runs."]
+    return lines
+
+
+def _of_service(found: Basis, target: Target) -> list[str]:
+    requests = (
+        f"Every request is {found.audio_s:.0f} s of audio like the one measured; from request to request the service "
+        f"time varies with a coefficient of {target.variation:g} (lognormal). Benchmark with audio of your length, and "
+        "set the variation from your own traffic."
+    )
+    where = (
+        "A Kubernetes Service gives each to a pod by chance, and it waits there while others may be idle; one line that pods take "
+        "from needs fewer of them."
+        if target.dispatch == "service"
+        else "They wait in one line that pods take from as they become free; behind a plain Service more pods are needed."
+    )
+    model = (
+        "Response times: the queue M/G/c as benchmarks/queueing/model.py computes it (Tijms, van Hoorn and Federgruen "
+        "1981); `python -m benchmarks.queueing` measures how far it is off."
+    )
+    load = f"The load is {target.peak:g} times as high at the worst, and {target.trough:g} times in quiet hours."
+    tolerance = (
+        "The target holds up to a tenth above the load, because the autoscaler tolerates that much; while pods are "
+        "being started, it may not hold."
+    )
+    return [requests, f"Requests arrive at random and independently (Poisson). {where}", model, load, tolerance]

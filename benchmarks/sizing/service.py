@@ -1,0 +1,212 @@
+"""Sizing a service: how many pods answer so many requests a second within a target latency, and at which load to add one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from benchmarks.files import Refused
+from benchmarks.queueing.model import Array, Overloaded, Response, response
+from benchmarks.sizing.basis import Basis
+
+HPA_TOLERANCE = 0.1
+"""The autoscaler does nothing until utilization is a tenth above its target (Kubernetes' default)."""
+
+MOST_BUSY = 0.8
+"""Success criterion of the speech service's requirement: average CPU utilization below 80 %."""
+
+_MOST_PODS = 100_000
+
+Dispatch = Literal["service", "queue"]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What the service has to do.
+
+    Attributes:
+        rps: Requests a second, on average, in the hours it is sized for.
+        p95_s: 95th percentile of the response time at most, seconds; None asks nothing.
+        mean_s: Its mean at most.
+        variation: Coefficient of variation of service times from request to request.
+        dispatch: ``service``: a Kubernetes Service gives each request to a pod by chance, and it waits there. ``queue``: pods take
+            requests from one line as they become free.
+        peak: Load at the worst over ``rps``: what the autoscaler may grow to.
+        trough: Load in quiet hours over ``rps``: what it may shrink to.
+        least_pods: Never fewer, for availability.
+    """
+
+    rps: float
+    p95_s: float | None = None
+    mean_s: float | None = None
+    variation: float = 0.5
+    dispatch: Dispatch = "service"
+    peak: float = 2.0
+    trough: float = 0.25
+    least_pods: int = 2
+
+    def __post_init__(self) -> None:
+        for name, value, allowed in (
+            ("the load", self.rps, 0 < self.rps < math.inf),
+            ("the target for the 95th percentile", self.p95_s, self.p95_s is None or 0 < self.p95_s < math.inf),
+            ("the target for the mean", self.mean_s, self.mean_s is None or 0 < self.mean_s < math.inf),
+            ("the variation", self.variation, 0 <= self.variation <= 5),
+            ("the peak", self.peak, 1 <= self.peak < math.inf),
+            ("the trough", self.trough, 0 < self.trough <= 1),
+            ("the least number of pods", self.least_pods, self.least_pods >= 1),
+        ):
+            if not allowed:
+                raise Refused(f"{value} is not possible for {name}; nothing was sized.")
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """Pods of one size for a target.
+
+    Attributes:
+        cpus: Cores of a pod, each with a worker of its own.
+        memory_mib: Of a pod; requests equal limits.
+        pods: To order, for the slow end of the interval.
+        pods_interval: At the fast end, at the slow end; the uncertainty of the measurement.
+        pods_mean: At the measured mean.
+        hpa_percent: CPU utilization that the autoscaler holds.
+        least, most: Replicas between which it moves.
+        expected: Response times of these pods at the target load, at the measured mean.
+        worst: The same at the slow end of the interval.
+    """
+
+    cpus: int
+    memory_mib: int
+    pods: int
+    pods_interval: tuple[int, int]
+    pods_mean: int
+    hpa_percent: int
+    least: int
+    most: int
+    expected: Response
+    worst: Response
+
+
+def memory_mib(measured_mb: float, workers: int) -> int:
+    """Memory of a pod: the measured peak for each worker and a quarter more, in steps of 64 MiB.
+
+    That workers of one process share the weights is left out, since what several take was not measured: too much, never too little.
+    """
+    return math.ceil(measured_mb * workers * 1.25 / 64) * 64
+
+
+def fleet(found: Basis, target: Target, cpus: int) -> Fleet:
+    """The pods of a size that meet a target.
+
+    Raises:
+        Refused: No number of pods meets it.
+    """
+    _reachable(found, target)
+    low, mean, high = (found.service_s(target.variation, scale) for scale in (found.low, 1.0, found.high))
+    # The autoscaler lets the load grow by its tolerance before it acts, so the target must hold there too.
+    with_tolerance = target.rps * (1 + HPA_TOLERANCE)
+    ordered = [_ordered(sample, cpus, with_tolerance, target) for sample in (low, mean, high)]
+    pods, percent, least = ordered[2]
+    at_peak = least_pods(high, cpus, with_tolerance * target.peak, target)
+    most = max(pods, at_peak, _held(high, cpus, target.rps * target.peak, percent))
+    return Fleet(
+        cpus=cpus,
+        memory_mib=memory_mib(found.memory_mb, cpus),
+        pods=pods,
+        pods_interval=(ordered[0][0], pods),
+        pods_mean=ordered[1][0],
+        hpa_percent=percent,
+        least=least,
+        most=most,
+        expected=seen(mean, cpus, pods, target.rps, target.dispatch),
+        worst=seen(high, cpus, pods, target.rps, target.dispatch),
+    )
+
+
+def _ordered(service: Array, cpus: int, rps: float, target: Target) -> tuple[int, int, int]:
+    """Pods for a load, the utilization in percent at which the autoscaler is to hold them, and how few it may keep."""
+    few = max(target.least_pods, least_pods(service, cpus, rps * target.trough, target))
+    percent = max(1, math.floor(100 * _busiest(service, cpus, few, target) / (1 + HPA_TOLERANCE)))
+    pods = max(target.least_pods, least_pods(service, cpus, rps, target), _held(service, cpus, target.rps, percent))
+    return pods, percent, few
+
+
+def _held(service: Array, cpus: int, rps: float, percent: int) -> int:
+    """Pods that the autoscaler comes to."""
+    return math.ceil(rps * float(service.mean()) / (cpus * percent / 100))
+
+
+def seen(service: Array, cpus: int, pods: int, rps: float, dispatch: Dispatch) -> Response:
+    """Response times of so many pods at a load.
+
+    Raises:
+        Overloaded: They cannot keep up.
+    """
+    return response(service, cpus * pods, rps) if dispatch == "queue" else response(service, cpus, rps / pods)
+
+
+def meets(found: Response, target: Target) -> bool:
+    """Whether response times are within the target, and pods not busier than they may be."""
+    return (
+        found.utilization <= MOST_BUSY
+        and (target.p95_s is None or found.p95_s <= target.p95_s)
+        and (target.mean_s is None or found.mean_s <= target.mean_s)
+    )
+
+
+def least_pods(service: Array, cpus: int, rps: float, target: Target) -> int:
+    """The fewest pods that meet the target at a load.
+
+    Raises:
+        Refused: There would be more than a hundred thousand.
+    """
+
+    def enough(pods: int) -> bool:
+        try:
+            return meets(seen(service, cpus, pods, rps, target.dispatch), target)
+        except Overloaded:
+            return False
+
+    return _first(enough, max(1, math.ceil(rps * float(service.mean()) / cpus / MOST_BUSY)))
+
+
+def _first(enough: Callable[[int], bool], start: int) -> int:
+    high = start
+    while not enough(high):
+        high *= 2
+        if high > _MOST_PODS:
+            raise Refused(f"More than {_MOST_PODS} pods would be needed; the target is as good as out of reach.")
+    low = max(start - 1, high // 2)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high
+
+
+def _busiest(service: Array, cpus: int, pods: int, target: Target) -> float:
+    """The highest utilization at which so many pods still meet the target."""
+    low, high = 0.0, MOST_BUSY
+    for _ in range(12):
+        middle = (low + high) / 2
+        rate = middle * cpus * pods / float(service.mean())
+        low, high = (middle, high) if meets(seen(service, cpus, pods, rate, target.dispatch), target) else (low, middle)
+    return high if low == 0 else low
+
+
+def _reachable(found: Basis, target: Target) -> None:
+    """Refuse what no number of pods can do: requests that take longer than the target with nobody in front of them."""
+    import numpy as np
+
+    slow = found.service_s(target.variation, found.high)
+    for name, asked, alone in (
+        ("95th percentile", target.p95_s, float(np.quantile(slow, 0.95))),
+        ("mean", target.mean_s, float(slow.mean())),
+    ):
+        if asked is not None and asked <= alone:
+            raise Refused(
+                f"A {name} of {asked:g} s is out of reach: a request of {found.audio_s:.0f} s of audio takes {alone:.2f} s on one "
+                f"core of {found.platform} with nothing in line ({name}, upper end of the interval), and more pods make no request "
+                "faster. Take a faster core or a smaller model, or allow more time."
+            )

@@ -1,0 +1,79 @@
+"""What drives the capacity assets: the sensor on result files, the job and schedule that measure this machine, automation."""
+
+from __future__ import annotations
+
+import json
+
+import dagster as dg
+
+from assets.capacity import benchmark, benchmark_files, platform_models, ratio, sizing
+from assets.resources import CapacityResource
+from benchmarks.gather import gather
+
+SENSOR_NAME = "benchmark_results"
+SCHEDULE_NAME = "benchmark_monthly"
+
+measure_here = dg.define_asset_job(
+    "measure_platform",
+    selection=dg.AssetSelection.assets("benchmark"),
+    config={"ops": {"benchmark": {"config": {"measure": True}}}},
+    description="Measures the machine that the run is on, 50 iterations of 30 s of audio, and puts the result into the folder.",
+)
+
+
+automation = dg.AutomationConditionSensorDefinition(
+    "capacity_automation",
+    target=dg.AssetSelection.assets(ratio, sizing),
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    minimum_interval_seconds=60,
+)
+
+
+@dg.sensor(
+    name=SENSOR_NAME,
+    target=dg.AssetSelection.assets(benchmark),
+    minimum_interval_seconds=60,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Sees new and changed results in the capacity folder, whichever machine they are of, and has them taken in.",
+)
+def benchmark_results(
+    context: dg.SensorEvaluationContext, capacity: CapacityResource
+) -> dg.SensorResult | dg.SkipReason:
+    """Request a run of ``benchmark`` for every platform and model whose newest result is another than before."""
+    seen: dict[str, str] = json.loads(context.cursor or "{}")
+    gathered = gather(capacity.path)
+    now = {key: f"{one.path.name} {one.result.timestamp}" for key, one in gathered.newest.items()}
+    changed = [key for key, version in now.items() if seen.get(key) != version]
+    if not changed:
+        told = (
+            f"; {len(gathered.refused)} files are no results: {' '.join(gathered.refused)}" if gathered.refused else ""
+        )
+        return dg.SkipReason(f"{len(now)} results, none of them new{told}")
+    observed = dg.AssetObservation(
+        benchmark_files.key,
+        metadata={"results": len(now), "new": ", ".join(changed), "refused": len(gathered.refused)},
+    )
+    return dg.SensorResult(
+        run_requests=[dg.RunRequest(run_key=f"{key} {now[key]}", partition_key=key) for key in changed],
+        dynamic_partitions_requests=[platform_models.build_add_request(changed)],
+        asset_events=[observed],
+        cursor=json.dumps(now),
+    )
+
+
+def build_benchmark_monthly(platform_model: str, *, enabled: bool) -> dg.ScheduleDefinition:
+    """The schedule that measures this machine anew on the first of every month."""
+
+    @dg.schedule(
+        name=SCHEDULE_NAME,
+        job=measure_here,
+        cron_schedule="0 3 1 * *",
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING if enabled else dg.DefaultScheduleStatus.STOPPED,
+        description="Measures this machine with the model in use, at three in the night of the first of every month.",
+    )
+    def benchmark_monthly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+        context.instance.add_dynamic_partitions(platform_models.name or "", [platform_model])
+        return dg.RunRequest(partition_key=platform_model)
+
+    return benchmark_monthly

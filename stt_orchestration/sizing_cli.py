@@ -1,0 +1,98 @@
+"""``stt size``: from a measurement to what to order. The work is in ``benchmarks.sizing``; here is only the talking."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from benchmarks.files import Refused
+from stt_orchestration.capacity_cli import FOLDER
+from stt_orchestration.exits import spoken_errors
+from stt_orchestration.settings import Settings
+from stt_orchestration.show import console
+
+sizing = typer.Typer()
+
+
+@sizing.command()
+@spoken_errors
+def size(
+    result: Annotated[Path, typer.Argument(help="What `stt benchmark` wrote, for the model to be served.")],
+    rps: Annotated[float | None, typer.Option(help="A service: requests a second, each like the one measured.")] = None,
+    p95: Annotated[float | None, typer.Option(help="Its response time: 95th percentile at most, seconds.")] = None,
+    mean: Annotated[float | None, typer.Option(help="Its response time: mean at most, seconds.")] = None,
+    hours_per_day: Annotated[float | None, typer.Option(help="A batch: hours of audio a day.")] = None,
+    deadline: Annotated[float | None, typer.Option(help="Hours within which the batch is to be done.")] = None,
+    ratio: Annotated[
+        Path | None, typer.Option(help="A ratio_config.json: size for its platform B, from a result of A.")
+    ] = None,
+    gpu: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A GPU for the batch: NAME=TIMES_REALTIME, and @ORIGIN behind it for where that is from. Repeatable."
+        ),
+    ] = None,
+    prices: Annotated[Path | None, typer.Option(help="A price file; default: the dated one that is shipped.")] = None,
+    cpu_node: Annotated[str | None, typer.Option(help="The CPU-only node of the price file to order.")] = None,
+    cpu_node_price: Annotated[float | None, typer.Option(help="Its price per hour, if the file has none.")] = None,
+    pod_cpu: Annotated[int | None, typer.Option(help="Cores of a pod; default: the cheapest of 1, 2 and 4.")] = None,
+    dispatch: Annotated[
+        Literal["service", "queue"],
+        typer.Option(help="How requests reach pods: by chance through a Kubernetes Service, or from one line."),
+    ] = "service",
+    variation: Annotated[
+        float, typer.Option(help="Coefficient of variation of service times from request to request.")
+    ] = 0.5,
+    peak: Annotated[float, typer.Option(help="Load at the worst, as a multiple of --rps.")] = 2.0,
+    trough: Annotated[float, typer.Option(help="Load in quiet hours, as a share of --rps.")] = 0.25,
+    longest: Annotated[float, typer.Option(help="Minutes of the batch's longest recording.")] = 60.0,
+    deployment: Annotated[Path | None, typer.Option(help="A Deployment to patch; default: a plain one.")] = None,
+    hpa: Annotated[Path | None, typer.Option(help="A HorizontalPodAutoscaler to patch; default: a plain one.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder to write to; default: benchmarks/sizing in the data folder.")
+    ] = None,
+) -> None:
+    """Say what a target load needs: pods, CPU, memory, threads, autoscaler, GPUs, cost, each with its uncertainty.
+
+    Writes sizing_report.md with its plots, sizing.json, and a Deployment and an autoscaler with the result.
+    """
+    from benchmarks.ratio import read_ratio
+    from benchmarks.result import read_result
+    from benchmarks.sizing import manifests
+    from benchmarks.sizing.basis import basis
+    from benchmarks.sizing.batch import Load, gpu_figure
+    from benchmarks.sizing.plan import POD_CPUS, plan
+    from benchmarks.sizing.prices import SHIPPED, read_prices
+    from benchmarks.sizing.report import summary
+    from benchmarks.sizing.service import Target
+    from benchmarks.sizing.write import write
+
+    if (hours_per_day is None) != (deadline is None):
+        raise Refused("--hours-per-day and --deadline belong together: so much audio, within so many hours.")
+    if rps is None and (p95 is not None or mean is not None):
+        raise Refused("--p95 and --mean are of a service: give its --rps too.")
+    if pod_cpu is not None and not 1 <= pod_cpu <= 128:
+        raise Refused(f"--pod-cpu is {pod_cpu}; give 1 to 128 cores.")
+    target = Target(rps, p95, mean, variation, dispatch, peak, trough) if rps is not None else None
+    load = Load(hours_per_day, deadline, longest) if hours_per_day is not None and deadline is not None else None
+    listed = read_prices(prices or SHIPPED)
+    node = listed.cpu_node(cpu_node, cpu_node_price)
+    found = basis(result, read_result(result), read_ratio(ratio) if ratio else None)
+    made = plan(
+        found,
+        listed,
+        node,
+        target=target,
+        load=load,
+        pod_cpus=(pod_cpu,) if pod_cpu else POD_CPUS,
+        gpus=[gpu_figure(one) for one in gpu or ()],
+    )
+    folder = output or Settings.read().data_dir / FOLDER / "sizing"
+    written = write(made, folder, deployment or manifests.DEPLOYMENT, hpa or manifests.HPA)
+    screen = console()
+    for line in summary(made):
+        screen.print(line)
+    for path in written:
+        screen.print(str(path))

@@ -1,0 +1,253 @@
+"""Sizing: from a result to pods, nodes, report and manifests; and what cannot be sized."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from dagster_k8s.models import k8s_model_from_dict, k8s_snake_case_dict
+
+from benchmarks.files import Refused
+from benchmarks.ratio import RatioConfig, ratio
+from benchmarks.sizing.basis import Basis, basis
+from benchmarks.sizing.batch import GpuFigure, Load, gpu_figure, on_cpus, on_gpus
+from benchmarks.sizing.manifests import patched_deployment, patched_hpa
+from benchmarks.sizing.plan import plan
+from benchmarks.sizing.prices import Prices, read_prices
+from benchmarks.sizing.service import MOST_BUSY, Target, fleet, meets, memory_mib, seen
+from benchmarks.sizing.write import write
+from tests.benchmarks.made import made
+
+NOISE = [2400.0 + 60 * math.sin(i) for i in range(50)]
+
+
+@pytest.fixture
+def found() -> Basis:
+    return basis(Path("here_base.json"), made(NOISE), None)
+
+
+@pytest.fixture
+def prices() -> Prices:
+    return read_prices()
+
+
+def test_the_ordered_pods_meet_the_target_and_one_that_is_far_smaller_does_not(found: Basis) -> None:
+    target = Target(10.0, p95_s=8.0)
+    size = fleet(found, target, 2)
+    slow = found.service_s(target.variation, found.high)
+    assert meets(seen(slow, 2, size.pods, target.rps * 1.1, "service"), target)
+    assert not meets(seen(slow, 2, size.pods * 3 // 4, target.rps * 1.1, "service"), target)
+    assert size.pods_interval[0] <= size.pods_mean <= size.pods
+    assert size.least <= size.pods <= size.most
+    assert size.expected.p95_s < size.worst.p95_s <= 8.0
+
+
+def test_what_the_autoscaler_holds_is_within_the_target_at_every_load_between_its_ends(found: Basis) -> None:
+    target = Target(10.0, p95_s=8.0, dispatch="queue")
+    size = fleet(found, target, 1)
+    for pods in range(size.least, size.most + 1, 7):
+        rate = pods * size.hpa_percent / 100 / found.mean_s
+        assert meets(seen(found.service_s(target.variation), 1, pods, rate, "queue"), target)
+
+
+def test_one_line_needs_fewer_pods_than_lots_drawn_by_a_service(found: Basis) -> None:
+    alone, pooled = (fleet(found, Target(10.0, p95_s=8.0, dispatch=way), 1).pods for way in ("service", "queue"))
+    assert pooled < alone
+
+
+def test_without_a_target_latency_pods_are_kept_below_the_utilization_of_the_requirement(found: Basis) -> None:
+    size = fleet(found, Target(10.0), 1)
+    assert size.worst.utilization <= MOST_BUSY
+    assert size.pods >= math.ceil(10 * found.mean_s / MOST_BUSY)
+
+
+def test_an_uncertain_measurement_gives_a_wider_interval_of_pods() -> None:
+    noisy = [2400.0 + 1500 * math.sin(i) for i in range(10)]
+    sure, unsure = (basis(Path("x_base.json"), made(values), None) for values in (NOISE, noisy))
+    low, high = fleet(unsure, Target(10.0, p95_s=10.0), 1).pods_interval
+    lower, higher = fleet(sure, Target(10.0, p95_s=10.0), 1).pods_interval
+    assert high - low > 2 * (higher - lower)
+
+
+def test_a_ratio_carries_a_result_and_its_uncertainty_to_a_platform_never_measured() -> None:
+    here, there = made(NOISE), made([2 * value for value in NOISE], cpu_model="Xeon", ids=("two",))
+    config = RatioConfig(timestamp="2024-12-02T10:30:00Z", ratios=(ratio(("m4_base", here), ("xeon_base", there)),))
+    small = made([3 * value for value in NOISE], model="small")
+    carried = basis(Path("m4_small.json"), small, config)
+    alone = basis(Path("m4_small.json"), small, None)
+    assert carried.mean_s == pytest.approx(2 * alone.mean_s)
+    assert carried.platform == "xeon_base"
+    assert carried.low < alone.low < 1 < alone.high < carried.high
+    assert any("never measured" in line for line in carried.rests_on)
+    with pytest.raises(Refused, match="starts at m4_base"):
+        basis(Path("other_small.json"), made(NOISE, cpu_model="Other"), config)
+
+
+def test_a_batch_ends_in_time_by_grahams_bound(found: Basis) -> None:
+    load = Load(500.0, 6.0, longest_min=60)
+    size = on_cpus(found, load, 2)
+    assert size.done_h <= 6.0
+    # Any schedule that leaves no core idle keeps to the bound: play one, the longest recording last.
+    recordings = [1800.0] * 998 + [3600.0]
+    free = np.zeros(size.pods * 2)
+    for seconds in recordings:
+        free[free.argmin()] += seconds * found.mean_s / found.audio_s
+    assert free.max() / 3600 + load.start_s / 3600 <= size.done_h
+    assert on_cpus(found, Load(500.0, 6.0), 2).pods > on_cpus(found, Load(500.0, 12.0), 2).pods
+
+
+def test_a_single_recording_is_one_core_s() -> None:
+    found = basis(Path("x_base.json"), made(NOISE), None)
+    assert on_cpus(found, Load(1.0, 24.0), 1).pods == 1
+
+
+def test_gpus_rest_on_a_figure_that_is_named(found: Basis) -> None:
+    assert on_gpus(Load(500.0, 2.0), gpu_figure("A100=120@a test")).gpus == 3
+    assert gpu_figure("A100=120").origin == "given, not measured here"
+    with pytest.raises(Refused, match="no speed"):
+        on_gpus(Load(500.0, 2.0), GpuFigure("A100", 0.0, "nobody"))
+    with pytest.raises(Refused, match="write NAME=TIMES_REALTIME"):
+        gpu_figure("A100")
+
+
+BAD: dict[str, tuple[Callable[[Basis, Prices], object], str]] = {
+    "negative load": (lambda b, p: Target(-1.0), "-1.0 is not possible for the load"),
+    "no number": (lambda b, p: Target(math.nan), "nan is not possible"),
+    "target below the service time": (lambda b, p: fleet(b, Target(1.0, p95_s=2.0), 1), "out of reach"),
+    "mean below the service time": (lambda b, p: fleet(b, Target(1.0, mean_s=2.0), 1), "out of reach"),
+    "deadline below one recording": (lambda b, p: on_cpus(b, Load(10.0, 0.05), 1), "longest recording"),
+    "negative hours": (lambda b, p: Load(-1.0, 1.0), "-1 is not possible for hours"),
+    "no price": (lambda b, p: p.cpu_node(None, None), "has no price for the CPU-only node n2-standard-4"),
+    "negative price": (lambda b, p: p.cpu_node(None, -0.1), "-0.1 per hour is none"),
+    "unknown node": (lambda b, p: p.cpu_node("x9", 1.0), "no CPU-only node x9"),
+    "nothing asked": (lambda b, p: plan(b, p, p.cpu_node(None, 0.2)), "Nothing to size"),
+    "pods larger than a node": (
+        lambda b, p: plan(b, p, p.cpu_node(None, 0.2), target=Target(1.0), pod_cpus=[4]),
+        "fits on a n2-standard-4",
+    ),
+    "two CPUs": (lambda b, p: basis(Path("x.json"), made(NOISE, cpu_limit=2), None), "measured on 2 CPUs"),
+    "too few iterations": (lambda b, p: basis(Path("x.json"), made([2.0, 3.0]), None), "too few to know"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_cannot_be_sized_is_said_in_one_sentence(case: str, found: Basis, prices: Prices) -> None:
+    ask, told = BAD[case]
+    with pytest.raises(Refused, match=told.replace("(", r"\(")):
+        ask(found, prices)
+
+
+def test_prices_are_those_of_the_requirement_and_dated(prices: Prices) -> None:
+    known = {(node.provider, node.gpu): node.per_hour for node in prices.nodes if node.gpu}
+    assert known == {("GKE", "A100"): 3.67, ("GKE", "V100"): 2.48, ("EKS", "A100"): 32.77, ("EKS", "V100"): 3.06}
+    assert prices.read.isoformat() > "2024"
+
+
+def test_a_wrong_price_file_is_refused_by_its_field(tmp_path: Path) -> None:
+    path = tmp_path / "prices.yaml"
+    path.write_text("read: 2024-01-01\nsource: x\ncurrency: USD\nnodes: [{name: a, provider: b, vcpus: 0}]\n")
+    with pytest.raises(Refused, match=r"nodes\.0\.vcpus"):
+        read_prices(path)
+    path.write_text("{")
+    with pytest.raises(Refused, match="no YAML"):
+        read_prices(path)
+
+
+def test_a_sizing_is_written_whole_and_its_report_has_the_figures(found: Basis, prices: Prices, tmp_path: Path) -> None:
+    made_plan = plan(
+        found,
+        prices,
+        prices.cpu_node(None, 0.19),
+        target=Target(5.0, p95_s=9.0),
+        load=Load(100.0, 6.0),
+        gpus=[gpu_figure("V100=60@a test")],
+    )
+    names = {path.name for path in write(made_plan, tmp_path / "out")}
+    assert names == {"sizing_report.md", "sizing.json", "latency.png", "load.png", "deployment.yaml", "hpa.yaml"}
+    text = (tmp_path / "out" / "sizing_report.md").read_text()
+    assert made_plan.service is not None
+    assert f"**{made_plan.service.fleet.pods} pods" in text
+    assert "a test" in text
+    assert "read on 2026-11-21" in text
+    for plot in ("latency.png", "load.png"):
+        assert f"({plot})" in text
+        assert (tmp_path / "out" / plot).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_wrong_manifest_leaves_the_folder_as_it_was(found: Basis, prices: Prices, tmp_path: Path) -> None:
+    base = tmp_path / "mine.yaml"
+    base.write_text("kind: Service\n")
+    made_plan = plan(found, prices, prices.cpu_node(None, 0.19), target=Target(5.0))
+    with pytest.raises(Refused, match="is no Deployment"):
+        write(made_plan, tmp_path / "out", deployment=base)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def manifests(found: Basis, prices: Prices, tmp_path: Path) -> Path:
+    write(plan(found, prices, prices.cpu_node(None, 0.19), target=Target(5.0, p95_s=9.0)), tmp_path)
+    return tmp_path
+
+
+def _model(kind: type[Any], manifest: dict[str, Any]) -> Any:
+    """The manifest as Kubernetes' own model; a field that it does not know is an error."""
+    return k8s_model_from_dict(kind, k8s_snake_case_dict(kind, manifest))
+
+
+def test_manifests_have_only_fields_that_kubernetes_knows(manifests: Path) -> None:
+    import kubernetes.client as k8s
+
+    deployment = yaml.safe_load((manifests / "deployment.yaml").read_text())
+    hpa = yaml.safe_load((manifests / "hpa.yaml").read_text())
+    container = _model(k8s.V1Deployment, deployment).spec.template.spec.containers[0]
+    assert container.resources.requests == container.resources.limits
+    scaler = _model(k8s.V2HorizontalPodAutoscaler, hpa).spec
+    assert scaler.scale_target_ref.name == deployment["metadata"]["name"]
+    assert scaler.min_replicas <= deployment["spec"]["replicas"] <= scaler.max_replicas
+
+
+def test_what_the_manifests_say_of_other_things_stays(found: Basis) -> None:
+    size = fleet(found, Target(5.0), 2)
+    theirs = {
+        "kind": "Deployment",
+        "spec": {
+            "template": {
+                "spec": {
+                    "nodeSelector": {"a": "b"},
+                    "containers": [
+                        {"name": "c", "env": [{"name": "X", "value": "1"}, {"name": "STT_WORKERS", "value": "9"}]}
+                    ],
+                }
+            }
+        },
+    }
+    patched = patched_deployment(theirs, size)
+    pod = patched["spec"]["template"]["spec"]
+    assert pod["nodeSelector"] == {"a": "b"}
+    assert {one["name"]: one["value"] for one in pod["containers"][0]["env"]} == {
+        "X": "1",
+        "STT_WORKERS": "2",
+        "OMP_NUM_THREADS": "1",
+    }
+    assert pod["containers"][0]["resources"]["limits"] == {"cpu": "2", "memory": f"{memory_mib(500, 2)}Mi"}
+    queue = {"type": "External", "external": {"metric": {"name": "redis_queue_depth"}}}
+    scaler = patched_hpa({"kind": "HorizontalPodAutoscaler", "spec": {"metrics": [queue]}}, size)
+    assert queue in scaler["spec"]["metrics"]
+    assert "replicas" not in theirs["spec"]  # theirs is left alone
+
+
+@pytest.mark.skipif("KUBECONFIG" not in os.environ, reason="needs a cluster: KUBECONFIG")
+def test_the_api_server_accepts_the_manifests(manifests: Path) -> None:
+    kubectl = shutil.which("kubectl") or pytest.fail("KUBECONFIG is set, but there is no kubectl on the PATH")
+    for name in ("deployment.yaml", "hpa.yaml"):
+        command = [kubectl, "apply", "--dry-run=server", "--validate=strict", "-f", str(manifests / name)]
+        told = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert told.returncode == 0, told.stderr

@@ -1,0 +1,85 @@
+"""``stt size`` as it is typed: what it writes, and that bad input is one sentence, exit code 2, and leaves everything as it was."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from benchmarks.result import write_result
+from stt_orchestration.cli import app
+from tests.benchmarks.made import made
+
+PRICE = ["--cpu-node-price", "0.19"]
+
+
+@pytest.fixture
+def result(tmp_path: Path) -> Path:
+    path = tmp_path / "here_base_2024-12-02.json"
+    write_result(made([2400.0 + 60 * math.sin(i) for i in range(50)]), path)
+    return path
+
+
+def stt_size(result: Path, *asked: str) -> tuple[int, str, str]:
+    out = result.parent / "out"
+    told = CliRunner().invoke(app, ["size", str(result), "--output", str(out), *asked])
+    return told.exit_code, told.stdout, told.stderr
+
+
+def test_a_service_and_a_batch_are_sized_and_a_second_time_replaces_the_first(result: Path) -> None:
+    out = result.parent / "out"
+    command = [
+        sys.executable,
+        "-m",
+        "stt_orchestration.cli",
+        "size",
+        str(result),
+        "--output",
+        str(out),
+        "--pod-cpu",
+        "1",
+    ]
+    asked = ["--rps", "1", "--hours-per-day", "50", "--deadline", "4"]
+    told = subprocess.run([*command, *asked, *PRICE], capture_output=True, text=True, check=True).stdout
+    assert "1 requests/s" in told
+    assert "50 h of audio a day" in told
+    first = (out / "sizing_report.md").read_text()
+    subprocess.run([*command, "--rps", "2", *PRICE], capture_output=True, check=True)
+    assert (out / "sizing_report.md").read_text() != first
+
+
+BAD: dict[str, tuple[list[str], str]] = {
+    "negative load": (["--rps=-1", *PRICE], "-1.0 is not possible for the load"),
+    "target below the service time": (["--rps", "1", "--p95", "2", *PRICE], "out of reach"),
+    "no price": (["--rps", "1"], "no price for the CPU-only node"),
+    "no load": (PRICE, "Nothing to size"),
+    "no deadline": (["--hours-per-day", "5", *PRICE], "belong together"),
+    "target without load": (["--p95", "5", *PRICE], "give its --rps"),
+    "no cores": (["--rps", "1", "--pod-cpu", "0", *PRICE], "--pod-cpu is 0"),
+    "no GPU's speed": (["--hours-per-day", "5", "--deadline", "2", "--gpu", "A100", *PRICE], "NAME=TIMES_REALTIME"),
+    "no ratio": (["--rps", "1", "--ratio", "nowhere.json", *PRICE], "no such file"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_sentence_and_overwrites_nothing(case: str, result: Path) -> None:
+    out = result.parent / "out"
+    out.mkdir()
+    (out / "sizing_report.md").write_text("mine")
+    asked, expected = BAD[case]
+    code, _, told = stt_size(result, *asked)
+    assert code == 2
+    assert expected in told
+    assert [path.name for path in out.iterdir()] == ["sizing_report.md"]
+    assert (out / "sizing_report.md").read_text() == "mine"
+
+
+def test_a_truncated_result_is_refused(result: Path) -> None:
+    result.write_text(result.read_text()[:500])
+    code, _, told = stt_size(result, "--rps", "1", *PRICE)
+    assert code == 2
+    assert "cut off" in told
