@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -183,8 +184,6 @@ class Ledger:
         One that other bytes had followed under its name, or that was gone when it was to be read, is here again: it is new, but
         keeps its row and waits for a batch once more.
         """
-        # In one order: two that register the same at once must not wait for each other in a circle.
-        arrived = sorted(arrived, key=lambda d: d.id)
         rows = [
             {
                 "id": d.id,
@@ -200,10 +199,12 @@ class Ledger:
         ]
         if not rows:
             return 0
+        # Received in the order given, written in one order: two that register the same at once must not wait in a circle.
+        rows.sort(key=itemgetter("id"))
         dialect = postgresql if self._engine.dialect.name == "postgresql" else sqlite
         with self._write() as connection:
             back = 0
-            for ids in _parts([d.id for d in arrived], _VARIABLES):
+            for ids in _parts([str(row["id"]) for row in rows], _VARIABLES):
                 gone = deliveries.c.id.in_(ids) & ~_stands()
                 back += connection.execute(
                     sa.update(deliveries)

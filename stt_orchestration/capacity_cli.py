@@ -219,7 +219,8 @@ def _interruptible() -> Iterator[None]:
     """Let a container's stop end a measurement as Ctrl-C does, once; without any iteration there is nothing to keep.
 
     A second signal (``timeout`` and impatient people send two) would leave the model's threads running while Python ends, which
-    aborts the process. What is at work ends within seconds; SIGKILL is always there.
+    aborts the process, so after the first they are ignored to the end of the process. What is at work ends within seconds; SIGKILL
+    is always there.
     """
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
@@ -236,7 +237,8 @@ def _interruptible() -> Iterator[None]:
         stop("Interrupted before any iteration had ended; nothing was written.", Exit.INTERRUPTED)
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            if signal.getsignal(number) is obey:
+                signal.signal(number, handler)
 
 
 def _told(result: BenchmarkResult) -> Iterator[str]:

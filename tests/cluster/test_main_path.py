@@ -50,7 +50,12 @@ def uploaded(stt: Deployment) -> Uploaded:
 
 
 def test_four_steps_ran_as_four_jobs_of_their_own(stt: Deployment, uploaded: Uploaded) -> None:
-    jobs = stt.get("jobs", f"--selector=dagster/run-id={uploaded.run_id}")["items"]
+    def over() -> list[dict[str, Any]] | None:
+        # A run is a success a moment before its pod has ended.
+        found = stt.get("jobs", f"--selector=dagster/run-id={uploaded.run_id}")["items"]
+        return found if all(job["status"].get("succeeded") for job in found) else None
+
+    jobs = until(60, "the end of all Jobs of the run", over)
     of = {job["metadata"]["labels"]["app.kubernetes.io/component"]: job for job in jobs}
     steps = [job for job in jobs if job["metadata"]["labels"]["app.kubernetes.io/component"] == "step_worker"]
     assert {job["metadata"]["labels"]["dagster/op"] for job in steps} == STEPS

@@ -112,7 +112,7 @@ def test_a_stolen_name_is_refused_before_anything_is_overwritten(stt: Stt, data:
         (["run", "nowhere.wav"], {}, 2, "nowhere.wav does not exist"),
         (["run"], {"STT_DEVICE": "gpu"}, 2, "STT_DEVICE='gpu' is not allowed"),
         (["run"], {"STT_STORE_URL": "ftp://x"}, 2, "No store is known for 'ftp://x'"),
-        (["run"], {"STT_MODEL": "gigantic"}, 1, "gigantic"),
+        (["run"], {"STT_MODEL": "gigantic"}, 2, "gigantic"),
         (["status"], {"STT_LEDGER_URL": "sqlite:////proc/none/ledger.db"}, 1, "/proc/none"),
         (["show", "nothing"], {}, 2, "No recording has 'nothing'"),
         (["retry"], {}, 2, "Name recordings, or give --all"),
