@@ -29,6 +29,9 @@ DOUBTS = {
 }
 """Every doubt the guard can have -> what it means, for people."""
 
+LOOPING = frozenset({"repetition", "too_much_text", "repeated_end", "repeated_phrase", "few_unique_words"})
+"""Doubts that forbidding repetition can remove."""
+
 COMPRESSION = 1.9
 """First results above it are decoded again. OpenAI's 2.4 is meant for thirty seconds of text; shorter texts compress less."""
 

@@ -14,7 +14,7 @@ from typing import Protocol
 from speech.activity import Span
 from speech.chunks import Chunk
 from speech.decoder import Samples
-from speech.guard import LONGEST_WORD_S, UNSAID_S, Heard, doubts, rank, verdict
+from speech.guard import LONGEST_WORD_S, LOOPING, UNSAID_S, Heard, doubts, rank, verdict
 from speech.heard import HeardSegment
 from speech.transcript import Decoded
 
@@ -131,7 +131,7 @@ class Listener:
             decoded: How that one is called where it stays the best.
         """
         best = careful
-        if doubts(careful, self.language, careful=True):
+        if LOOPING.intersection(doubts(careful, self.language, careful=True)):
             last = self._careful(chunk, samples, no_repeat=_NO_REPEAT)
             if rank(last, self.language) < rank(careful, self.language):
                 best, decoded = last, "rescued"
