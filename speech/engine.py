@@ -47,10 +47,9 @@ _JOURNAL_CHUNKS = 4
 _MOST_AHEAD = 64
 """Recordings in flight at most: each may have a minute of audio in memory."""
 
-_LONG_CONTEXT_S = 16
-_BATCH = {"cpu": (4, 8), "cuda": (16, 16)}
-"""Chunks decoded together, of contexts below ``_LONG_CONTEXT_S`` and of others. On x86 cores four short ones are 15 % faster than
-single ones and eight no faster; of long ones eight are 17 % faster than four (our measurement)."""
+_BATCH = {"cpu": 4, "cuda": 16}
+"""Chunks decoded together. On two x86 cores four short ones are 15 % faster than single ones and eight no faster; eight long ones would
+write 17 % faster than four, but took ten hours of speech from under a gigabyte to 1.1 GB (our measurements)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,17 +120,15 @@ class Engine:
         self._rules = rules or ActivityRules()
         self._decoder: Decoder | None = None
         self._loading = Lock()
-        short, long = (batch, batch) if batch else _BATCH[options.device]
+        size = batch or _BATCH[options.device]
         self._workers = workers
         self._batcher: Batcher[_Question, Samples, _Answer] = Batcher(
             self._answer,
             workers=workers,
-            size=lambda question: (
-                1 if question.ask == "careful" else short if question.context_s < _LONG_CONTEXT_S else long
-            ),
+            size=lambda question: 1 if question.ask == "careful" else size,
             cores=own_cores(workers) if options.device == "cpu" else None,
         )
-        self.ahead = min(_MOST_AHEAD, workers * short * 4)
+        self.ahead = min(_MOST_AHEAD, workers * size * 4)
         """Chunks worth having in flight: enough that every worker finds a full batch of like chunks."""
         self._pool = ThreadPoolExecutor(self.ahead, thread_name_prefix="listen")
 

@@ -107,7 +107,7 @@ class Settings(BaseSettings):
         ge=1,
         le=256,
         validation_alias=_names("DECODE_BATCH", "BATCH_SIZE"),
-        description="How many chunks are decoded together, 1 to 256; it changes no text; default: 4, or 8 long ones; on a GPU 16.",
+        description="How many chunks are decoded together, 1 to 256; it changes no text; default: 4, on a GPU 16.",
     )
     word_timestamps: bool = Field(
         default=True,
