@@ -48,8 +48,8 @@ _MOST_AHEAD = 64
 """Recordings in flight at most: each may have a minute of audio in memory."""
 
 _BATCH = {"cpu": 4, "cuda": 16}
-"""Chunks decoded together. On two x86 cores four short ones are 15 % faster than single ones and eight no faster; eight long ones would
-write 17 % faster than four, but took ten hours of speech from under a gigabyte to 1.1 GB (our measurements)."""
+"""Chunks decoded together. On two x86 cores four short ones are 15 % faster than single ones and eight no faster. Eight long ones
+would write 17 % faster than four, but took ten hours of speech above a gigabyte (our measurements)."""
 
 
 @dataclass(frozen=True, slots=True)
