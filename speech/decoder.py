@@ -28,9 +28,10 @@ _TOKENS_PER_S = 8
 """A decode ends after ``_SPARE_TOKENS`` and so many tokens a second of audio. The fastest speech of our corpora has 5; a loop would
 otherwise run to 448 tokens before the guard sees it."""
 
-_ENCODE_CONTEXT_S = 48
-"""Seconds of context that a CPU encodes at once: more is no faster, and attention's memory grows with the square of the context.
-Writing gains from larger batches (our measurement at 22 s of context: 1.20 s a chunk alone, 0.98 s by two, 0.87 s by four)."""
+_ENCODE_WHOLE_S = 20
+"""Chunks are encoded together as long as their attention, which grows with the square of the context, takes no more memory than
+that of one chunk of so many seconds: 32 MB, which ``speech.allocator`` keeps. Encoding more at once is no faster; writing is (our
+measurement at 22 s of context: 1.20 s a chunk alone, 0.98 s by two, 0.87 s by four)."""
 
 _MAX_TOKENS = 448  # Whisper's text window
 _OPENING = "\"'“¿([{-"  # punctuation that belongs to the word behind it
@@ -164,7 +165,7 @@ class Decoder:
             for samples in batch
         ]
         stacked = np.ascontiguousarray(np.stack([f[:, : context_s * _FRAMES_PER_S] for f in features]))
-        together = max(1, _ENCODE_CONTEXT_S // context_s) if self._model.model.device == "cpu" else len(batch)
+        together = max(1, _ENCODE_WHOLE_S**2 // context_s**2) if self._model.model.device == "cpu" else len(batch)
         parts = [
             self._model.model.encode(ctranslate2.StorageView.from_array(stacked[i : i + together]), to_cpu=False)
             for i in range(0, len(batch), together)

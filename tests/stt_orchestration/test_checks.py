@@ -12,6 +12,7 @@ import dagster as dg
 import pytest
 
 from assets.partitions import batches
+from assets.production import PREDICTED
 from recordings import checks
 from recordings.batches import BatchLimits
 from recordings.ingest import take_in
@@ -25,7 +26,7 @@ SAMPLES = PROJECT / "samples"
 EXPECTED = {
     "raw": checks.AFTER_RAW,
     "normalized": checks.AFTER_NORMALIZED,
-    "transcript": checks.AFTER_TRANSCRIPT,
+    "transcript": (*checks.AFTER_TRANSCRIPT, PREDICTED),
     "enriched": checks.AFTER_ENRICHED,
 }
 Evaluations = Mapping[tuple[str, str], dg.AssetCheckEvaluation]
