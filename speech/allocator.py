@@ -8,8 +8,8 @@ import platform
 _ARENA_MAX, _MMAP_THRESHOLD, _TRIM_THRESHOLD = -8, -3, -1  # names of mallopt(3), from malloc.h
 _NEVER = 2**31 - 1
 _LARGEST = 32 * 1024**2
-"""What is larger is mapped apart; it is the highest threshold that glibc takes. With none, one of four runs over ten hours of speech took
-3.4 GB in place of 0.7; holes of many sizes between the largest buffers are the likely cause."""
+"""What is larger is mapped apart; it is the highest threshold that glibc takes. With none, one of four runs over ten hours of
+speech took 3.4 GB in place of 0.7; holes of many sizes between the largest buffers are the likely cause."""
 
 
 def keep_memory() -> bool:
