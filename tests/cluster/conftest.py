@@ -71,10 +71,13 @@ class Deployment:
 
 
 def until(seconds: float, what: str, look: Callable[[], T]) -> T:
-    """Look every two seconds until there is something true to see."""
+    """Look every two seconds until there is something true to see; a refused connection is nothing to see."""
     end = time.monotonic() + seconds
     while True:
-        found = look()
+        try:
+            found = look()
+        except requests.ConnectionError:
+            found = None
         if found:
             return found
         assert time.monotonic() < end, f"{what}: not within {seconds:.0f} s"
@@ -104,6 +107,9 @@ def stt() -> Iterator[Deployment]:
         "deployment/stt-webserver",
     ):
         deployment.kubectl("rollout", "status", name, "--timeout=240s")
+    # A pod is ready a moment before the node's proxy knows its address.
+    until(60, "the UI's NodePort", lambda: requests.get(UI, timeout=10).ok)
+    until(60, "the pages' NodePort", lambda: requests.get(PAGES, timeout=10).status_code)
     yield deployment
     if not there:
         deployment.kubectl("delete", "namespace", "stt", "--timeout=120s")
