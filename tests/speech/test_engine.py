@@ -331,3 +331,15 @@ def test_no_words_are_invented_where_nobody_speaks(base_weights: Weights, tmp_pa
             path = write(tmp_path / "clip.wav", (samples * 32767).astype(np.int16))
             transcript = listen(engine, path)
             assert (transcript.text, list(transcript.meta.flags)) == ("", ["no_speech"]), name
+
+
+@pytest.mark.parametrize("sample", ["jfk.opus", "austen.m4a"])
+def test_what_the_model_reads_into_speech_that_says_nothing_never_stands_unmarked(
+    english: Engine, folder: Path, tmp_path: Path, sample: str
+) -> None:
+    """Played backwards, it is speech to every detector, and the model writes fluent sentences."""
+    path = write(tmp_path / "backwards.wav", sound(folder / sample)[::-1])
+    transcript = listen(english, path)
+    assert transcript.meta.decoding
+    assert transcript.meta.decoding.suspects == transcript.meta.decoding.chunks
+    assert [segment.text for segment in transcript.segments if not segment.flags] == []
