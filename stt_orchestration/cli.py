@@ -23,7 +23,7 @@ from recordings.names import Folder, as_names
 from recordings.states import State
 from recordings.steps import transcript as transcript_step
 from recordings.steps.places import output_keys
-from recordings.store import open_store
+from recordings.store import open_store, store_at
 from recordings.workspace import Workspace
 from speech.weights import catalogue, resolve
 from stt_orchestration import interrupts
@@ -357,6 +357,20 @@ def ui(
         raise typer.Exit(serve(Settings.read(), host, port))
     except InstanceUnusable as error:
         stop(str(error), Exit.MACHINE)
+
+
+@app.command()
+@spoken_errors
+def pages(
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 3001,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+) -> None:
+    """Serve the recordings' pages alone, read-only, with their sound. `stt ui` does it by itself. Ctrl-C ends it."""
+    from stt_orchestration.pages import LOOPBACK, build, listen, serve
+
+    settings = Settings.read()
+    hosts = LOOPBACK if host in LOOPBACK else ("*",)
+    serve(build(store_at(settings.store), settings.pages_path, hosts), listen(host, port))
 
 
 app.add_typer(capacity)

@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, BeforeValidator, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -145,7 +146,7 @@ class Settings(BaseSettings):
         default="http://127.0.0.1:3001",
         validation_alias=_names("PAGES_URL"),
         pattern=r"^https?://",
-        description="A URL, http or https, that serves the data folder's transcripts/; links in the Dagster UI begin with it.",
+        description="A URL, http or https, where the pages are served; links in the Dagster UI begin with it.",
     )
 
     max_recording_hours: float = Field(
@@ -357,6 +358,11 @@ class Settings(BaseSettings):
     def in_bucket(self) -> bool:
         """Whether the bytes live in a bucket."""
         return self.store.startswith("s3://")
+
+    @property
+    def pages_path(self) -> str:
+        """The path that pages' addresses begin with, without a slash at the end."""
+        return urlsplit(self.pages_url).path.rstrip("/")
 
     @property
     def ledger(self) -> str:
