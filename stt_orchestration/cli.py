@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -20,6 +20,7 @@ from recordings.batches import BatchLimits
 from recordings.ingest import take_in
 from recordings.ledger import Ledger, Member
 from recordings.names import Folder, as_names
+from recordings.outdated import Again, gather
 from recordings.states import State
 from recordings.steps import transcript as transcript_step
 from recordings.steps.places import output_keys
@@ -32,6 +33,9 @@ from stt_orchestration.exits import Exit, spoken_errors, stop
 from stt_orchestration.settings import PROJECT_ROOT, Settings
 from stt_orchestration.show import batch_progress, console, recordings_table
 from stt_orchestration.sizing_cli import sizing
+
+if TYPE_CHECKING:
+    from stt_orchestration.run_now import Outcome
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -58,9 +62,15 @@ def run(
         list[Path] | None,
         typer.Argument(help="Files and folders to copy into the input folder first; default: what is there."),
     ] = None,
+    only_new: Annotated[
+        bool, typer.Option("--only-new", help="Leave finished recordings alone, whatever options they were made with.")
+    ] = False,
 ) -> None:
-    """Take in what has arrived and transcribe it now, in this process. Goes on with whatever was left unfinished."""
-    raise typer.Exit(_run(paths or []))
+    """Take in what has arrived and transcribe it now, in this process. Goes on with whatever was left unfinished.
+
+    What was finished under other settings than now is done again from the first step that they change; with PATHs, only those.
+    """
+    raise typer.Exit(_run(paths or [], only_new))
 
 
 @app.command()
@@ -82,18 +92,18 @@ def samples() -> None:
     )
 
 
-def _run(paths: Sequence[Path]) -> Exit:
+def _run(paths: Sequence[Path], only_new: bool = False) -> Exit:
     settings = Settings.read()
     screen = console()
     with interrupts.watched(screen) as interrupted:
         try:
-            return _take_in_and_run(settings, paths, screen, interrupted.is_set)
+            return _take_in_and_run(settings, paths, only_new, screen, interrupted.is_set)
         except KeyboardInterrupt:
             stop(f"Interrupted. {interrupts.GO_ON}", Exit.INTERRUPTED)
 
 
 def _take_in_and_run(
-    settings: Settings, paths: Sequence[Path], screen: Console, interrupted: Callable[[], bool]
+    settings: Settings, paths: Sequence[Path], only_new: bool, screen: Console, interrupted: Callable[[], bool]
 ) -> Exit:
     with _workspace(settings) as workspace:
         limits = BatchLimits(settings.batch_recordings, settings.batch_bytes)
@@ -102,20 +112,32 @@ def _take_in_and_run(
             screen.print(f"{taken.unsettled} files are still being written; they wait for the next run.")
         for sentence in taken.refused:
             screen.print(f"Not taken in: {sentence}")
-        resolve(settings.model, model_dir=settings.model_dir, cache_dir=settings.cache_dir, progress=screen.print)
+        weights = resolve(
+            settings.model, model_dir=settings.model_dir, cache_dir=settings.cache_dir, progress=screen.print
+        )
         screen.print("Loading Dagster ...")
         # Seconds of imports: what could be refused has been refused before them.
         from stt_orchestration.definitions import build_defs
         from stt_orchestration.instance import InstanceUnusable, instance
-        from stt_orchestration.run_now import RunFailed, run_batches
+        from stt_orchestration.run_now import ORIGIN, RunFailed, options_of, run_batches
 
+        definitions = build_defs(settings)
         try:
             with instance() as opened:
+                again: Sequence[str] = ()
+                if not only_new:
+                    wanted = options_of(definitions, weights)
+                    found = gather(workspace, wanted, taken.meant, limits, ORIGIN)
+                    for line in _announced(found):
+                        screen.print(line)
+                    again = found.batches
                 outcome = run_batches(
                     workspace,
-                    build_defs(settings),
+                    definitions,
                     opened,
+                    again,
                     lambda key: batch_progress(screen, workspace.ledger, key),
+                    screen.print,
                     interrupted,
                 )
         except (RunFailed, InstanceUnusable) as error:
@@ -125,23 +147,26 @@ def _take_in_and_run(
             screen.print("Nothing new to transcribe. The newest recordings:")
         screen.print()
         screen.print(recordings_table(members))
-        for line in _epilogue(workspace, outcome.members, outcome.seconds, outcome.elsewhere):
+        for line in _epilogue(workspace, outcome):
             screen.print(line)
     broken = [m for m in outcome.members if m.state in (State.QUARANTINED, State.FAILED)]
     return Exit.SOME_BROKEN if broken or taken.refused else Exit.DONE
 
 
-def _epilogue(
-    workspace: Workspace, members: Sequence[Member], seconds: float, elsewhere: Sequence[str]
-) -> Iterator[str]:
+def _announced(again: Again) -> Iterator[str]:
+    for step, count in again.first.items():
+        yield f"{count} finished under other settings: done again from {step} on."
+    if again.first:
+        yield f"That is {again.seconds / 3600:.2f} h of audio; `stt run --only-new` leaves finished recordings alone."
+
+
+def _epilogue(workspace: Workspace, outcome: Outcome) -> Iterator[str]:
     yield ""
-    if elsewhere:
-        yield f"{len(elsewhere)} batches are being worked on by another process and were left to it: {', '.join(elsewhere[:5])}"
-    heard = {m.recording.sha256: m.recording.seconds or 0.0 for m in members if m.recording}
-    audio = sum(heard.values())
+    heard = {m.recording.sha256: m.recording.seconds or 0.0 for m in outcome.heard if m.recording}
+    audio, seconds = sum(heard.values()), outcome.seconds
     if audio:
         yield f"{audio:.1f} s of audio in {seconds:.1f} s, {audio / seconds:.1f} times realtime, model loading and all."
-    broken = sum(m.state in (State.QUARANTINED, State.FAILED) for m in members)
+    broken = sum(m.state in (State.QUARANTINED, State.FAILED) for m in outcome.members)
     if broken:
         yield f"{broken} quarantined or failed: mend what the table says, then `stt retry --all` and `stt run`."
     yield f"Outputs: {workspace.store.locate(Folder.ENRICHED)} (TXT, SRT, VTT, JSON, and a page to listen to: HTML)"

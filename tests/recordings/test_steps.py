@@ -22,7 +22,6 @@ from recordings.arrivals import Cursor, LookLimits
 from recordings.batches import BatchLimits
 from recordings.deliver import CannotDeliver, deliver
 from recordings.ingest import (
-    TakenIn,
     form_batches,
     look_and_register,
     register_old_enough,
@@ -703,7 +702,8 @@ def test_a_command_takes_in_what_it_is_given_and_what_has_arrived(
     """In one go and once: a person who typed it does not wait for two looks of a sensor."""
     monkeypatch.setattr(ingest, "_SETTLE_S", 0)
     place.write("here.wav")
-    assert take_in(place.workspace, [desk / "calls"], BatchLimits(recordings=2), "test") == TakenIn(0, ())
+    taken = take_in(place.workspace, [desk / "calls"], BatchLimits(recordings=2), "test")
+    assert (taken.unsettled, taken.refused) == (0, ())
     batches = place.workspace.ledger.open_batches(2e9, 10)
     members = [sorted(place.states(key)) for key in batches]
     assert sorted(name for names in members for name in names) == ["calls/1.wav", "calls/monday/1.wav", "here.wav"]
