@@ -18,6 +18,7 @@ import dagster as dg
 import numpy as np
 import pytest
 import soundfile
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
 from recordings.batches import BatchLimits
 from recordings.ingest import take_in
@@ -119,11 +120,6 @@ class Installation:
 def place(tmp_path: Path, base_weights: Weights) -> Iterator[Installation]:
     with ExitStack() as stack:
         yield Installation(tmp_path, base_weights.path, stack)
-
-
-def enqueued(job_name: str) -> dg.DagsterEvent:
-    """What Dagster notes when a run is put into its queue."""
-    return dg.DagsterEvent(event_type_value=dg.DagsterEventType.PIPELINE_ENQUEUED.value, job_name=job_name)
 
 
 def ended(running: Running) -> tuple[int, str]:
@@ -240,8 +236,12 @@ def test_what_stands_in_a_queue_that_nobody_serves_is_worked_on_here(place: Inst
     (key,) = place.ledger.open_batches(2e9, 10)
     with place.dagster("home") as home_instance:
         job = build_defs(Settings()).resolve_job_def(JOB_NAME)
-        run = home_instance.create_run_for_job(job, tags={"dagster/partition": key})
-        home_instance.run_storage.handle_run_event(run.run_id, enqueued(run.job_name))
+        of_server = RemoteJobOrigin(
+            RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("stt"), "__repository__"), JOB_NAME
+        )
+        home_instance.create_run_for_job(
+            job, status=dg.DagsterRunStatus.QUEUED, tags={"dagster/partition": key}, remote_job_origin=of_server
+        )
         assert [each.status for each in live_runs(home_instance, key)] == [dg.DagsterRunStatus.QUEUED]
     code, said = ended(place.start("home"))
     assert code == 0, said
