@@ -26,7 +26,8 @@ from recordings.states import ENDED, State, check_move
 
 _BUSY_SECONDS = 30
 _VARIABLES = 500  # well below SQLite's old limit of 999 bound variables a statement
-_HEAD = "0002"
+_VERSIONS = ("0001", "0002")
+_HEAD = _VERSIONS[-1]
 T = TypeVar("T")
 
 CHANGED = "changed"
@@ -577,10 +578,11 @@ def _migrate(connection: Connection) -> None:
         version = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
         if version == _HEAD:
             return
-        if version is not None and version > _HEAD:
+        if version is not None and version not in _VERSIONS:
             place = connection.engine.url.render_as_string(hide_password=True)
             raise LedgerError(
-                f"The ledger {place} has version {version}, newer than {_HEAD}: use the release that wrote it."
+                f"The ledger {place} has version {version}, and this release knows none after {_HEAD}: use the release that wrote "
+                "it. If no release of ours did, the address (STT_LEDGER_URL) is that of another program's database."
             )
     from alembic import command
     from alembic.config import Config

@@ -5,7 +5,8 @@ Here belongs only who is asked again; each step knows by its work key what of a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
@@ -42,12 +43,12 @@ class Again:
 
     Attributes:
         batches: The batches made of them.
-        first: Step -> how many recordings are done again from that step on.
+        first: Step -> how many recordings are done again from that step on; where somebody else was quicker, not by us.
         seconds: Their audio.
     """
 
     batches: tuple[str, ...]
-    first: dict[str, int]
+    first: Mapping[str, int]
     seconds: float
 
 
@@ -65,9 +66,7 @@ def gather(
         limits: Of a batch.
         origin: Who makes the batches.
     """
-    first: dict[str, int] = {}
-    seconds = 0.0
-    found: list[Member] = []
+    found: list[tuple[str, list[Member]]] = []
     for _, members in groupby(workspace.ledger.finished(), lambda member: member.recording and member.recording.sha256):
         same = list(members)
         recording = same[0].recording
@@ -75,10 +74,11 @@ def gather(
             continue
         step = _first_outdated(workspace, Group(recording, tuple(same)), wanted)
         if step is not None:
-            found += same
-            first[step] = first.get(step, 0) + 1
-            seconds += recording.seconds or 0.0
-    return Again(tuple(_batches(workspace, found, limits, origin)), first, seconds)
+            found.append((step, same))
+    found.sort(key=lambda each: each[1][0].delivery.name)
+    batches = _batches(workspace, [member for _, same in found for member in same], limits, origin)
+    recordings = (same[0].recording for _, same in found)
+    return Again(tuple(batches), Counter(step for step, _ in found), sum(r.seconds or 0.0 for r in recordings if r))
 
 
 def _batches(workspace: Workspace, members: Sequence[Member], limits: BatchLimits, origin: str) -> list[str]:

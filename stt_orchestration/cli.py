@@ -198,7 +198,8 @@ def status(
             screen.print(f"{waiting} wait for a batch: `stt run`, or let the sensor or the schedule take them.")
         if unfinished:
             screen.print(
-                f"{unfinished} batches are unfinished: at work, or stopped; `stt run` goes on with the stopped ones."
+                f"{unfinished} batches are unfinished: at work, or stopped. `stt run` goes on with those now; sensor and schedule "
+                "ask for a stopped one again 2 minutes after its run, then later and later, up to 2 hours."
             )
     if not totals.reconciled:
         stop(f"{inputs} inputs, but {sum(counts.values())} over all states: the ledger is damaged.", Exit.MACHINE)
@@ -266,7 +267,11 @@ def retry(
         if not everything:
             broken = [member for name in names or () for member in _matching(broken, name)]
         rearmed = workspace.ledger.rearm(broken)
-    console().print(f"{rearmed} armed again; `stt run` takes them now, the sensor at its next tick.")
+    console().print(
+        f"{rearmed} armed again; `stt run` takes them now, the sensor at its next tick."
+        if rearmed
+        else "Nothing is quarantined or failed."
+    )
 
 
 def _matching(broken: Sequence[Member], name: str) -> list[Member]:

@@ -303,6 +303,16 @@ class Settings(BaseSettings):
         # Steps may run in another working directory than the one the setting was made in.
         return value.expanduser().absolute() if value is not None else None
 
+    @field_validator("pages_url")
+    @classmethod
+    def _whole_url(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if (
+            not parts.hostname or parts.port == 0 or parts.query or parts.fragment
+        ):  # the port itself is checked by asking for it
+            raise ValueError("no address with a host")
+        return value
+
     @field_validator("language")
     @classmethod
     def _known_language(cls, value: str | None) -> str | None:
