@@ -37,6 +37,8 @@ from stt_orchestration.sizing_cli import sizing
 if TYPE_CHECKING:
     from stt_orchestration.run_now import Outcome
 
+_MOST_BROKEN = 20  # that are listed; a table of thousands is read by nobody
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -143,6 +145,10 @@ def _take_in_and_run(
         except (RunFailed, InstanceUnusable) as error:
             stop(str(error), Exit.MACHINE)
         members = outcome.members or tuple(workspace.ledger.newest(20))
+        if not members:
+            place = workspace.store.locate(Folder.RAW)
+            screen.print(f"There are no recordings in {place} yet: put some there, or type `stt run YOUR_FOLDER`.")
+            return Exit.SOME_BROKEN if taken.refused else Exit.DONE
         if not outcome.members:
             screen.print("Nothing new to transcribe. The newest recordings:")
         screen.print()
@@ -184,6 +190,7 @@ def status(
         totals = workspace.ledger.totals()
         unfinished = len(workspace.ledger.open_batches(made_before=float("inf"), limit=10**6))
         waiting = len(workspace.ledger.waiting(10**6))
+        broken = [] if as_json else workspace.ledger.broken()
     counts, inputs = totals.states, totals.inputs
     if as_json:
         typer.echo(json.dumps({"inputs": inputs, "states": {str(state): n for state, n in counts.items()}}))
@@ -194,6 +201,11 @@ def status(
             table.add_row(state.value, str(count))
         table.add_row("inputs", str(inputs), style="bold")
         screen.print(table)
+        if broken:
+            screen.print()
+            screen.print(recordings_table(broken[:_MOST_BROKEN]))
+            more = f"{len(broken) - _MOST_BROKEN} more; " if len(broken) > _MOST_BROKEN else ""
+            screen.print(f"{more}`stt retry NAME` or `stt retry --all` arms what is mended.")
         if waiting:
             screen.print(f"{waiting} wait for a batch: `stt run`, or let the sensor or the schedule take them.")
         if unfinished:
@@ -256,7 +268,9 @@ def _facts(workspace: Workspace, member: Member) -> Iterator[tuple[str, str]]:
 @app.command()
 @spoken_errors
 def retry(
-    names: Annotated[list[str] | None, typer.Argument(help="Names or beginnings of sha256 values.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Names, parts of one that fit one alone, or beginnings of sha256 values.")
+    ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every quarantined and failed one.")] = False,
 ) -> None:
     """Arm quarantined and failed recordings again; the next run, tick or schedule takes them."""
@@ -280,9 +294,16 @@ def _matching(broken: Sequence[Member], name: str) -> list[Member]:
         for m in broken
         if m.delivery.name in as_names(name) or (m.recording is not None and m.recording.sha256.startswith(name))
     ]
-    if not found:
-        stop(f"No quarantined or failed recording is called {name!r}. `stt status` counts them.", Exit.USAGE)
-    return found
+    parts = [m for m in broken if any(meant in m.delivery.name for meant in as_names(name))]
+    if not found and len(parts) > 1:
+        several = ", ".join(m.delivery.name for m in parts[:5])
+        stop(
+            f"{len(parts)} quarantined or failed recordings have {name!r} in their name: {several}. Name one whole.",
+            Exit.USAGE,
+        )
+    if not found and not parts:
+        stop(f"No quarantined or failed recording is called {name!r}. `stt status` lists them.", Exit.USAGE)
+    return found or parts
 
 
 @app.command()

@@ -91,7 +91,10 @@ def test_a_folder_of_recordings_becomes_transcripts_and_every_one_is_accounted_f
     assert "Nothing new" in again.stdout
     assert {path: path.stat().st_mtime_ns for path in data.rglob("*.*") if "ledger" not in path.name} == before
 
-    assert stt("retry", "--all").returncode == 0
+    listed = stt("status").stdout
+    assert "inbox/broken.mp3" in listed
+    assert "Not a recording" in listed
+    assert stt("retry", "broken").returncode == 0
     assert states(stt) == {"done": 3, "received": 1}
     assert stt("run").returncode == 3
     assert states(stt) == {"done": 3, "quarantined": 1}
