@@ -6,6 +6,7 @@ pages of long recordings play. Players seek by asking for ranges of bytes, so ra
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
 import socket
@@ -175,7 +176,7 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise OSError(
             error.errno,
-            f"The pages cannot be served at {host}:{port} ({error.strerror}): name another port in STT_PAGES_URL or --port",
+            f"The pages cannot be served at {host}:{port} ({os.strerror(error.errno or 0)}): name another port in STT_PAGES_URL or --port",
         ) from error
 
 
