@@ -174,10 +174,9 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
-        raise OSError(
-            error.errno,
-            f"The pages cannot be served at {host}:{port} ({os.strerror(error.errno or 0)}): name another port in STT_PAGES_URL or --port",
-        ) from error
+        why = os.strerror(error.errno or 0)  # socket's own text names the address once more
+        what = f"The pages cannot be served at {host}:{port} ({why}): name another port in STT_PAGES_URL or --port"
+        raise OSError(error.errno, what) from error
 
 
 def serve(application: Starlette, listening: socket.socket) -> None:
