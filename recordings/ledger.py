@@ -415,7 +415,11 @@ class Ledger:
 
     def finished(self) -> Iterator[Member]:
         """Every delivery that is done and whose name no newer one has taken over, in the order of their recordings."""
-        query = _shown().where(recordings.c.state == State.DONE, ~_superseded()).order_by(recordings.c.sha256)
+        query = (
+            _shown()
+            .where(recordings.c.state == State.DONE, ~_superseded())
+            .order_by(recordings.c.sha256, deliveries.c.name)
+        )
         with self._read() as connection:
             for row in connection.execute(query.execution_options(yield_per=1000)):
                 yield _member(row)

@@ -421,7 +421,9 @@ def pages(
 
     settings = Settings.read()
     hosts = LOOPBACK if host in LOOPBACK else ("*",)
-    serve(build(store_at(settings.store), settings.pages_path, hosts), listen(host, port))
+    application, listening = build(store_at(settings.store), settings.pages_path, hosts), listen(host, port)
+    console().print(f"The page of a recording a/x.mp3 is http://{host}:{port}{settings.pages_path}/a/x.mp3.html")
+    serve(application, listening)
 
 
 app.add_typer(capacity)

@@ -6,12 +6,12 @@ pages of long recordings play. Players seek by asking for ranges of bytes, so ra
 
 from __future__ import annotations
 
-import os
 import posixpath
 import re
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from email.utils import formatdate
 from typing import TYPE_CHECKING
 
@@ -174,7 +174,7 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
-        why = os.strerror(error.errno or 0)  # socket's own text names the address once more
+        why = (error.strerror or "").partition(" (")[0]  # what follows names the address once more
         what = f"The pages cannot be served at {host}:{port} ({why}): name another port in STT_PAGES_URL or --port"
         raise OSError(error.errno, what) from error
 
@@ -192,7 +192,8 @@ def serve(application: Starlette, listening: socket.socket) -> None:
         lifespan="off",
         timeout_graceful_shutdown=_STOP_S,
     )
-    uvicorn.Server(quiet).run([listening])
+    with suppress(KeyboardInterrupt):  # it has ended in good order by then
+        uvicorn.Server(quiet).run([listening])
 
 
 def serve_beside(application: Starlette, listening: socket.socket) -> None:
