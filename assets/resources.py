@@ -73,19 +73,23 @@ class EngineResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             progress=log.info,
         )
         workers = self.workers or (1 if self.device == "cuda" else usable_cores())
-        options = Options(
+        options = self.options()
+        return EngineRecipe(
+            model_sha256=weights.sha256,
+            options=options,
+            make=lambda: Engine(weights, options, workers=workers, batch=self.batch),
+            workers=workers,
+        )
+
+    def options(self) -> Options:
+        """Everything that can change a text, but for the weights."""
+        return Options(
             language=self.language,
             beam_size=self.beam_size,
             word_timestamps=self.word_timestamps,
             careful=self.careful,
             device=self.device,
             compute_type=self.compute_type,
-        )
-        return EngineRecipe(
-            model_sha256=weights.sha256,
-            options=options,
-            make=lambda: Engine(weights, options, workers=workers, batch=self.batch),
-            workers=workers,
         )
 
 

@@ -13,25 +13,19 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from recordings.names import Folder, decode_name, encode_name
-from recordings.objects import KeyRefused, NotFirst, Objects, Stat
+from recordings.objects import KeyRefused, NotFirst, Objects, Reading, Stat
 from recordings.scratch import sweep_files, temporary
 from recordings.store import AlreadyThere, Entry, Ignored, NoPlace, why_ignored
-from recordings.trouble import FULL, NOT_WRITABLE
+from recordings.trouble import writing_to
 
 _LONGEST_KEY = 1024  # bytes of UTF-8; S3's limit
 _TEMPORARY_FOLDER = ".tmp"
 
 
-def open_bucket(url: str) -> BucketStore:
-    """The store at ``s3://bucket/prefix``.
-
-    Raises:
-        OSError: The bucket is not there or cannot be reached.
-    """
+def bucket_at(url: str) -> BucketStore:
+    """The store at ``s3://bucket/prefix``; nobody has asked yet whether the bucket is there."""
     bucket, _, prefix = url.removeprefix("s3://").partition("/")
-    store = BucketStore(Objects(bucket), unquote(prefix))
-    store.prepare()
-    return store
+    return BucketStore(Objects(bucket), unquote(prefix))
 
 
 class BucketStore:
@@ -105,6 +99,16 @@ class BucketStore:
             self._objects.download(self._key(key), path)
             yield path
 
+    def stat(self, key: str) -> Stat | None:
+        """What the server says of a key; None when it holds no bytes."""
+        return None if self.refusal(key) else self._objects.stat(self._key(key))
+
+    def read(self, key: str, byte_range: str | None = None) -> Reading:
+        """The key's bytes, or a stretch of them, as they come from the server: see ``Objects.read``."""
+        if self.refusal(key):
+            raise FileNotFoundError(f"There is no {self.locate(key)}.")
+        return self._objects.read(self._key(key), byte_range)
+
     @contextmanager
     def create(self, key: str, *, first: bool = False) -> Iterator[Path]:
         """See ``Store.create``."""
@@ -163,13 +167,8 @@ class BucketStore:
     @contextmanager
     def _temporary(self, key: str) -> Iterator[Path]:
         folder = self._scratch(key.split("/", 1)[0])
-        try:
-            with temporary(folder) as path:
-                yield path
-        except OSError as error:
-            if error.filename is None and error.errno in FULL | NOT_WRITABLE:
-                error.filename = str(folder)  # a failed write does not say where
-            raise
+        with writing_to(folder), temporary(folder) as path:
+            yield path
 
     def _must_hold(self, key: str) -> None:
         why = self.refusal(key)

@@ -30,10 +30,13 @@ class Delivered:
 
     Attributes:
         names: The names under which the files now stand, in the order given.
-        refused: A sentence for every file of a folder that could not be taken in; the others of the folder were.
+        inside: Names of files and folders in the input folder that were named; nothing had to be copied. The input folder itself
+            is the empty name.
+        refused: A sentence for every file that could not be taken in; the others were.
     """
 
     names: tuple[str, ...]
+    inside: tuple[str, ...]
     refused: tuple[str, ...]
 
 
@@ -49,40 +52,46 @@ def deliver(store: Store, paths: Sequence[Path]) -> Delivered:
         paths: Files and folders outside the input folder; a path inside it is delivered already.
 
     Raises:
-        CannotDeliver: A path does not exist, is no file or folder, cannot be read, or its name is taken by other bytes.
+        CannotDeliver: A path does not exist or is no place for recordings, and then nothing was copied; or all that was named was
+            refused, because it cannot be read or its name is taken by other bytes.
         OSError: The input folder cannot be written.
     """
     root = store.folder
+    # Not resolve(): a link that a person names stands under the link's name.
+    asked = [Path(os.path.abspath(path)) for path in paths]  # noqa: PTH100
+    for path, absolute in zip(paths, asked, strict=True):
+        _must_be_a_place(path, absolute, root)
     names: list[str] = []
+    inside: list[str] = []
     refused: list[str] = []
-    for path in paths:
-        # Not resolve(): a link that a person names stands under the link's name.
-        absolute = Path(os.path.abspath(path))  # noqa: PTH100
+    for path, absolute in zip(paths, asked, strict=True):
         if root is not None and absolute.is_relative_to(root / Folder.RAW):
+            below = absolute.relative_to(root / Folder.RAW)
+            inside.append(encode_name(os.fsencode(below)) if below.parts else "")
             continue
-        if root is not None and absolute.is_relative_to(root):
-            raise CannotDeliver(
-                f"{path} lies in the data folder {root}. Recordings to be taken in lie under {root / Folder.RAW}, or elsewhere."
-            )
-        if not absolute.exists():
-            raise CannotDeliver(f"{path} does not exist.")
-        if absolute.is_dir():
-            for file in _files(absolute, root, refused):
-                try:
-                    names.append(_take(store, file, absolute.parent))
-                    _take_reference(store, file, names[-1])
-                except CannotDeliver as error:
-                    refused.append(str(error))
-        elif absolute.is_file():
-            why = why_ignored(absolute.name)
-            if why:
-                log.warning("%s is not taken in: %s.", path, why)
-            else:
-                names.append(_take(store, absolute, absolute.parent))
-                _take_reference(store, absolute, names[-1])
-        else:
-            raise CannotDeliver(f"{path} is neither a file nor a folder.")
-    return Delivered(tuple(names), tuple(refused))
+        if absolute.is_file() and (why := why_ignored(absolute.name)):
+            log.warning("%s is not taken in: %s.", path, why)
+            continue
+        for file in _files(absolute, root, refused) if absolute.is_dir() else (absolute,):
+            try:
+                names.append(_take(store, file, absolute.parent))
+                _take_reference(store, file, names[-1])
+            except CannotDeliver as error:
+                refused.append(str(error))
+    if refused and not names and not inside:
+        raise CannotDeliver("\n".join(refused))
+    return Delivered(tuple(names), tuple(inside), tuple(refused))
+
+
+def _must_be_a_place(path: Path, absolute: Path, root: Path | None) -> None:
+    if root is not None and absolute.is_relative_to(root) and not absolute.is_relative_to(root / Folder.RAW):
+        raise CannotDeliver(
+            f"{path} lies in the data folder {root}. Recordings to be taken in lie under {root / Folder.RAW}, or elsewhere."
+        )
+    if not absolute.exists():
+        raise CannotDeliver(f"{path} does not exist.")
+    if not (absolute.is_dir() or absolute.is_file()):
+        raise CannotDeliver(f"{path} is neither a file nor a folder.")
 
 
 def _files(folder: Path, leave_out: Path | None, refused: list[str]) -> Iterator[Path]:

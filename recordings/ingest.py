@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Container, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
 from recordings.arrivals import Cursor, Look, LookLimits, delivery_of, look
 from recordings.batches import BatchLimits, Delivery, batch_key, group
-from recordings.deliver import deliver
+from recordings.deliver import Delivered, deliver
 from recordings.retries import PastRuns, is_due, run_key
 from recordings.skimming import SkimCursor, SkimLimits, Skimmed, reconcile, skim
 from recordings.store import Entry
@@ -111,11 +111,13 @@ class TakenIn:
 
     Attributes:
         unsettled: How many files are still being written.
-        refused: A sentence for every file of a delivered folder that could not be taken in.
+        refused: A sentence for every delivered file that could not be taken in.
+        meant: Whether a recording of a name is among what the command was given; all are when it was given nothing.
     """
 
     unsettled: int
     refused: tuple[str, ...]
+    meant: Callable[[str], bool] = field(compare=False)
 
 
 def take_in(workspace: Workspace, paths: Sequence[Path], limits: BatchLimits, origin: str) -> TakenIn:
@@ -140,4 +142,10 @@ def take_in(workspace: Workspace, paths: Sequence[Path], limits: BatchLimits, or
         unsettled = found.unsettled
     while form_batches(workspace, limits, origin, most=1000):
         pass
-    return TakenIn(unsettled, delivered.refused)
+    return TakenIn(unsettled, delivered.refused, _meant(delivered) if paths else lambda _: True)
+
+
+def _meant(delivered: Delivered) -> Callable[[str], bool]:
+    names = frozenset((*delivered.names, *delivered.inside))
+    folders = tuple(f"{name}/" if name else "" for name in delivered.inside)
+    return lambda name: name in names or name.startswith(folders)

@@ -26,7 +26,8 @@ from recordings.states import ENDED, State, check_move
 
 _BUSY_SECONDS = 30
 _VARIABLES = 500  # well below SQLite's old limit of 999 bound variables a statement
-_HEAD = "0002"
+_VERSIONS = ("0001", "0002")
+_HEAD = _VERSIONS[-1]
 T = TypeVar("T")
 
 CHANGED = "changed"
@@ -256,11 +257,25 @@ class Ledger:
             if taken != len(members):
                 connection.rollback()
                 return False
-            connection.execute(sa.insert(batches).values(key=key, origin=origin, made_at=time.time()))
-            connection.execute(
-                sa.insert(batch_members),
-                [{"batch_key": key, "position": i, "delivery_id": d.id} for i, d in enumerate(members)],
-            )
+            _note_batch(connection, key, members, origin)
+        return True
+
+    def reclaim(self, key: str, members: Sequence[Delivery], origin: str) -> bool:
+        """Make a batch of deliveries that other batches hold, or nothing when somebody was quicker with one of them.
+
+        Args:
+            key: The new batch.
+            members: The deliveries, each with its next attempt.
+            origin: See ``claim``.
+        """
+        with self._write() as connection:
+            for member in sorted(members, key=lambda member: member.id):  # in one order, as above
+                here = (deliveries.c.id == member.id) & (deliveries.c.attempt == member.attempt - 1)
+                new = {"batch_key": key, "attempt": member.attempt}
+                if not connection.execute(sa.update(deliveries).where(here).values(**new)).rowcount:
+                    connection.rollback()
+                    return False
+            _note_batch(connection, key, members, origin)
         return True
 
     def members(self, batch_key: str) -> list[Member]:
@@ -397,6 +412,17 @@ class Ledger:
         query = _shown().where(deliveries.c.sha256 == sha256, ~_superseded())
         with self._read() as connection:
             return [_member(row) for row in connection.execute(query)]
+
+    def finished(self) -> Iterator[Member]:
+        """Every delivery that is done and whose name no newer one has taken over, in the order of their recordings."""
+        query = (
+            _shown()
+            .where(recordings.c.state == State.DONE, ~_superseded())
+            .order_by(recordings.c.sha256, deliveries.c.name)
+        )
+        with self._read() as connection:
+            for row in connection.execute(query.execution_options(yield_per=1000)):
+                yield _member(row)
 
     # What people ask
 
@@ -556,10 +582,11 @@ def _migrate(connection: Connection) -> None:
         version = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
         if version == _HEAD:
             return
-        if version is not None and version > _HEAD:
+        if version is not None and version not in _VERSIONS:
             place = connection.engine.url.render_as_string(hide_password=True)
             raise LedgerError(
-                f"The ledger {place} has version {version}, newer than {_HEAD}: use the release that wrote it."
+                f"The ledger {place} has version {version}, and this release knows none after {_HEAD}: use the release that wrote "
+                "it. If no release of ours did, the address (STT_LEDGER_URL) is that of another program's database."
             )
     from alembic import command
     from alembic.config import Config
@@ -571,6 +598,14 @@ def _migrate(connection: Connection) -> None:
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
+
+
+def _note_batch(connection: Connection, key: str, members: Sequence[Delivery], origin: str) -> None:
+    connection.execute(sa.insert(batches).values(key=key, origin=origin, made_at=time.time()))
+    connection.execute(
+        sa.insert(batch_members),
+        [{"batch_key": key, "position": i, "delivery_id": d.id} for i, d in enumerate(members)],
+    )
 
 
 def _move(connection: Connection, sha256: str, source: State, target: State, facts: Mapping[str, Any]) -> bool:

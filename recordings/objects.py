@@ -12,7 +12,7 @@ import re
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -28,6 +28,8 @@ _MOST_PARTS = 10_000  # S3's limit
 _DIGEST = "sha256"  # name of our metadata: what the bytes were when they were written
 _MD5 = re.compile("[0-9a-f]{32}")
 
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
+_OUT_OF_RANGE = frozenset({"416", "InvalidRange"})
 _ABSENT = frozenset({"404", "NoSuchKey", "NotFound"})
 _NOT_FIRST = frozenset({"412", "PreconditionFailed"})
 _SPOILED_ON_THE_WAY = frozenset({"BadDigest", "XAmzContentChecksumMismatch", "IncompleteBody", "InvalidDigest"})
@@ -72,6 +74,41 @@ class Stat:
     size: int
     etag: str
     modified: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """An object, or a stretch of it, on its way to a reader.
+
+    Attributes:
+        size: Bytes of the whole object.
+        first: Position of the first byte that comes.
+        length: How many come.
+        ranged: Whether they are what a range asked for; a server may send everything all the same.
+        etag: Which version, without quotes.
+        modified: Seconds since the epoch.
+        blocks: The bytes, a mebibyte at most at a time, asked of the server as they are taken.
+    """
+
+    size: int
+    first: int
+    length: int
+    ranged: bool
+    etag: str
+    modified: float
+    blocks: Iterator[bytes]
+
+
+class OutOfRange(Exception):  # noqa: N818 - reads as what it says
+    """The object has no such bytes.
+
+    Attributes:
+        size: How many it has.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"there are {size} bytes")
+        self.size = size
 
 
 class KeyRefused(Exception):  # noqa: N818 - reads as what it says
@@ -163,15 +200,7 @@ class Objects:
         Raises:
             FileNotFoundError: No such object.
         """
-        from botocore.exceptions import (
-            ConnectionError as Unconnected,
-        )
-        from botocore.exceptions import (
-            FlexibleChecksumError,
-            HTTPClientError,
-            IncompleteReadError,
-            ResponseStreamingError,
-        )
+        from botocore.exceptions import FlexibleChecksumError
 
         with target.open("wb") as file:
             download = _Download(self._place(key), file)
@@ -182,7 +211,7 @@ class Objects:
                     with self._said(key):
                         answer = self._s3.get_object(Bucket=self.bucket, Key=key, **download.rest())
                     download.take(answer)
-                except (Unconnected, HTTPClientError, IncompleteReadError, ResponseStreamingError) as error:
+                except _broken_connections() as error:
                     broken: Exception = error
                     if file.tell() > before:
                         tries = 0
@@ -198,6 +227,65 @@ class Objects:
                         f"{self._place(key)} could not be read in {_TRIES} tries: {_short(broken)}.", _REMEDY_SERVER
                     ) from broken
                 time.sleep(min(5.0, 0.1 * 2**tries))
+
+    def read(self, key: str, byte_range: str | None = None) -> Reading:
+        """Begin to read an object, or a stretch of it, without a copy of it here; all bytes come from one version.
+
+        Args:
+            key: Which object.
+            byte_range: One range as HTTP writes it, such as ``bytes=100-``; None: everything.
+
+        Raises:
+            FileNotFoundError: No such object.
+            OutOfRange: The range lies behind its end.
+        """
+        from botocore.exceptions import ClientError
+
+        wanted = {"Range": byte_range} if byte_range else {}
+        try:
+            with self._said(key):
+                answer = self._s3.get_object(Bucket=self.bucket, Key=key, **wanted)
+        except ServerTrouble as error:
+            cause = error.__cause__
+            if isinstance(cause, ClientError) and cause.response.get("Error", {}).get("Code") in _OUT_OF_RANGE:
+                found = self.stat(key)
+                raise OutOfRange(found.size if found else 0) from error
+            raise
+        length = answer["ContentLength"]
+        come = _CONTENT_RANGE.fullmatch(answer.get("ContentRange") or "")
+        first, size = (int(come[1]), int(come[2])) if come else (0, length)
+        etag = answer["ETag"]
+        blocks = self._blocks(key, answer["Body"], etag, first, first + length)
+        modified = answer["LastModified"].timestamp()
+        return Reading(size, first, length, come is not None, etag.strip('"'), modified, blocks)
+
+    def _blocks(self, key: str, body: Any, etag: str, position: int, end: int) -> Iterator[bytes]:
+        """The bytes from ``position`` to before ``end``; where the connection breaks, another one brings the rest.
+
+        It breaks often: a player takes some seconds of sound and then nothing for a while.
+        """
+        tries = 0
+        while True:
+            broken: Exception | None = None
+            with closing(body):
+                try:
+                    while block := body.read(min(_BLOCK, end - position)):
+                        position, tries = position + len(block), 0
+                        yield block
+                except _broken_connections() as error:
+                    broken = error
+            if position == end:
+                return
+            tries += 1
+            if tries == _TRIES:
+                raise ServerTrouble(
+                    f"{self._place(key)} could not be read in {_TRIES} tries: {_short(broken or EOFError())}.",
+                    _REMEDY_SERVER,
+                )
+            time.sleep(min(5.0, 0.1 * 2**tries))
+            rest = f"bytes={position}-{end - 1}"
+            with self._said(key):
+                body = self._s3.get_object(Bucket=self.bucket, Key=key, Range=rest, IfMatch=etag)["Body"]
 
     def upload(self, source: Path, key: str, *, first: bool = False) -> None:
         """Make a file's bytes an object, all or nothing; the server checks them against their sha256.
@@ -386,6 +474,13 @@ _REMEDY_BUCKET = "Make the bucket, or correct STT_STORE_URL"
 _REMEDY_RIGHTS = "Check the credentials (AWS_ACCESS_KEY_ID) and that they may list, read, write and delete there"
 _REMEDY_REACH = "Check the address (AWS_ENDPOINT_URL), the region and the network"
 _REMEDY_SERVER = "Check the server or wait until it is well"
+
+
+def _broken_connections() -> tuple[type[Exception], ...]:
+    """What botocore raises when a connection breaks while a body comes."""
+    from botocore import exceptions as of
+
+    return of.ConnectionError, of.HTTPClientError, of.IncompleteReadError, of.ResponseStreamingError
 
 
 class _Spoiled(ServerTrouble):

@@ -16,12 +16,15 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote
 
 from recordings.names import Folder, decode_name, encode_name
 from recordings.scratch import sweep_files, temporary
-from recordings.trouble import FULL, NOT_WRITABLE
+from recordings.trouble import writing_to
+
+if TYPE_CHECKING:
+    from recordings.bucket import BucketStore
 
 # Names that writers use while they write: browsers, rsync, editors, cloud clients, scp wrappers.
 TEMPORARY_SUFFIXES = (".part", ".partial", ".tmp", ".temp", ".crdownload", ".download", ".filepart", ".swp", "~")
@@ -153,18 +156,27 @@ def open_store(url: str) -> Store:
         UnknownStore: No store is known for the scheme.
         OSError: Its folders cannot be made, or the bucket cannot be reached.
     """
+    store = store_at(url)
+    store.prepare()
+    return store
+
+
+def store_at(url: str) -> DirectoryStore | BucketStore:
+    """The store at a URL, for whoever only reads there: nothing is made and nothing is asked.
+
+    Raises:
+        UnknownStore: No store is known for the scheme.
+    """
     scheme, _, path = url.partition("://")
     if scheme == "s3" and path.strip("/"):
-        from recordings.bucket import open_bucket
+        from recordings.bucket import bucket_at
 
-        return open_bucket(url)
+        return bucket_at(url)
     if scheme != "file" or not path.startswith("/"):
         raise UnknownStore(
             f"No store is known for {url!r}. Give a directory as file:///absolute/path, or a bucket as s3://bucket/prefix."
         )
-    store = DirectoryStore(Path(unquote(path)))
-    store.prepare()
-    return store
+    return DirectoryStore(Path(unquote(path)))
 
 
 def why_ignored(base_name: str) -> str | None:
@@ -245,19 +257,29 @@ class DirectoryStore:
             raise FileNotFoundError(f"{path} is no regular file")
         yield path
 
+    def file(self, key: str) -> Path | None:
+        """The key's own file; None when there is none, or when a symbolic link stands anywhere below the top folder.
+
+        The top folder itself may be one, to a volume of its own.
+        """
+        top, _, below = key.partition("/")
+        try:
+            home = (self.root / top).resolve(strict=True)
+            path = (home / below).resolve(strict=True)
+            return path if path == home / below and stat.S_ISREG(path.lstat().st_mode) else None
+        except (OSError, ValueError, RuntimeError) as error:  # no part of a name: NUL; a circle of links
+            if isinstance(error, OSError) and error.errno not in _NOT_THERE:
+                raise
+            return None
+
     @contextmanager
     def create(self, key: str, *, first: bool = False) -> Iterator[Path]:
         """See ``Store.create``."""
         target = self._path(key)
-        try:
-            with temporary(self._scratch(key.split("/", 1)[0])) as ours:
-                yield ours
-                _flush(ours)
-                _move(ours, target, first)
-        except OSError as error:
-            if error.filename is None and error.errno in FULL | NOT_WRITABLE:
-                error.filename = str(target)  # a failed write does not say where
-            raise
+        with writing_to(target), temporary(self._scratch(key.split("/", 1)[0])) as ours:
+            yield ours
+            _flush(ours)
+            _move(ours, target, first)
 
     def refusal(self, key: str) -> str | None:
         """See ``Store.refusal``."""

@@ -6,6 +6,9 @@ Here belong sentences only; whether an error is the machine's or a recording's i
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """No room: on the device, in the quota, or below the largest size that a file may have here."""
@@ -30,6 +33,17 @@ class ServerTrouble(OSError):  # noqa: N818 - reads as what it says
     def __init__(self, what: str, remedy: str) -> None:
         super().__init__(what)
         self.remedy = remedy
+
+
+@contextmanager
+def writing_to(place: Path) -> Iterator[None]:
+    """Name the place in an error about writing that leaves the block without one: a failed write does not say where."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno in FULL | NOT_WRITABLE:
+            error.filename = str(place)
+        raise
 
 
 def in_words(error: OSError) -> str:

@@ -138,11 +138,7 @@ def _judge(
     if promise is not None and promise.missing_s(decoding.reached_s):
         there_s = promise.seconds - promise.missing_s(decoding.reached_s)
         facts = f"{name} promises {promise.seconds:.1f} s, but only {there_s:.1f} s can be decoded."
-        if promise.broken_by(decoding.reached_s) and not (accept_partial and heard):
-            raise BadAudio(
-                "truncated", f"{facts} Deliver it again, or set STT_ACCEPT_PARTIAL=true to keep what is there."
-            )
-        missing.append(facts)
+        missing.append(_cut_off(facts, kept=not promise.broken_by(decoding.reached_s) or (accept_partial and heard)))
     if not heard and not decoding.packets:
         raise BadAudio(
             "empty",
@@ -165,9 +161,11 @@ def _judge(
     if decoding.no_numbers:
         missing.append(f"{decoding.no_numbers:,} of {decoding.values:,} samples are no numbers; they are silent.")
     if delivery.demuxer == "ogg" and not ogg_is_ended(delivery.source):
-        missing.append(
-            "The Ogg file lacks the page that marks its end: it was cut off, or the recorder stopped before it was done."
+        facts = (
+            f"The Ogg file lacks the page that marks its end, so it was cut off, or the recorder stopped before it was done: "
+            f"{decoding.reached_s:.1f} s can be decoded, and nothing tells how much is missing."
         )
+        missing.append(_cut_off(facts, kept=accept_partial))
     if decoding.failed or lost_s:
         missing.append(
             f"{decoding.failed:,} of {decoding.packets:,} packets of {codec} audio could not be decoded; "
@@ -179,6 +177,13 @@ def _judge(
             f"The timestamps jump: {decoding.gaps_s:.1f} s of silence were filled in, {decoding.jumps_s:.1f} s were not."
         )
     return flags
+
+
+def _cut_off(facts: str, *, kept: bool) -> str:
+    """Refuse what was cut off, unless it is kept; then the facts are its flag."""
+    if kept:
+        return facts
+    raise BadAudio("truncated", f"{facts} Deliver it again, or set STT_ACCEPT_PARTIAL=true to keep what is there.")
 
 
 def _lost_between_packets(delivery: Opened, decoding: Decoding) -> float:

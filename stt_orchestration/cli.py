@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -20,10 +20,11 @@ from recordings.batches import BatchLimits
 from recordings.ingest import take_in
 from recordings.ledger import Ledger, Member
 from recordings.names import Folder, as_names
+from recordings.outdated import Again, gather
 from recordings.states import State
 from recordings.steps import transcript as transcript_step
 from recordings.steps.places import output_keys
-from recordings.store import open_store
+from recordings.store import open_store, store_at
 from recordings.workspace import Workspace
 from speech.weights import catalogue, resolve
 from stt_orchestration import interrupts
@@ -32,6 +33,11 @@ from stt_orchestration.exits import Exit, spoken_errors, stop
 from stt_orchestration.settings import PROJECT_ROOT, Settings
 from stt_orchestration.show import batch_progress, console, recordings_table
 from stt_orchestration.sizing_cli import sizing
+
+if TYPE_CHECKING:
+    from stt_orchestration.run_now import Outcome
+
+_MOST_BROKEN = 20  # that are listed; a table of thousands is read by nobody
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -58,9 +64,15 @@ def run(
         list[Path] | None,
         typer.Argument(help="Files and folders to copy into the input folder first; default: what is there."),
     ] = None,
+    only_new: Annotated[
+        bool, typer.Option("--only-new", help="Leave finished recordings alone, whatever options they were made with.")
+    ] = False,
 ) -> None:
-    """Take in what has arrived and transcribe it now, in this process. Goes on with whatever was left unfinished."""
-    raise typer.Exit(_run(paths or []))
+    """Take in what has arrived and transcribe it now, in this process. Goes on with whatever was left unfinished.
+
+    What was finished under other settings than now is done again from the first step that they change; with PATHs, only those.
+    """
+    raise typer.Exit(_run(paths or [], only_new))
 
 
 @app.command()
@@ -82,18 +94,18 @@ def samples() -> None:
     )
 
 
-def _run(paths: Sequence[Path]) -> Exit:
+def _run(paths: Sequence[Path], only_new: bool = False) -> Exit:
     settings = Settings.read()
     screen = console()
     with interrupts.watched(screen) as interrupted:
         try:
-            return _take_in_and_run(settings, paths, screen, interrupted.is_set)
+            return _take_in_and_run(settings, paths, only_new, screen, interrupted.is_set)
         except KeyboardInterrupt:
             stop(f"Interrupted. {interrupts.GO_ON}", Exit.INTERRUPTED)
 
 
 def _take_in_and_run(
-    settings: Settings, paths: Sequence[Path], screen: Console, interrupted: Callable[[], bool]
+    settings: Settings, paths: Sequence[Path], only_new: bool, screen: Console, interrupted: Callable[[], bool]
 ) -> Exit:
     with _workspace(settings) as workspace:
         limits = BatchLimits(settings.batch_recordings, settings.batch_bytes)
@@ -102,46 +114,65 @@ def _take_in_and_run(
             screen.print(f"{taken.unsettled} files are still being written; they wait for the next run.")
         for sentence in taken.refused:
             screen.print(f"Not taken in: {sentence}")
-        resolve(settings.model, model_dir=settings.model_dir, cache_dir=settings.cache_dir, progress=screen.print)
+        weights = resolve(
+            settings.model, model_dir=settings.model_dir, cache_dir=settings.cache_dir, progress=screen.print
+        )
         screen.print("Loading Dagster ...")
         # Seconds of imports: what could be refused has been refused before them.
         from stt_orchestration.definitions import build_defs
         from stt_orchestration.instance import InstanceUnusable, instance
-        from stt_orchestration.run_now import RunFailed, run_batches
+        from stt_orchestration.run_now import ORIGIN, RunFailed, options_of, run_batches
 
+        definitions = build_defs(settings)
         try:
             with instance() as opened:
+                again: Sequence[str] = ()
+                if not only_new:
+                    wanted = options_of(definitions, weights)
+                    found = gather(workspace, wanted, taken.meant, limits, ORIGIN)
+                    for line in _announced(found):
+                        screen.print(line)
+                    again = found.batches
                 outcome = run_batches(
                     workspace,
-                    build_defs(settings),
+                    definitions,
                     opened,
+                    again,
                     lambda key: batch_progress(screen, workspace.ledger, key),
+                    screen.print,
                     interrupted,
                 )
         except (RunFailed, InstanceUnusable) as error:
             stop(str(error), Exit.MACHINE)
         members = outcome.members or tuple(workspace.ledger.newest(20))
+        if not members:
+            place = workspace.store.locate(Folder.RAW)
+            screen.print(f"There are no recordings in {place} yet: put some there, or type `stt run YOUR_FOLDER`.")
+            return Exit.SOME_BROKEN if taken.refused else Exit.DONE
         if not outcome.members:
             screen.print("Nothing new to transcribe. The newest recordings:")
         screen.print()
         screen.print(recordings_table(members))
-        for line in _epilogue(workspace, outcome.members, outcome.seconds, outcome.elsewhere):
+        for line in _epilogue(workspace, outcome):
             screen.print(line)
     broken = [m for m in outcome.members if m.state in (State.QUARANTINED, State.FAILED)]
     return Exit.SOME_BROKEN if broken or taken.refused else Exit.DONE
 
 
-def _epilogue(
-    workspace: Workspace, members: Sequence[Member], seconds: float, elsewhere: Sequence[str]
-) -> Iterator[str]:
+def _announced(again: Again) -> Iterator[str]:
+    for step, count in again.first.items():
+        yield f"{count} finished under other settings: done again from {step} on."
+    if again.first:
+        yield f"That is {again.seconds / 3600:.2f} h of audio; `stt run --only-new` leaves finished recordings alone."
+
+
+def _epilogue(workspace: Workspace, outcome: Outcome) -> Iterator[str]:
     yield ""
-    if elsewhere:
-        yield f"{len(elsewhere)} batches are being worked on by another process and were left to it: {', '.join(elsewhere[:5])}"
-    heard = {m.recording.sha256: m.recording.seconds or 0.0 for m in members if m.recording}
-    audio = sum(heard.values())
+    heard = {m.recording.sha256: m.recording.seconds or 0.0 for m in outcome.heard if m.recording}
+    audio, seconds = sum(heard.values()), outcome.seconds
     if audio:
         yield f"{audio:.1f} s of audio in {seconds:.1f} s, {audio / seconds:.1f} times realtime, model loading and all."
-    broken = sum(m.state in (State.QUARANTINED, State.FAILED) for m in members)
+    broken = sum(m.state in (State.QUARANTINED, State.FAILED) for m in outcome.members)
     if broken:
         yield f"{broken} quarantined or failed: mend what the table says, then `stt retry --all` and `stt run`."
     yield f"Outputs: {workspace.store.locate(Folder.ENRICHED)} (TXT, SRT, VTT, JSON, and a page to listen to: HTML)"
@@ -159,6 +190,7 @@ def status(
         totals = workspace.ledger.totals()
         unfinished = len(workspace.ledger.open_batches(made_before=float("inf"), limit=10**6))
         waiting = len(workspace.ledger.waiting(10**6))
+        broken = [] if as_json else workspace.ledger.broken()
     counts, inputs = totals.states, totals.inputs
     if as_json:
         typer.echo(json.dumps({"inputs": inputs, "states": {str(state): n for state, n in counts.items()}}))
@@ -169,11 +201,17 @@ def status(
             table.add_row(state.value, str(count))
         table.add_row("inputs", str(inputs), style="bold")
         screen.print(table)
+        if broken:
+            screen.print()
+            screen.print(recordings_table(broken[:_MOST_BROKEN]))
+            more = f"{len(broken) - _MOST_BROKEN} more; " if len(broken) > _MOST_BROKEN else ""
+            screen.print(f"{more}`stt retry NAME` or `stt retry --all` arms what is mended.")
         if waiting:
             screen.print(f"{waiting} wait for a batch: `stt run`, or let the sensor or the schedule take them.")
         if unfinished:
             screen.print(
-                f"{unfinished} batches are unfinished: at work, or stopped; `stt run` goes on with the stopped ones."
+                f"{unfinished} batches are unfinished: at work, or stopped. `stt run` goes on with those now; sensor and schedule "
+                "ask for a stopped one again 2 minutes after its run, then later and later, up to 2 hours."
             )
     if not totals.reconciled:
         stop(f"{inputs} inputs, but {sum(counts.values())} over all states: the ledger is damaged.", Exit.MACHINE)
@@ -230,7 +268,9 @@ def _facts(workspace: Workspace, member: Member) -> Iterator[tuple[str, str]]:
 @app.command()
 @spoken_errors
 def retry(
-    names: Annotated[list[str] | None, typer.Argument(help="Names or beginnings of sha256 values.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Names, parts of one that fit one alone, or beginnings of sha256 values.")
+    ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every quarantined and failed one.")] = False,
 ) -> None:
     """Arm quarantined and failed recordings again; the next run, tick or schedule takes them."""
@@ -241,7 +281,11 @@ def retry(
         if not everything:
             broken = [member for name in names or () for member in _matching(broken, name)]
         rearmed = workspace.ledger.rearm(broken)
-    console().print(f"{rearmed} armed again; `stt run` takes them now, the sensor at its next tick.")
+    console().print(
+        f"{rearmed} armed again; `stt run` takes them now, the sensor at its next tick."
+        if rearmed
+        else "Nothing is quarantined or failed."
+    )
 
 
 def _matching(broken: Sequence[Member], name: str) -> list[Member]:
@@ -250,9 +294,16 @@ def _matching(broken: Sequence[Member], name: str) -> list[Member]:
         for m in broken
         if m.delivery.name in as_names(name) or (m.recording is not None and m.recording.sha256.startswith(name))
     ]
-    if not found:
-        stop(f"No quarantined or failed recording is called {name!r}. `stt status` counts them.", Exit.USAGE)
-    return found
+    parts = [m for m in broken if any(meant in m.delivery.name for meant in as_names(name))]
+    if not found and len(parts) > 1:
+        several = ", ".join(m.delivery.name for m in parts[:5])
+        stop(
+            f"{len(parts)} quarantined or failed recordings have {name!r} in their name: {several}. Name one whole.",
+            Exit.USAGE,
+        )
+    if not found and not parts:
+        stop(f"No quarantined or failed recording is called {name!r}. `stt status` lists them.", Exit.USAGE)
+    return found or parts
 
 
 @app.command()
@@ -357,6 +408,22 @@ def ui(
         raise typer.Exit(serve(Settings.read(), host, port))
     except InstanceUnusable as error:
         stop(str(error), Exit.MACHINE)
+
+
+@app.command()
+@spoken_errors
+def pages(
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 3001,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+) -> None:
+    """Serve the recordings' pages alone, read-only, with their sound. `stt ui` does it by itself. Ctrl-C ends it."""
+    from stt_orchestration.pages import LOOPBACK, build, listen, serve
+
+    settings = Settings.read()
+    hosts = LOOPBACK if host in LOOPBACK else ("*",)
+    application, listening = build(store_at(settings.store), settings.pages_path, hosts), listen(host, port)
+    console().print(f"The page of a recording a/x.mp3 is http://{host}:{port}{settings.pages_path}/a/x.mp3.html")
+    serve(application, listening)
 
 
 app.add_typer(capacity)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -13,11 +13,18 @@ import dagster as dg
 from assets.partitions import batches
 from assets.step import PROCESS_TAG, process_tag
 from recordings.ledger import Member
+from recordings.outdated import Wanted
 from recordings.workspace import Workspace
+from speech.weights import Weights
 from stt_orchestration.jobs import JOB_NAME
 from stt_orchestration.runs import live_runs
 
 ORIGIN = "stt run"
+
+_LOOK_EVERY_S = 1.0
+
+_QUEUE = "QUEUED_RUN_COORDINATOR"
+"""The daemon that starts queued runs, as Dagster calls it."""
 
 
 class RunFailed(Exception):  # noqa: N818 - reads as what it says
@@ -29,15 +36,13 @@ class Outcome:
     """What a run came to.
 
     Attributes:
-        batch_keys: The batches worked on, those left over from before among them.
-        elsewhere: Batches that another process is working on; they were left to it.
-        members: Their deliveries as they are now.
-        seconds: Wall time of the batches' runs.
+        members: Deliveries of all batches that were unfinished, as they are now.
+        heard: Those whose batches were worked on here; the others were waited for.
+        seconds: Wall time of the runs here.
     """
 
-    batch_keys: tuple[str, ...]
-    elsewhere: tuple[str, ...]
     members: tuple[Member, ...]
+    heard: tuple[Member, ...]
     seconds: float
 
 
@@ -45,16 +50,20 @@ def run_batches(
     workspace: Workspace,
     definitions: dg.Definitions,
     instance: dg.DagsterInstance,
+    again: Sequence[str],
     around: Callable[[str], AbstractContextManager[None]],
+    say: Callable[[str], None],
     interrupted: Callable[[], bool],
 ) -> Outcome:
-    """Run every unfinished batch, one after the other.
+    """Run every unfinished batch, one after the other; wait for those that another process works on.
 
     Args:
         workspace: Store and ledger.
         definitions: The project's.
         instance: Where runs are noted.
+        again: Batches to run beside them, which are finished as far as the ledger knows.
         around: Given a batch's key, a context that its run happens in, such as a progress bar.
+        say: Told which batch is waited for, and whom it waits for.
         interrupted: Whether somebody wants it all to end.
 
     Raises:
@@ -62,28 +71,80 @@ def run_batches(
         KeyboardInterrupt: It was interrupted. Dagster makes a failed step of that, or keeps it to itself between two steps.
     """
     done: list[str] = []
-    elsewhere: list[str] = []
+    here: list[str] = []
     failures: list[str] = []
-    start = time.monotonic()
-    for key in workspace.ledger.open_batches(made_before=time.time() + 1, limit=10**6):
-        if live_runs(instance, key):
-            elsewhere.append(key)
-            continue
-        try:
-            with around(key):
-                _execute(definitions, instance, key)
-        except dg.DagsterExecutionInterruptedError as error:
-            raise KeyboardInterrupt from error
-        except RunFailed as failed:
-            failures.append(str(failed))
-        else:
+    seconds = 0.0
+    for key in dict.fromkeys((*_unfinished(workspace), *again)):
+        with around(key):
+            waited = _wait_for_others(instance, key, say, interrupted)
+            if not waited or key in _unfinished(workspace):
+                began = time.monotonic()
+                try:
+                    _execute(definitions, instance, key)
+                except dg.DagsterExecutionInterruptedError as error:
+                    raise KeyboardInterrupt from error
+                except RunFailed as failed:
+                    failures.append(str(failed))
+                    continue
+                finally:
+                    seconds += time.monotonic() - began
+                here.append(key)
             done.append(key)
         if interrupted():
             raise KeyboardInterrupt
     if failures:
         raise RunFailed("\n\n".join(failures))
-    members = tuple(member for key in done for member in workspace.ledger.members(key))
-    return Outcome(tuple(done), tuple(elsewhere), members, time.monotonic() - start)
+    return Outcome(_members(workspace, done), _members(workspace, here), seconds)
+
+
+def options_of(definitions: dg.Definitions, weights: Weights) -> Wanted:
+    """The options that the definitions' steps work under."""
+    resources = definitions.resources or {}
+    options, engine = resources["options"], resources["engine"]
+    return Wanted(options.normalize(), weights.sha256, engine.options(), options.enrich())
+
+
+def _unfinished(workspace: Workspace) -> list[str]:
+    return workspace.ledger.open_batches(made_before=time.time() + 1, limit=10**6)
+
+
+def _members(workspace: Workspace, keys: Sequence[str]) -> tuple[Member, ...]:
+    return tuple(member for key in keys for member in workspace.ledger.members(key))
+
+
+def _wait_for_others(
+    instance: dg.DagsterInstance, key: str, say: Callable[[str], None], interrupted: Callable[[], bool]
+) -> bool:
+    """Wait until no run of a batch is at work or will be; returns whether there was one."""
+    said: set[str] = set()
+    while runs := live_runs(instance, key):
+        run = runs[0]
+        if all(each.status is dg.DagsterRunStatus.QUEUED for each in runs) and not _has_daemon(instance):
+            say(f"{key} waits in Dagster's queue, and no daemon is there that would start it: it is worked on here.")
+            return False
+        if run.run_id not in said:
+            said.add(run.run_id)
+            say(
+                f"{key} is being worked on by {_who(run)}. Waiting until that ends. Ctrl-C leaves it alone; in the UI (stt ui) "
+                f"the run is {run.run_id[:8]} and can be terminated."
+            )
+        time.sleep(_LOOK_EVERY_S)
+        if interrupted():
+            raise KeyboardInterrupt
+    return bool(said)
+
+
+def _who(run: dg.DagsterRun) -> str:
+    if run.status is dg.DagsterRunStatus.QUEUED:
+        return "the Dagster daemon, in whose queue it stands"
+    _, _, process = run.tags.get(PROCESS_TAG, "").partition("/")
+    host, pid = (*process.split(":"), "", "")[:2]
+    return f"another process ({pid} on {host})" if pid else "a run of Dagster"
+
+
+def _has_daemon(instance: dg.DagsterInstance) -> bool:
+    """Whether a daemon has lately shown that it takes runs from the queue."""
+    return any(status.healthy for status in instance.get_daemon_statuses([_QUEUE]).values())
 
 
 def _execute(definitions: dg.Definitions, instance: dg.DagsterInstance, key: str) -> None:

@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, BeforeValidator, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -145,7 +146,7 @@ class Settings(BaseSettings):
         default="http://127.0.0.1:3001",
         validation_alias=_names("PAGES_URL"),
         pattern=r"^https?://",
-        description="A URL, http or https, that serves the data folder's transcripts/; links in the Dagster UI begin with it.",
+        description="A URL, http or https, where the pages are served; links in the Dagster UI begin with it.",
     )
 
     max_recording_hours: float = Field(
@@ -302,6 +303,16 @@ class Settings(BaseSettings):
         # Steps may run in another working directory than the one the setting was made in.
         return value.expanduser().absolute() if value is not None else None
 
+    @field_validator("pages_url")
+    @classmethod
+    def _whole_url(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if (
+            not parts.hostname or parts.port == 0 or parts.query or parts.fragment
+        ):  # the port itself is checked by asking for it
+            raise ValueError("no address with a host")
+        return value
+
     @field_validator("language")
     @classmethod
     def _known_language(cls, value: str | None) -> str | None:
@@ -357,6 +368,11 @@ class Settings(BaseSettings):
     def in_bucket(self) -> bool:
         """Whether the bytes live in a bucket."""
         return self.store.startswith("s3://")
+
+    @property
+    def pages_path(self) -> str:
+        """The path that pages' addresses begin with, without a slash at the end."""
+        return urlsplit(self.pages_url).path.rstrip("/")
 
     @property
     def ledger(self) -> str:

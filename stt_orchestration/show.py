@@ -112,14 +112,15 @@ class _Progress:
     steps: int  # steps done, over all members
 
 
-_PHRASES = ("reading and normalizing", "transcribing", "writing outputs", "done")
+_PHRASES = ("reading and normalizing", "transcribing", "writing outputs", "looking at what is finished")
 
 
 def _progress_of(ledger: Ledger, batch_key: str) -> _Progress:
     last = len(PIPELINE) - 1
     reached = [last if member.state in ENDED else PIPELINE.index(member.state) for member in ledger.members(batch_key)]
     slowest = min(reached, default=last)
-    return _Progress(_PHRASES[slowest], sum(steps > slowest for steps in reached), sum(reached))
+    passed = sum(steps > slowest or steps == last for steps in reached)
+    return _Progress(_PHRASES[slowest], passed, sum(reached))
 
 
 def _watch_bar(screen: Console, ledger: Ledger, batch_key: str, size: int, stop: threading.Event) -> None:

@@ -1,4 +1,4 @@
-"""``stt ui``: Dagster's webserver and daemon, and beside them a small server for the recordings' pages."""
+"""``stt ui``: Dagster's webserver and daemon, and beside them the server of the recordings' pages."""
 
 from __future__ import annotations
 
@@ -6,42 +6,31 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
-from recordings.names import Folder
-from recordings.store import open_store
+from recordings.store import open_store, store_at
+from stt_orchestration import pages
 from stt_orchestration.instance import dagster_home, instance
 from stt_orchestration.settings import PROJECT_ROOT, Settings
-
-
-class _Pages(SimpleHTTPRequestHandler):
-    """Serves the outputs folder. Says nothing on the terminal: Dagster's lines are what an operator reads there."""
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it so
-        """Say nothing."""
 
 
 def serve(settings: Settings, host: str, port: int) -> int:
     """Run until interrupted; returns Dagster's exit code.
 
-    The pages are served where ``STT_PAGES_URL`` points, when that is this machine and they lie on it.
+    The pages are served where ``STT_PAGES_URL`` points, when that is this machine's loopback.
 
     Raises:
-        OSError: The pages' port is taken.
+        OSError: The pages' port is taken, or the store cannot be reached.
     """
     home = dagster_home()
     if not (home / "history").exists():
         with instance():  # makes its databases before Dagster's processes do, and a `stt run` beside them
             pass
-    pages = urlsplit(settings.pages_url)
-    folder = open_store(settings.store).folder
-    if folder is not None and pages.hostname in ("127.0.0.1", "localhost"):
-        handler = partial(_Pages, directory=str(folder / Folder.ENRICHED))
-        server = ThreadingHTTPServer((pages.hostname, pages.port or 80), handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    open_store(settings.store)
+    where = urlsplit(settings.pages_url)
+    if where.hostname in pages.LOOPBACK and where.scheme == "http":
+        application = pages.build(store_at(settings.store), settings.pages_path, pages.LOOPBACK)
+        pages.serve_beside(application, pages.listen(where.hostname, where.port or 80))
     command = [sys.executable, "-m", "dagster", "dev", "-w", str(PROJECT_ROOT / "workspace.yaml")]
     command += ["-h", host, "-p", str(port)]
     # It advises another command line that this project does not need, on every start.

@@ -54,6 +54,11 @@ def output(name: str, suffix: str) -> str:
     return output_key(Folder.ENRICHED, name, suffix)
 
 
+def key_of(transcript_key: str, options: EnrichOptions) -> str:
+    """The work key of a recording's outputs."""
+    return work_key(transcript_key, STEP, VERSION, asdict(options))
+
+
 def run(
     workspace: Workspace, batch_key: str, options: EnrichOptions, say: Callable[[str], None], *, workers: int = 1
 ) -> StepReport:
@@ -71,7 +76,7 @@ def run(
         recording = group.recording
         if recording.transcript_key is None or not reached(recording.state, State.TRANSCRIBED):
             return
-        key = work_key(recording.transcript_key, STEP, VERSION, asdict(options))
+        key = key_of(recording.transcript_key, options)
         todo = [m for m in group.members if m.placed.get(STEP) != key or not _complete(workspace, m, options)]
         if recording.state is State.DONE and not todo and recording.enriched_key == key:
             return

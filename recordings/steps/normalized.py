@@ -50,6 +50,11 @@ def wav_key(name: str) -> str:
     return output_key(Folder.NORMALIZED, name, ".wav")
 
 
+def key_of(sha256: str, options: NormalizeOptions) -> str:
+    """The work key of a recording's normalized audio."""
+    return work_key(sha256, STEP, VERSION, asdict(options))
+
+
 def run(
     workspace: Workspace, batch_key: str, options: NormalizeOptions, say: Callable[[str], None], *, workers: int = 1
 ) -> StepReport:
@@ -65,7 +70,7 @@ def run(
 
     def one(group: Group) -> None:
         recording = group.recording
-        key = work_key(recording.sha256, STEP, VERSION, asdict(options))
+        key = key_of(recording.sha256, options)
         if recording.state in (State.QUARANTINED, State.FAILED):
             return
         if (

@@ -50,6 +50,11 @@ def json_key(name: str) -> str:
     return output_key(Folder.TRANSCRIPTS, name, ".json")
 
 
+def key_of(normalized_key: str, model_sha256: str, options: Options) -> str:
+    """The work key of a recording's transcript."""
+    return work_key(normalized_key, STEP, ENGINE_VERSION, {"model": model_sha256, **options.model_dump()})
+
+
 def run(workspace: Workspace, batch_key: str, recipe: EngineRecipe, say: Callable[[str], None]) -> StepReport:
     """Transcribe every recording of a batch that has no transcript by these weights, options and engine.
 
@@ -100,8 +105,7 @@ def _key(group: Group, recipe: EngineRecipe) -> str | None:
     recording = group.recording
     if recording.normalized_key is None or not reached(recording.state, State.NORMALIZED):
         return None
-    options = {"model": recipe.model_sha256, **recipe.options.model_dump()}
-    return work_key(recording.normalized_key, STEP, ENGINE_VERSION, options)
+    return key_of(recording.normalized_key, recipe.model_sha256, recipe.options)
 
 
 def _finished(workspace: Workspace, group: Group, key: str) -> bool:

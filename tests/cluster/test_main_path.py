@@ -94,6 +94,10 @@ def test_outputs_are_there_and_the_ledger_adds_up(stt: Deployment, uploaded: Upl
 def test_the_ui_and_the_pages_answer_on_this_machine_alone(stt: Deployment, uploaded: Uploaded) -> None:
     assert "Dagster" in requests.get(UI, timeout=30).text
     assert "country" in requests.get(f"{PAGES}/{uploaded.folder}/jfk.opus.html", timeout=30).text
+    sound = requests.get(
+        f"{PAGES}/input_audio/{uploaded.folder}/jfk.opus.wav", headers={"Range": "bytes=0-3"}, timeout=30
+    )
+    assert (sound.status_code, sound.content) == (206, b"RIFF")
     found = stt.graphql("{ assetNodes { assetKey { path } assetMaterializations(limit: 1) { runId } } }")
     materialized = {node["assetKey"]["path"][0]: node["assetMaterializations"] for node in found["assetNodes"]}
     assert {name for name in STEPS if materialized[name][0]["runId"] == uploaded.run_id} == STEPS

@@ -245,7 +245,7 @@ def nothing_or_part() -> Iterator[Input]:
             if (form, share) == ("flac", 0.1):  # not even its first frame
                 ends = [refused("undecodable", "header cannot be read")]
             yield Input(name, lambda f=form, s=share: cut(whole(f), s), tuple(ends))  # type: ignore[misc]
-    ended_early = End("done", says="page that marks its end")  # Ogg promises no length; which words are left is chance
+    ended_early = refused("truncated", "page that marks its end")
     for share in (0.5, 0.7, 0.99):
         name = f"cut/{share:.0%} of opus.opus".encode()
         yield Input(name, lambda s=share: cut(encoded("opus"), s), (ended_early,))  # type: ignore[misc]

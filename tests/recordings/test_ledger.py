@@ -105,10 +105,12 @@ def test_the_migrations_make_the_tables_that_the_code_describes(ledger: Ledger) 
     assert version == ledger_module._HEAD
 
 
-def test_a_ledger_of_a_newer_release_is_refused(ledger: Ledger, url: str) -> None:
+@pytest.mark.parametrize("version", ["9999", "0000", "16e3655b4d9b"])
+def test_a_ledger_of_a_newer_release_or_of_another_program_is_refused(ledger: Ledger, url: str, version: str) -> None:
+    """Dagster's own databases have such a version too, and an address is soon mistyped."""
     with ledger._write() as connection:
-        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
-    with pytest.raises(LedgerError, match="use the release that wrote it"):
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = :version"), {"version": version})
+    with pytest.raises(LedgerError, match=rf"has version {version}.*use the release that wrote it"):
         Ledger.open(url)
 
 

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,6 @@ from recordings.arrivals import Cursor, LookLimits
 from recordings.batches import BatchLimits
 from recordings.deliver import CannotDeliver, deliver
 from recordings.ingest import (
-    TakenIn,
     form_batches,
     look_and_register,
     register_old_enough,
@@ -30,6 +29,7 @@ from recordings.ingest import (
     unattended_batches,
 )
 from recordings.ledger import Ledger
+from recordings.outdated import Wanted, gather
 from recordings.retries import PastRuns
 from recordings.states import State
 from recordings.steps import enriched, normalized, raw, transcript
@@ -241,6 +241,61 @@ def test_a_changed_option_does_again_exactly_what_lies_below_it(place: Place) ->
     again = place.run(key, enrich=enrich, options=careful, normalize=mono)
     assert worked(again) == {"normalized": 2, "transcript": 2, "enriched": 2}
     assert set(place.states(key).values()) == {State.DONE}
+
+
+WANTED = Wanted(NormalizeOptions(), NO_WEIGHTS.sha256, Options(language="en"), EnrichOptions())
+
+
+def again(place: Place, wanted: Wanted, *names: str) -> tuple[dict[str, int], list[set[str]]]:
+    """Step -> recordings done again from there, and the names in each batch made of them."""
+    meant = set(names).__contains__ if names else lambda _: True
+    found = gather(place.workspace, wanted, meant, BatchLimits(recordings=2), "test")
+    return dict(found.first), [set(place.states(key)) for key in found.batches]
+
+
+def test_what_other_options_made_is_gathered_and_finished_only_where_they_differ(place: Place) -> None:
+    """A batch holds strangers; who asks for one recording under another option must not change the others."""
+    place.write("a.wav", "twin.wav")
+    place.write("b.wav")
+    first = place.batch()
+    place.run(first)
+    assert again(place, WANTED) == ({}, [])
+    plain = replace(WANTED, enrich=EnrichOptions(prosody=False))
+    assert again(place, plain, "nobody.wav") == ({}, [])
+    found = gather(place.workspace, plain, {"b.wav"}.__contains__, BatchLimits(), "test")
+    (key,) = found.batches
+    assert place.workspace.ledger.totals().reconciled
+    assert worked(place.run(key, enrich=plain.enrich)) == {"normalized": 0, "transcript": 0, "enriched": 1}
+    assert again(place, plain) == ({"enriched": 1}, [{"a.wav", "twin.wav"}]), "under all its names"
+    narrow = replace(WANTED, hear=Options(language="en", beam_size=1))
+    assert again(place, narrow) == ({"transcript": 2}, [{"a.wav", "twin.wav"}, {"b.wav"}])
+    other = replace(WANTED, model_sha256="1" * 64)
+    assert again(place, other)[0] == {"transcript": 2}
+    mono = replace(WANTED, normalize=NormalizeOptions(keep_channels=False))
+    assert again(place, mono)[0] == {"normalized": 2}
+    assert place.workspace.ledger.open_batches(2e9, 10) == [], "nothing is unfinished before a run begins"
+
+
+def test_what_cannot_be_made_again_is_not_gathered(place: Place) -> None:
+    """Else every ``stt run`` would begin a run that can do nothing."""
+    place.write("a.wav")
+    place.run(place.batch())
+    mono = replace(WANTED, normalize=NormalizeOptions(keep_channels=False))
+    (place.root / "raw_audio" / "a.wav").unlink()
+    assert again(place, mono) == ({}, [])
+    assert again(place, replace(mono, model_sha256="1" * 64))[0] == {"transcript": 1}, "of the audio that is there"
+    (place.root / "input_audio" / "a.wav.wav").unlink()
+    assert again(place, replace(mono, model_sha256="2" * 64)) == ({}, [])
+
+
+def test_of_two_that_gather_the_same_one_gets_it(place: Place) -> None:
+    place.write("a.wav")
+    place.run(place.batch())
+    (member,) = place.workspace.ledger.finished()
+    mine = replace(member.delivery, attempt=1)
+    assert place.workspace.ledger.reclaim("mine", [mine], "test")
+    assert not place.workspace.ledger.reclaim("too late", [mine], "test")
+    assert set(place.states("mine")) == {"a.wav"}
 
 
 @pytest.mark.parametrize(
@@ -703,7 +758,8 @@ def test_a_command_takes_in_what_it_is_given_and_what_has_arrived(
     """In one go and once: a person who typed it does not wait for two looks of a sensor."""
     monkeypatch.setattr(ingest, "_SETTLE_S", 0)
     place.write("here.wav")
-    assert take_in(place.workspace, [desk / "calls"], BatchLimits(recordings=2), "test") == TakenIn(0, ())
+    taken = take_in(place.workspace, [desk / "calls"], BatchLimits(recordings=2), "test")
+    assert (taken.unsettled, taken.refused) == (0, ())
     batches = place.workspace.ledger.open_batches(2e9, 10)
     members = [sorted(place.states(key)) for key in batches]
     assert sorted(name for names in members for name in names) == ["calls/1.wav", "calls/monday/1.wav", "here.wav"]

@@ -14,6 +14,7 @@ import pytest
 from recordings.deliver import CannotDeliver, deliver
 from recordings.names import Folder, encode_name
 from recordings.store import AlreadyThere, DirectoryStore, Entry, Ignored, NoPlace, open_store
+from recordings.trouble import in_words
 from tests.recordings.places import DirectoryPlace, Place, names
 
 KEY = f"{Folder.TRANSCRIPTS}/a/x.mp3.json"
@@ -109,6 +110,16 @@ def test_a_write_that_fails_leaves_what_was_there_and_no_litter(place: Place) ->
         raise RuntimeError
     assert read(place, KEY) == b"old"
     assert place.left_over() == []
+
+
+def test_a_write_that_finds_no_room_says_where(place: Place, tmp_path: Path) -> None:
+    """The operating system does not."""
+    with pytest.raises(OSError, match="No space left") as caught, place.store.create(KEY) as path:
+        path.write_bytes(b"begun")
+        with open("/dev/full", "wb", buffering=0) as full:
+            full.write(b"x")
+    assert str(caught.value.filename).startswith(str(tmp_path))
+    assert f"No space left on device at {tmp_path}" in in_words(caught.value)
 
 
 def test_a_reader_of_the_old_bytes_reads_them_to_the_end(place: Place) -> None:

@@ -39,7 +39,7 @@ ENCODINGS = {
     "mpegts": ("mpegts", "aac", {}),
 }
 PROMISING = ("wav", "flac", "aiff", "caf", "mp3", "m4a", "m4a, index first", "webm", "mkv")
-SILENT_ABOUT_LENGTH = ("mp3 without header", "aac", "m4a, fragments", "opus", "webm, live", "mkv, live", "mpegts")
+SILENT_ABOUT_LENGTH = ("mp3 without header", "aac", "m4a, fragments", "webm, live", "mkv, live", "mpegts")
 
 
 def syllables(seconds: float, rate: int = 16_000, seed: int = 0) -> NDArray[np.float64]:
@@ -211,6 +211,26 @@ def test_a_truncated_recording_is_kept_and_flagged_on_request(tmp_path: Path) ->
     result = heard(path, accept_partial=True)
     assert result.duration_s == pytest.approx(5, abs=0.5)
     assert result.flags["partial"] == sentence.partition(" Deliver")[0]
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.9, 0.995])
+def test_an_ogg_file_promises_no_length_but_its_end_is_marked(tmp_path: Path, share: float) -> None:
+    path = encode(tmp_path / "a.opus", "opus")
+    assert heard(path).flags == {}
+    bad = refused(cut(path, share))
+    assert bad.kind == "truncated"
+    assert "lacks the page that marks its end" in bad.sentence
+    result = heard(path, accept_partial=True)
+    assert 0 < result.duration_s < 10
+    assert result.flags["partial"].startswith("The Ogg file lacks the page that marks its end")
+
+
+def test_an_ogg_file_cut_between_two_pages_is_noticed(tmp_path: Path) -> None:
+    """Every page that is there is whole, so nothing but the mark tells."""
+    path = encode(tmp_path / "a.opus", "opus")
+    content = path.read_bytes()
+    path.write_bytes(content[: content.rindex(b"OggS")])
+    assert refused(path).kind == "truncated"
 
 
 def test_a_frayed_end_is_kept_but_not_passed_over_in_silence(tmp_path: Path) -> None:

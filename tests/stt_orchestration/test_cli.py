@@ -91,10 +91,45 @@ def test_a_folder_of_recordings_becomes_transcripts_and_every_one_is_accounted_f
     assert "Nothing new" in again.stdout
     assert {path: path.stat().st_mtime_ns for path in data.rglob("*.*") if "ledger" not in path.name} == before
 
-    assert stt("retry", "--all").returncode == 0
+    listed = stt("status").stdout
+    assert "inbox/broken.mp3" in listed
+    assert "Not a recording" in listed
+    assert stt("retry", "broken").returncode == 0
     assert states(stt) == {"done": 3, "received": 1}
     assert stt("run").returncode == 3
     assert states(stt) == {"done": 3, "quarantined": 1}
+
+
+def made_at(data: Path, pattern: str) -> dict[str, int]:
+    return {str(path.relative_to(data)): path.stat().st_mtime_ns for path in data.glob(pattern)}
+
+
+def test_a_changed_setting_does_finished_work_again_from_its_step_on(stt: Stt, data: Path) -> None:
+    """It said "Nothing new": whoever asked for another model got the old texts."""
+    for folder in ("one", "two"):
+        (data.parent / folder).mkdir()
+        shutil.copyfile(SAMPLES / "silence.wav", data.parent / folder / "a.wav")
+        with (data.parent / folder / "a.wav").open("ab") as file:
+            file.write(folder.encode())  # other bytes, the same sound
+    assert stt("run", *(str(data.parent / folder) for folder in ("one", "two"))).returncode == 0
+    heard, written = made_at(data, "whisper_json/*/*"), made_at(data, "transcripts/*/*.json")
+
+    again = stt("run", STT_PROSODY="false")
+    assert again.returncode == 0, again.stderr
+    assert "2 finished under other settings: done again from enriched on." in again.stdout
+    assert made_at(data, "whisper_json/*/*") == heard
+    assert not set(made_at(data, "transcripts/*/*.json").values()) & set(written.values())
+    assert "Nothing new" in stt("run", STT_PROSODY="false").stdout
+
+    assert "Nothing new" in stt("run", "--only-new", STT_PROSODY="false", STT_BEAM_SIZE="2").stdout
+    for named in (data.parent / "one", data / "raw_audio" / "one"):
+        only = stt("run", str(named), STT_PROSODY="false", STT_BEAM_SIZE="1" if named.parent == data.parent else "3")
+        assert "1 finished under other settings: done again from transcript on." in only.stdout, only.stdout
+        now = made_at(data, "whisper_json/*/*")
+        assert {name for name in now if now[name] != heard[name]} == {"whisper_json/one/a.wav.json"}, (
+            "the other was not named"
+        )
+        assert states(stt) == {"done": 2}
 
 
 def test_a_stolen_name_is_refused_before_anything_is_overwritten(stt: Stt, data: Path) -> None:
@@ -104,6 +139,20 @@ def test_a_stolen_name_is_refused_before_anything_is_overwritten(stt: Stt, data:
     assert refused.returncode == 2
     assert "would overwrite" in refused.stderr
     assert (data / "raw_audio" / "silence.wav").read_bytes() == b"somebody else's recording"
+
+
+def test_a_refused_file_is_named_and_the_others_that_were_named_run(stt: Stt, data: Path) -> None:
+    (data / "raw_audio").mkdir(parents=True)
+    (data / "raw_audio" / "taken.wav").write_bytes((SAMPLES / "silence.wav").read_bytes()[:-2])
+    (data.parent / "taken.wav").write_bytes(b"others")
+    ran = stt("run", "taken.wav", str(SAMPLES / "silence.wav"))
+    assert ran.returncode == 3, ran.stderr
+    assert "Not taken in: " in ran.stdout
+    assert "taken.wav would overwrite" in ran.stdout.replace("\n", "")
+    assert states(stt) == {"done": 2}
+    nowhere = stt("run", str(SAMPLES / "jfk.opus"), "nowhere.wav")
+    assert nowhere.returncode == 2
+    assert states(stt) == {"done": 2}, "a slip of the pen is said before anything is copied"
 
 
 @pytest.mark.parametrize(

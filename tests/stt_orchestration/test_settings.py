@@ -60,6 +60,8 @@ def test_the_compute_type_follows_the_device_unless_it_is_set(monkeypatch: pytes
         ("STT_SCHEDULE_CRON", "every day", "cron expression"),
         ("STT_SCHEDULE_TIMEZONE", "Mars/Olympus", "Europe/Berlin"),
         ("ENABLE_PROSODY", "perhaps", "true or false"),
+        ("STT_PAGES_URL", "http://127.0.0.1:30o1", "A URL"),
+        ("STT_PAGES_URL", "http://", "A URL"),
         ("STT_BATCH_RECORDINGS", "many", "from 1 to 10000"),
     ],
 )

@@ -18,12 +18,20 @@ import dagster as dg
 import numpy as np
 import pytest
 import soundfile
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
+from recordings.batches import BatchLimits
+from recordings.ingest import take_in
 from recordings.ledger import Ledger
 from recordings.states import PIPELINE, State, reached
+from recordings.store import open_store
+from recordings.workspace import Workspace
 from speech.weights import Weights
+from stt_orchestration.definitions import build_defs
 from stt_orchestration.instance import instance
+from stt_orchestration.jobs import JOB_NAME
 from stt_orchestration.runs import live_runs
+from stt_orchestration.settings import Settings
 
 PROJECT = Path(__file__).resolve().parents[2]
 STEPS = ("normalized", "transcript", "enriched")
@@ -168,6 +176,77 @@ def test_two_that_know_nothing_of_each_other_do_together_what_one_would_do(tmp_p
     alone.silences(COUNT)
     assert ended(alone.start("home"))[0] == 0
     assert alone.outputs() == place.outputs() != {}
+
+
+def said_by(running: Running, sentence: str) -> str:
+    """What a process prints until a line holds the sentence."""
+    assert running.stdout is not None
+    said = ""
+    for line in running.stdout:
+        said += line
+        if sentence in line:
+            return said
+    pytest.fail(f"never said {sentence!r}: {said} {running.communicate()[1]}")
+
+
+def test_the_second_on_the_same_home_waits_for_the_first_and_says_so(place: Installation) -> None:
+    """It left the batch to the other, said that nothing was new, and ended well before anything was done."""
+    place.silences(COUNT)
+    first = place.start("home")
+    frozen_at_work(first, place)
+    second, third = place.start("home"), place.start("home")
+    by = f"being worked on by another process ({first.pid} on {os.uname().nodename})"
+    said_by(second, by)
+    said_by(third, by)
+    third.send_signal(signal.SIGINT)
+    code, said = ended(third)
+    assert code == 130, said
+    assert place.ledger.counts()[State.DONE] < COUNT
+    first.send_signal(signal.SIGCONT)
+    assert ended(first)[0] == 0
+    code, said = ended(second)
+    assert code == 0
+    assert said.count("done") >= COUNT
+    assert "Nothing new" not in said
+    assert place.worked_on("home") == dict.fromkeys(STEPS, COUNT)
+    with place.dagster("home") as home_instance:
+        assert len(home_instance.get_runs()) == 1
+
+
+def test_who_waits_for_one_that_is_killed_goes_on_itself(place: Installation) -> None:
+    place.silences(COUNT)
+    first = place.start("home")
+    before = frozen_at_work(first, place)
+    second = place.start("home")
+    said_by(second, "being worked on by another process")
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    assert ended(second)[0] == 0
+    assert place.ledger.counts()[State.DONE] == COUNT
+    assert place.worked_on("home") == {step: COUNT - before[step] for step in STEPS}
+
+
+def test_what_stands_in_a_queue_that_nobody_serves_is_worked_on_here(place: Installation) -> None:
+    """The UI was closed after somebody had launched a batch in it."""
+    place.silences(1)
+    (place.root / "home").mkdir()
+    shutil.copyfile(PROJECT / "dagster.yaml", place.root / "home" / "dagster.yaml")
+    workspace = Workspace(open_store(place.data.as_uri()), place.ledger)
+    take_in(workspace, [], BatchLimits(), "test")
+    (key,) = place.ledger.open_batches(2e9, 10)
+    with place.dagster("home") as home_instance:
+        job = build_defs(Settings()).resolve_job_def(JOB_NAME)
+        of_server = RemoteJobOrigin(
+            RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("stt"), "__repository__"), JOB_NAME
+        )
+        home_instance.create_run_for_job(
+            job, status=dg.DagsterRunStatus.QUEUED, tags={"dagster/partition": key}, remote_job_origin=of_server
+        )
+        assert [each.status for each in live_runs(home_instance, key)] == [dg.DagsterRunStatus.QUEUED]
+    code, said = ended(place.start("home"))
+    assert code == 0, said
+    assert f"{key} waits in Dagster's queue, and no daemon is there" in said
+    assert place.ledger.counts()[State.DONE] == 1
 
 
 def test_when_the_one_at_work_is_killed_the_one_that_waits_goes_on(place: Installation) -> None:

@@ -1,0 +1,201 @@
+"""The server of the pages: what people read, and the sound that pages link to, read-only, from a directory or a bucket.
+
+It shows outputs and nothing else: the files that the ``enriched`` step writes, by their suffixes, and the normalized audio that
+pages of long recordings play. Players seek by asking for ranges of bytes, so ranges are answered.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from email.utils import formatdate
+from typing import TYPE_CHECKING
+
+from recordings.names import Folder
+from recordings.objects import OutOfRange
+from recordings.steps.enriched import SUFFIXES
+from recordings.store import DirectoryStore
+from recordings.trouble import in_words
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from recordings.bucket import BucketStore
+
+LOOPBACK = ("127.0.0.1", "localhost")
+
+_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".json": "application/json",
+    ".srt": "text/plain; charset=utf-8",  # browsers show it and do not save it
+    ".txt": "text/plain; charset=utf-8",
+    ".vtt": "text/vtt; charset=utf-8",
+    ".wav": "audio/wav",
+}
+
+_HEADERS = {
+    "cache-control": "no-cache",  # an output may be made anew at any time
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+}
+
+_NOT_HERE = (
+    "There is no such output. The page of a recording a/x.mp3 is /a/x.mp3.html; the Dagster UI links to all pages, under Assets, "
+    "enriched, a batch, pages.\n"
+)
+
+# One range; a server may pass over what asks for several. Twelve digits are a terabyte.
+_ONE_RANGE = re.compile(r"bytes=(\d{1,12}-\d{0,12}|-\d{1,12})")
+
+_STOP_S = 3  # for answers under way when the server is told to end; a player asks again
+
+Answer = Callable[["Request", str], "Response"]
+
+
+def output_at(way: str, prefix: str = "") -> str | None:
+    """The key of what an address shows; None when it shows nothing.
+
+    A page lies at its name below the prefix. The sound it plays lies where the page's relative link leads a browser: beside the
+    prefix's last folder, or below the top where there is no prefix.
+
+    Args:
+        way: Path of the address, decoded.
+        prefix: What the paths of pages begin with, such as ``/pages``; usually nothing.
+    """
+    parts = way.split("/")[1:]
+    # No output has a hidden name, so no way leads up or to unfinished work.
+    if any(not part or part.startswith(".") or "\0" in part for part in parts):
+        return None
+    suffix = posixpath.splitext(way)[1]
+    sounds, pages = f"{prefix.rpartition('/')[0]}/{Folder.NORMALIZED}/", f"{prefix}/"
+    if suffix == ".wav" and way.startswith(sounds):
+        return f"{Folder.NORMALIZED}/{way.removeprefix(sounds)}"
+    if suffix in SUFFIXES and way.startswith(pages):
+        return f"{Folder.ENRICHED}/{way.removeprefix(pages)}"
+    return None
+
+
+def build(store: DirectoryStore | BucketStore, prefix: str = "", hosts: tuple[str, ...] = ("*",)) -> Starlette:
+    """The server as an ASGI application.
+
+    Args:
+        store: Where the outputs are.
+        prefix: See ``output_at``.
+        hosts: Names it may be asked by. On the loopback only its own: a web site can give itself a name that leads there, and its
+            scripts would read what is private.
+    """
+    from starlette.applications import Starlette
+    from starlette.middleware import Middleware
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+    from starlette.responses import PlainTextResponse
+    from starlette.routing import Route
+
+    answer = _from_directory(store) if isinstance(store, DirectoryStore) else _from_bucket(store)
+
+    def shown(request: Request) -> Response:
+        key = output_at(request.scope["path"], prefix)
+        try:
+            if key is not None:
+                return answer(request, key)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            return PlainTextResponse(f"{in_words(error)}\n", 503, _HEADERS)
+        return PlainTextResponse(_NOT_HERE, 404, _HEADERS)
+
+    only_asked = Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
+    return Starlette(routes=[Route("/{way:path}", shown)], middleware=[only_asked])
+
+
+def _from_directory(store: DirectoryStore) -> Answer:
+    from starlette.responses import FileResponse
+    from starlette.staticfiles import NotModifiedResponse
+
+    def answer(request: Request, key: str) -> Response:
+        path = store.file(key)
+        if path is None:
+            raise FileNotFoundError(key)
+        found = FileResponse(path, headers=_headers(key), stat_result=path.stat())
+        return NotModifiedResponse(found.headers) if _has(request, found.headers["etag"]) else found
+
+    return answer
+
+
+def _from_bucket(store: BucketStore) -> Answer:
+    from starlette.datastructures import Headers
+    from starlette.responses import PlainTextResponse, Response, StreamingResponse
+    from starlette.staticfiles import NotModifiedResponse
+
+    def answer(request: Request, key: str) -> Response:
+        found = store.stat(key)
+        if found is None:
+            raise FileNotFoundError(key)
+        version = {"etag": f'"{found.etag}"', "last-modified": formatdate(found.modified, usegmt=True)}
+        headers = {**_headers(key), "accept-ranges": "bytes", **version}
+        if _has(request, version["etag"]):
+            return NotModifiedResponse(Headers(headers))
+        if request.method == "HEAD":
+            return Response(headers={**headers, "content-length": str(found.size)})
+        asked = request.headers.get("range", "")
+        current = request.headers.get("if-range", version["etag"]) in version.values()
+        try:
+            reading = store.read(key, asked if current and _ONE_RANGE.fullmatch(asked) else None)
+        except OutOfRange as error:
+            return PlainTextResponse("", 416, {**_HEADERS, "content-range": f"bytes */{error.size}"})
+        headers |= {"etag": f'"{reading.etag}"', "content-length": str(reading.length)}
+        if reading.ranged:
+            headers["content-range"] = f"bytes {reading.first}-{reading.first + reading.length - 1}/{reading.size}"
+        return StreamingResponse(reading.blocks, 206 if reading.ranged else 200, headers)
+
+    return answer
+
+
+def _headers(key: str) -> dict[str, str]:
+    return {**_HEADERS, "content-type": _TYPES[posixpath.splitext(key)[1]]}
+
+
+def _has(request: Request, etag: str) -> bool:
+    """Whether the asker holds this version already."""
+    return etag in [each.strip().removeprefix("W/") for each in request.headers.get("if-none-match", "").split(",")]
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens there.
+
+    Raises:
+        OSError: The port is taken, or the address is not this machine's.
+    """
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        why = (error.strerror or "").partition(" (")[0]  # what follows names the address once more
+        what = f"The pages cannot be served at {host}:{port} ({why}): name another port in STT_PAGES_URL or --port"
+        raise OSError(error.errno, what) from error
+
+
+def serve(application: Starlette, listening: socket.socket) -> None:
+    """Serve on a socket until the process is told to end."""
+    import uvicorn
+
+    # Nothing but trouble is said: Dagster's lines are what an operator reads beside these.
+    quiet = uvicorn.Config(
+        application,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="off",
+        timeout_graceful_shutdown=_STOP_S,
+    )
+    with suppress(KeyboardInterrupt):  # it has ended in good order by then
+        uvicorn.Server(quiet).run([listening])
+
+
+def serve_beside(application: Starlette, listening: socket.socket) -> None:
+    """Serve on a socket in a thread, as long as the process lives."""
+    threading.Thread(target=serve, args=(application, listening), name="pages", daemon=True).start()
