@@ -41,9 +41,9 @@ said, has 1.2; a prompt of eleven words that was written twice and said once has
 
 HOPELESS_COMPRESSION = 2.4  # OpenAI's and faster-whisper's threshold
 IMPROBABLE = -0.7
-"""Mean log-probability below which a first result is decoded again, and what is left after that bears a flag. Speech played backwards
-and the murmur of six voices come out as fluent sentences at -0.7 to -0.9; OpenAI's -1.0 would let them stand as if they had been
-said (our measurements)."""
+"""Mean log-probability below which a first result is decoded again, and what is left after that bears a flag. Speech played
+backwards and the murmur of six voices come out as fluent sentences at -0.7 to -0.9; OpenAI's -1.0 would let them stand as if they
+had been said (our measurements)."""
 
 HOPELESS_LOGPROB = -1.0  # OpenAI's and faster-whisper's threshold
 NO_SPEECH = 0.6  # OpenAI's and faster-whisper's threshold, valid together with HOPELESS_LOGPROB
