@@ -13,8 +13,8 @@ help: ## Show the targets
 run: .venv/ready ## Transcribe the bundled samples through Dagster, and show what came of them
 	@$(BIN)/stt samples
 
-test: .venv/ready-dev ## Run the tests
-	@$(BIN)/python -m pytest $(ARGS)
+test: .venv/ready-dev ## Run the tests, a process per core (ARGS="-n 0 tests/...": some of them in one)
+	@$(BIN)/python -m pytest -n auto $(ARGS)
 
 ui: .venv/ready ## Open the Dagster UI on http://127.0.0.1:3000, with sensors and schedules
 	@$(BIN)/stt ui
