@@ -1,4 +1,4 @@
-"""How the tests are spread over worker processes: ``pytest -n auto``, as the test command does it. ``conftest`` brings these hooks in.
+"""How the tests are spread over worker processes with ``pytest -n auto``, which the test command is. ``conftest`` has these hooks.
 
 A file's tests stay together and in order, because they share servers, engines and the outcome of long commands. So do all tests
 that need a cluster: there is one, and they deploy on it. The files that take longest come first, so that at the end no worker
@@ -29,7 +29,7 @@ LONGEST_FIRST = (
     "benchmarks/test_throttling.py",
     "recordings/test_skimming.py",
 )
-ON_A_CLUSTER = ("tests/cluster/", "tests/stt_orchestration/test_sizing_cli.py", "tests/benchmarks/test_sizing.py")
+ON_A_CLUSTER = ("tests/cluster/", "tests/benchmarks/test_sizing.py")
 WORKER_BYTES = 2 * 2**30
 """What a worker may take at its peak: a model of its own, and a command under test with another."""
 

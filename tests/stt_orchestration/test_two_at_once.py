@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -32,12 +33,20 @@ from stt_orchestration.instance import instance
 from stt_orchestration.jobs import JOB_NAME
 from stt_orchestration.runs import live_runs
 from stt_orchestration.settings import Settings
+from tests import warm
+from tests.warm import Running
 
 PROJECT = Path(__file__).resolve().parents[2]
 STEPS = ("normalized", "transcript", "enriched")
 OUTPUTS = ("input_audio", "whisper_json", "transcripts")
 COUNT = 16
-Running = subprocess.Popen[str]
+
+
+def stt(*arguments: str) -> None:
+    """The command, to be called in a process of its own."""
+    from stt_orchestration.cli import app
+
+    app(arguments)
 
 
 @dataclass
@@ -81,13 +90,8 @@ class Installation:
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("STT_", "WHISPER_", "ENABLE_"))}
         environment |= {"STT_DATA_DIR": str(self.data), "DAGSTER_HOME": str(folder), "STT_MODEL_DIR": str(self.weights)}
         environment |= {"STT_SENSOR_ENABLED": "false"}
-        running = subprocess.Popen(
-            [sys.executable, "-m", "stt_orchestration.cli", "run"],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        said = Path(tempfile.mkdtemp(prefix="said-", dir=self.root))
+        running = warm.start(stt, "run", said=said, environment=environment)
         self.stack.callback(running.kill)
         return running
 
@@ -267,43 +271,30 @@ def test_when_the_one_at_work_is_killed_the_one_that_waits_goes_on(place: Instal
     assert list((place.data / "ledger.db.locks").iterdir()) == []
 
 
-OPENER = """
-from stt_orchestration.instance import instance
-import alembic.command
-print("ready", flush=True)
-input()
-with instance() as opened:
-    opened.get_runs()
-"""
+def open_home(go: Path) -> None:
+    """Wait for the file, then open the home: in a process of its own."""
+    import alembic.command  # noqa: F401 - what the opening needs is there when it begins
+
+    os.write(1, b"ready\n")
+    while not go.exists():
+        time.sleep(0.001)
+    with instance() as opened:
+        opened.get_runs()
 
 
 def test_many_that_open_a_new_dagster_home_at_once_all_can(tmp_path: Path) -> None:
     """Unguarded, Dagster makes its databases several times over, and may leave one that never opens again."""
     shutil.copyfile(PROJECT / "dagster.yaml", tmp_path / "dagster.yaml")
-    with ExitStack() as stack:
-        openers = [
-            stack.enter_context(
-                subprocess.Popen(
-                    [sys.executable, "-c", OPENER],
-                    env={**os.environ, "DAGSTER_HOME": str(tmp_path)},
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.PIPE,
-                    text=True,
-                )
-            )
-            for _ in range(3)
-        ]
-        for opener in openers:
-            assert opener.stdout is not None
-            assert opener.stdout.readline() == "ready\n"
-        for opener in openers:
-            assert opener.stdin is not None
-            opener.stdin.write("\n")
-            opener.stdin.flush()
-        for opener in openers:
-            _, err = opener.communicate(timeout=100)
-            assert opener.returncode == 0, err
+    environment, go = {**os.environ, "DAGSTER_HOME": str(tmp_path)}, tmp_path / "go"
+    openers = [warm.start(open_home, go, said=tmp_path / str(i), environment=environment) for i in range(3)]
+    for opener in openers:
+        until(
+            lambda opener=opener: opener.out.exists() and opener.out.read_text() == "ready\n", "an opener stands ready"
+        )
+    go.touch()
+    for opener in openers:
+        _, err = opener.communicate(timeout=100)
+        assert opener.returncode == 0, err
 
 
 def test_an_interrupt_ends_a_run_soon_and_loses_nothing(place: Installation) -> None:
@@ -330,7 +321,7 @@ from stt_orchestration.show import console
 interrupts._GRACE_S = float(sys.argv[1])
 signal.signal(signal.SIGINT, lambda *_: None)
 with interrupts.watched(console()):
-    print("ready", flush=True)
+    os.write(1, b"ready\n")
     for _ in range(600):
         time.sleep(0.1)
 """
