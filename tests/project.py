@@ -16,7 +16,6 @@ import pytest
 
 from recordings.ledger import Ledger, Member
 from speech.weights import Weights
-from stt_orchestration.cli import app
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -73,6 +72,8 @@ class Project:
 
         An error that is no orderly end of the command is raised here.
         """
+        from stt_orchestration.cli import app  # not with this module, which the fixtures of all tests import
+
         with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
             for name in set(os.environ) - set(self.environment):
                 patch.delenv(name)
