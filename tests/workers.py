@@ -41,11 +41,13 @@ class ByFile(LoadFileScheduling):
         return "a cluster" if nodeid.startswith(ON_A_CLUSTER) else super()._split_scope(nodeid)
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """A worker for each core that is ours, as far as memory goes."""
     return max(1, min(len(usable_cores()), Host.here().memory_bytes // WORKER_BYTES))
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling:
     """By file, however the command line has it."""
     config.option.loadscopereorder = False  # it would put the files with most tests first: theirs are the short ones

@@ -5,6 +5,7 @@ The number of kills comes from STT_TEST_KILLS; the test command makes a few, con
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -35,6 +36,7 @@ from tests.warm import Running
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 KILLS = int(os.environ.get("STT_TEST_KILLS", "5"))
+CHANNELS = 6  # a chunk each: from four on a recording keeps a journal
 
 
 def work(root: Path, key: str, weights: Weights) -> None:
@@ -111,7 +113,7 @@ class Prepared:
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory, base_weights: Weights) -> Prepared:
-    """Two short ones, a long one that keeps a journal, silence, a broken one, the same bytes twice."""
+    """Two short ones, one that keeps a journal for its many channels, silence, a broken one, the same bytes twice."""
     root = tmp_path_factory.mktemp("prepared") / "data"
     made = tmp_path_factory.mktemp("made")
     normalize(SAMPLES / "austen.m4a", made / "austen.wav")
@@ -121,7 +123,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, base_weights: Weights) ->
     raw = root / "raw_audio"
     soundfile.write(raw / "short.wav", austen[: 4 * rate], rate)
     soundfile.write(raw / "other.wav", austen[7 * rate : 12 * rate], rate)
-    soundfile.write(raw / "long.wav", np.tile(austen, 80 * rate // len(austen)), rate)
+    voices = [austen[round(1.5 * i * rate) :][: 5 * rate] for i in range(CHANNELS)]
+    soundfile.write(raw / "meeting.wav", np.stack(voices, axis=1), rate)
     shutil.copyfile(raw / "short.wav", raw / "again.wav")
     shutil.copyfile(SAMPLES / "silence.wav", raw / "silence.wav")
     shutil.copyfile(SAMPLES / "broken.mp3", raw / "broken.mp3")
@@ -140,6 +143,10 @@ def test_a_kill_anywhere_changes_nothing_in_the_end(prepared: Prepared, tmp_path
     undisturbed = prepared.copy(tmp_path / "undisturbed")
     worked, whole = undisturbed.finish()
     assert worked == 4
+    assert (
+        json.loads((undisturbed.root / "whisper_json/meeting.wav.json").read_text())["meta"]["decoding"]["chunks"]
+        == CHANNELS
+    )
     outputs, states = undisturbed.outputs(), undisturbed.states()
     assert {state for state, _, _ in states.values()} == {State.DONE, State.QUARANTINED}
     assert len([name for name in outputs if name.startswith("whisper_json/")]) == 5

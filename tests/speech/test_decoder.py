@@ -17,7 +17,7 @@ from speech.weights import Weights
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 BEAM = 5
-SHORT_S, LONG_S = (1.0, 5.0), (9.5, 11.0)
+SHORT_S, LONG_S = (1.0, 3.0), (9.5, 11.0)
 """Lengths of chunks that share a context: of 8 s, where a batch is encoded at once, and of 14 s, where it is encoded in parts."""
 
 
@@ -58,7 +58,7 @@ def batches(count: int, most: int, of: int) -> Iterator[list[int]]:
         yield rolls.choices(range(of), k=rolls.randint(2, most))
 
 
-@pytest.mark.parametrize(("lengths_s", "of", "count"), [(SHORT_S, 10, 32), (LONG_S, 4, 4)], ids=["short", "long"])
+@pytest.mark.parametrize(("lengths_s", "of", "count"), [(SHORT_S, 10, 24), (LONG_S, 3, 2)], ids=["short", "long"])
 def test_what_is_heard_in_a_chunk_does_not_depend_on_its_companions(
     lengths_s: tuple[float, float], of: int, count: int, decoder: Decoder, speech: list[Samples]
 ) -> None:
@@ -70,16 +70,16 @@ def test_what_is_heard_in_a_chunk_does_not_depend_on_its_companions(
 
     alone = [hear([chunk])[0] for chunk in pool]
     assert len({segment.text for segment in alone}) > of // 2
-    assert len({len(segment.words) for segment in alone}) > 2, "padded to unlike lengths"
-    for batch in batches(count, 5, of):
+    assert len({len(segment.words) for segment in alone}) > 1, "texts of unlike lengths, so that some are padded"
+    for batch in batches(count, 4, of):
         assert hear([pool[i] for i in batch]) == [alone[i] for i in batch], batch
 
 
 def test_a_chunks_language_does_not_depend_on_its_companions(decoder: Decoder, speech: list[Samples]) -> None:
     """Nor do its words, whether its companions are written in the same language or in none that is wanted."""
-    pool, context = chunks(speech, SHORT_S, 5)
+    pool, context = chunks(speech, SHORT_S, 4)
     alone = [decoder.hear_unknown([chunk], context, BEAM, {"en"}, words=True)[0] for chunk in pool]
     assert {segment is None for _, segment in alone} == {True, False}
-    for batch in batches(6, 4, len(pool)):
+    for batch in batches(4, 3, len(pool)):
         found = decoder.hear_unknown([pool[i] for i in batch], context, BEAM, {"en"}, words=True)
         assert found == [alone[i] for i in batch], batch

@@ -321,7 +321,7 @@ from stt_orchestration.show import console
 interrupts._GRACE_S = float(sys.argv[1])
 signal.signal(signal.SIGINT, lambda *_: None)
 with interrupts.watched(console()):
-    os.write(1, b"ready\n")
+    print("ready", flush=True)
     for _ in range(600):
         time.sleep(0.1)
 """
