@@ -123,8 +123,11 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, base_weights: Weights) ->
     raw = root / "raw_audio"
     soundfile.write(raw / "short.wav", austen[: 4 * rate], rate)
     soundfile.write(raw / "other.wav", austen[7 * rate : 12 * rate], rate)
-    voices = [austen[round(1.5 * i * rate) :][: 5 * rate] for i in range(CHANNELS)]
-    soundfile.write(raw / "meeting.wav", np.stack(voices, axis=1), rate)
+    meeting = np.zeros((CHANNELS * 4 * rate, CHANNELS), np.int16)
+    for speaker in range(CHANNELS):
+        turn = slice(speaker * 4 * rate, (speaker + 1) * 4 * rate)
+        meeting[turn, speaker] = austen[speaker * 2 * rate :][: 4 * rate]
+    soundfile.write(raw / "meeting.wav", meeting, rate)
     shutil.copyfile(raw / "short.wav", raw / "again.wav")
     shutil.copyfile(SAMPLES / "silence.wav", raw / "silence.wav")
     shutil.copyfile(SAMPLES / "broken.mp3", raw / "broken.mp3")

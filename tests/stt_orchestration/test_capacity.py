@@ -87,7 +87,7 @@ def test_files_become_benchmarks_ratio_and_sizing(place: Place, folder: Path) ->
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="one CPU needs a container or Linux' affinity")
 def test_the_whole_chain_from_a_real_measurement_to_the_report(place: Place, folder: Path) -> None:
     place.instance.add_dynamic_partitions("platform_models", ["here_base"])
-    done = materialize(place, "benchmark", "here_base", {"measure": True, "iterations": 3})
+    done = materialize(place, "benchmark", "here_base", {"measure": True, "iterations": 5})
     assert done.success
     checks = {one.check_name: one.passed for one in done.get_asset_check_evaluations()}
     assert checks["isolated"]
@@ -96,7 +96,7 @@ def test_the_whole_chain_from_a_real_measurement_to_the_report(place: Place, fol
     assert read_result(result).details.words > 50
     assert materialize(place, "sizing").success
     report = (folder / "sizing" / "sizing_report.md").read_text()
-    assert f"{result.stem}: 3 iterations" in report
+    assert f"{result.stem}: 5 iterations" in report
     assert isinstance(take_in(place), dg.SensorResult)
 
 
