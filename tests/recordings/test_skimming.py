@@ -274,7 +274,7 @@ def test_every_content_is_transcribed_once_and_every_name_shows_its_newest(
         store.shuffled = None
         store.tick += 10  # by now every listing shows everything
         quiet = 0
-        while quiet < 2 * len(store.shown) + 2:  # two slow walks that find nothing
+        while quiet < 2 * (len(store.shown) // reconciled + 1):  # two slow walks that find nothing
             quiet = 0 if tick(run=True) else quiet + 1
 
         totals = ledger.totals()
