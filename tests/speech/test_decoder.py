@@ -16,7 +16,7 @@ from speech.heard import HeardSegment
 from speech.weights import Weights
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
-BEAM = 5
+BEAM = 5  # the default
 SHORT_S, LONG_S = (1.0, 3.0), (9.5, 11.0)
 """Lengths of chunks that share a context: of 8 s, where a batch is encoded at once, and of 14 s, where it is encoded in parts."""
 
@@ -58,15 +58,17 @@ def batches(count: int, most: int, of: int) -> Iterator[list[int]]:
         yield rolls.choices(range(of), k=rolls.randint(2, most))
 
 
-@pytest.mark.parametrize(("lengths_s", "of", "count"), [(SHORT_S, 10, 24), (LONG_S, 3, 2)], ids=["short", "long"])
+@pytest.mark.parametrize(
+    ("lengths_s", "beam", "of", "count"), [(SHORT_S, 2, 10, 24), (LONG_S, BEAM, 3, 2)], ids=["short", "long"]
+)
 def test_what_is_heard_in_a_chunk_does_not_depend_on_its_companions(
-    lengths_s: tuple[float, float], of: int, count: int, decoder: Decoder, speech: list[Samples]
+    lengths_s: tuple[float, float], beam: int, of: int, count: int, decoder: Decoder, speech: list[Samples]
 ) -> None:
     """A batch of one recording and one of two hundred must give the same transcript, bit for bit, words' times included."""
     pool, context = chunks(speech, lengths_s, of)
 
     def hear(batch: Sequence[Samples]) -> list[HeardSegment]:
-        return decoder.hear(batch, context, "en", BEAM, words=True)
+        return decoder.hear(batch, context, "en", beam, words=True)
 
     alone = [hear([chunk])[0] for chunk in pool]
     assert len({segment.text for segment in alone}) > of // 2
