@@ -18,16 +18,26 @@ from speech.pinning import usable_cores
 
 TESTS = Path(__file__).parent
 LONGEST_FIRST = (
-    "stt_orchestration/test_two_at_once.py",
-    "recordings/test_kills.py",
-    "stt_orchestration/test_cli.py",
     "speech/test_engine.py",
-    "hostile/test_inputs.py",
-    "hostile/test_machine.py",
-    "stt_orchestration/test_capacity.py",
-    "benchmarks/test_commands.py",
-    "benchmarks/test_throttling.py",
+    "speech/test_decoder.py",
     "recordings/test_skimming.py",
+    "stt_orchestration/test_two_at_once.py",
+    "stt_orchestration/test_capacity.py",
+    "hostile/test_machine.py",
+    "stt_orchestration/test_checks.py",
+    "stt_orchestration/test_cli.py",
+    "hostile/test_inputs.py",
+    "benchmarks/test_commands.py",
+    "stt_orchestration/test_prepare.py",
+    "recordings/test_crashes.py",
+    "recordings/test_kills.py",
+    "benchmarks/test_throttling.py",
+    "speech/test_audio.py",
+    "speech/test_weights.py",
+    "recordings/test_locks.py",
+    "recordings/test_bucket.py",
+    "recordings/test_steps.py",
+    "speech/test_activity.py",
 )
 ON_A_CLUSTER = ("tests/cluster/", "tests/benchmarks/test_sizing.py")
 WORKER_BYTES = 2 * 2**30
