@@ -32,12 +32,6 @@ LONGEST_FIRST = (
     "recordings/test_crashes.py",
     "recordings/test_kills.py",
     "benchmarks/test_throttling.py",
-    "speech/test_audio.py",
-    "speech/test_weights.py",
-    "recordings/test_locks.py",
-    "recordings/test_bucket.py",
-    "recordings/test_steps.py",
-    "speech/test_activity.py",
 )
 ON_A_CLUSTER = ("tests/cluster/", "tests/benchmarks/test_sizing.py")
 WORKER_BYTES = 2 * 2**30
