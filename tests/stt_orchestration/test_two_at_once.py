@@ -182,15 +182,9 @@ def test_two_that_know_nothing_of_each_other_do_together_what_one_would_do(tmp_p
     assert alone.outputs() == place.outputs() != {}
 
 
-def said_by(running: Running, sentence: str) -> str:
-    """What a process prints until a line holds the sentence."""
-    assert running.stdout is not None
-    said = ""
-    for line in running.stdout:
-        said += line
-        if sentence in line:
-            return said
-    pytest.fail(f"never said {sentence!r}: {said} {running.communicate()[1]}")
+def says(running: Running, sentence: str) -> None:
+    """Wait until a process has printed it."""
+    until(lambda: sentence in running.out.read_text(), f"{sentence!r}")
 
 
 def test_the_second_on_the_same_home_waits_for_the_first_and_says_so(place: Installation) -> None:
@@ -200,8 +194,8 @@ def test_the_second_on_the_same_home_waits_for_the_first_and_says_so(place: Inst
     frozen_at_work(first, place)
     second, third = place.start("home"), place.start("home")
     by = f"being worked on by another process ({first.pid} on {os.uname().nodename})"
-    said_by(second, by)
-    said_by(third, by)
+    says(second, by)
+    says(third, by)
     third.send_signal(signal.SIGINT)
     code, said = ended(third)
     assert code == 130, said
@@ -222,9 +216,9 @@ def test_who_waits_for_one_that_is_killed_goes_on_itself(place: Installation) ->
     first = place.start("home")
     before = frozen_at_work(first, place)
     second = place.start("home")
-    said_by(second, "being worked on by another process")
+    says(second, "being worked on by another process")
     first.send_signal(signal.SIGKILL)
-    first.wait()
+    first.process.join()
     assert ended(second)[0] == 0
     assert place.ledger.counts()[State.DONE] == COUNT
     assert place.worked_on("home") == {step: COUNT - before[step] for step in STEPS}
