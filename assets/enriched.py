@@ -9,7 +9,7 @@ from assets.step import GROUP, OWNERS, RETRY_INFRASTRUCTURE, materialize
 from assets.transcript import transcript
 from recordings import checks
 from recordings.steps import enriched as step
-from recordings.steps.common import usable_cores
+from speech.pinning import usable_cores
 
 
 @dg.asset(
@@ -34,6 +34,6 @@ def enriched(
     return materialize(
         context,
         workspace,
-        lambda opened, key, say: step.run(opened, key, options.enrich(), say, workers=2 * usable_cores()),
+        lambda opened, key, say: step.run(opened, key, options.enrich(), say, workers=2 * len(usable_cores())),
         checks.after_enriched,
     )

@@ -9,7 +9,7 @@ from assets.resources import OptionsResource, WorkspaceResource
 from assets.step import GROUP, OWNERS, RETRY_INFRASTRUCTURE, materialize
 from recordings import checks
 from recordings.steps import normalized as step
-from recordings.steps.common import usable_cores
+from speech.pinning import usable_cores
 
 
 @dg.asset(
@@ -33,6 +33,6 @@ def normalized(
     return materialize(
         context,
         workspace,
-        lambda opened, key, say: step.run(opened, key, options.normalize(), say, workers=usable_cores()),
+        lambda opened, key, say: step.run(opened, key, options.normalize(), say, workers=len(usable_cores())),
         checks.after_normalized,
     )

@@ -15,13 +15,13 @@ from typing import Literal
 import dagster as dg
 
 from recordings.ledger import Ledger
-from recordings.steps.common import usable_cores
 from recordings.steps.enriched import EnrichOptions
 from recordings.steps.normalized import NormalizeOptions
 from recordings.steps.transcript import EngineRecipe
 from recordings.store import open_store
 from recordings.workspace import Workspace
 from speech.engine import Engine
+from speech.pinning import usable_cores
 from speech.transcript import Options
 from speech.weights import resolve
 
@@ -72,7 +72,7 @@ class EngineResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             cache_dir=Path(self.cache_dir),
             progress=log.info,
         )
-        workers = self.workers or (1 if self.device == "cuda" else usable_cores())
+        workers = self.workers or (1 if self.device == "cuda" else len(usable_cores()))
         options = self.options()
         return EngineRecipe(
             model_sha256=weights.sha256,

@@ -11,23 +11,16 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-_NORMALIZE = r"""
-import re, resource, sys, time
+_NORMALIZE = """
+import sys, time
 from pathlib import Path
+from benchmarks.memory import peak_memory_mb
 from speech.audio import normalize
 
-def peak():
-    # getrusage counts the parent's memory from before exec as ours; the kernel's own high-water mark begins at exec.
-    status = Path("/proc/self/status")
-    if status.exists():
-        return int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text()).group(1))
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most // 1024 if sys.platform == "darwin" else most
-
-before = peak()
+before = peak_memory_mb()
 began = time.monotonic()
 done = normalize(Path(sys.argv[1]), Path(sys.argv[2]))
-print(before, peak(), time.monotonic() - began, done.duration_s)
+print(before, peak_memory_mb(), time.monotonic() - began, done.duration_s)
 """
 
 
@@ -61,4 +54,4 @@ def measure(hours: float = 10.0) -> LongFile:
             [sys.executable, "-c", _NORMALIZE, str(source), str(target)], check=True, capture_output=True, text=True
         ).stdout.split()
     before, peak, seconds, audio = (float(value) for value in told)
-    return LongFile(before / 1024, peak / 1024, seconds, audio)
+    return LongFile(before, peak, seconds, audio)

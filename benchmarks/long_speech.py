@@ -7,7 +7,6 @@ assembling and writing the transcript of ten hours are real.
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from benchmarks.memory import peak_memory_mb
 from speech.audio import SAMPLE_RATE, normalize
 from speech.engine import Engine, Subject
 from speech.journal import Journal
@@ -66,7 +66,7 @@ def measure(hours: float = 10.0) -> LongSpeech:
         command = [sys.executable, "-m", "benchmarks.long_speech", str(short), str(wav)]
         told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.split()
     peak, seconds, audio, chunks, filled, words = (float(value) for value in told)
-    return LongSpeech(peak / 1024, seconds, audio, int(chunks), int(chunks - filled), int(words))
+    return LongSpeech(peak, seconds, audio, int(chunks), int(chunks - filled), int(words))
 
 
 class _Filled(Journal):
@@ -96,12 +96,9 @@ def _child(short: Path, long: Path) -> None:
         transcript = engine.transcribe(long, Subject("long.wav", _NOBODY), journal=lambda: filled)
         long.with_suffix(".json").write_text(transcript.to_json(), encoding="utf-8")
         seconds = time.monotonic() - began
-    peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     chunks = transcript.meta.decoding.chunks if transcript.meta.decoding else 0
     words = sum(len(segment.words) for segment in transcript.segments)
-    print(
-        peak.group(1) if peak else 0, seconds, transcript.meta.audio_duration_sec, chunks, rounds * len(sample), words
-    )
+    print(peak_memory_mb(), seconds, transcript.meta.audio_duration_sec, chunks, rounds * len(sample), words)
 
 
 def _later(result: ChunkResult, seconds: float) -> ChunkResult:

@@ -5,10 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-import re
-import resource
 import subprocess
-import sys
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +13,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from benchmarks.host import Host
+from speech.pinning import usable_cores
 
 _ARCHITECTURES = {"aarch64": "ARM64", "arm64": "ARM64", "amd64": "x86_64", "x86_64": "x86_64"}
 
@@ -124,16 +122,6 @@ def steal_seconds(host: Host) -> float | None:
     return sum(ticks) / os.sysconf("SC_CLK_TCK") if ticks else None
 
 
-def peak_memory_mb() -> float:
-    """Peak resident memory of this process, MiB."""
-    # getrusage counts the parent's memory from before exec as ours; the kernel's own high-water mark begins at exec.
-    status = Path("/proc/self/status")
-    if status.exists() and (found := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
-        return round(int(found[1]) / 1024, 1)
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS, KiB elsewhere
-    return round(most / 2**20 if sys.platform == "darwin" else most / 1024, 1)
-
-
 def facts() -> dict[str, str]:
     """Name -> value of what a figure depends on: processor, cores, memory, load, versions, commit."""
     host = Host.here()
@@ -141,7 +129,7 @@ def facts() -> dict[str, str]:
     return {
         "when": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "processor": f"{cpu_model(host)} ({host.machine})",
-        "cores": str(len(host.affinity) if host.affinity is not None else host.cores),
+        "cores": str(len(usable_cores())),
         "memory": f"{host.memory_bytes / 1024**3:.0f} GiB",
         "load before": load,
         "system": f"{host.system} {host.release}, Python {platform.python_version()}",

@@ -20,7 +20,8 @@ from benchmarks.cgroups import CpuCounters, cpu_counters
 from benchmarks.files import Refused
 from benchmarks.host import Host
 from benchmarks.isolation import Isolation, detect, require_one_cpu
-from benchmarks.machine import Machine, machine, peak_memory_mb, steal_seconds
+from benchmarks.machine import Machine, machine, steal_seconds
+from benchmarks.memory import peak_memory_mb
 from benchmarks.result import Audio, BenchmarkResult, Details, WeightsUsed, summarize
 from speech.audio import SAMPLE_RATE, normalize
 from speech.decoder import DeviceUnavailable

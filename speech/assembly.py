@@ -7,8 +7,8 @@ from itertools import groupby, pairwise
 
 from speech.chunks import Chunk, Placed
 from speech.heard import HeardSegment, HeardWord
-from speech.linebreaks import text_ends_sentence
 from speech.listening import ChunkResult, Written
+from speech.sentences import ends_sentence
 from speech.transcript import Dropped, Segment, Word
 
 _SENTENCE_PAUSE_S = 0.2
@@ -63,7 +63,7 @@ def _parts(words: Sequence[tuple[HeardWord, Placed]]) -> list[int]:
     numbers = [0]
     for (word, place), (_, behind) in pairwise(words):
         pause = behind.start - place.end
-        sentence = text_ends_sentence(word.text.strip()) and pause >= _SENTENCE_PAUSE_S
+        sentence = ends_sentence(word.text) and pause >= _SENTENCE_PAUSE_S
         numbers.append(numbers[-1] + (behind.piece != place.piece or sentence))
     return numbers
 

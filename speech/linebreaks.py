@@ -15,14 +15,13 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
 from speech.pauses import PAUSE_S
+from speech.sentences import CLOSERS, ends_sentence
 from speech.transcript import Segment
 
 # From here on a pause is as good a place for a break as the middle of a sentence has.
 LONG_PAUSE_S = 0.5
 
-_SENTENCE_ENDS = frozenset(".!?…。！？｡؟۔।॥።")
 _CLAUSE_ENDS = frozenset(",;:—–、，；：،؛")
-_CLOSERS = "\"'”’»)]}」』）】》〉"
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,26 +197,15 @@ def _seam(left: Unit, right: Unit) -> float:
     A word of up to three letters is most often an article, a preposition or a pronoun, in any language written with spaces;
     Netflix asks not to part it from what follows.
     """
-    if ends_sentence(left):
+    if ends_sentence(left.text):
         return 0.0
     pause = right.start - left.end
     if pause >= LONG_PAUSE_S:
         return 0.2
-    if left.text.rstrip(_CLOSERS)[-1:] in _CLAUSE_ENDS:
+    if left.text.rstrip(CLOSERS)[-1:] in _CLAUSE_ENDS:
         return 0.35
     if pause >= PAUSE_S:
         return 0.5
     if right.opens:
         return 0.6
     return 1.5 if right.spaced and len(left.text) <= 3 else 1.0
-
-
-def ends_sentence(unit: Unit) -> bool:
-    """Whether a sentence ends here. A capital with a full stop close behind ("Mr.", "J.") is taken for an abbreviation."""
-    return text_ends_sentence(unit.text)
-
-
-def text_ends_sentence(text: str) -> bool:
-    """Whether a text ends with the end of a sentence, by the same rule."""
-    text = text.rstrip(_CLOSERS)
-    return text[-1:] in _SENTENCE_ENDS and not (text.endswith(".") and len(text) <= 3 and text[:1].isupper())

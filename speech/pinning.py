@@ -1,4 +1,4 @@
-"""Giving each decoding thread a core of its own, where the process has exactly as many cores as such threads.
+"""The cores of this process, and giving each decoding thread one of its own where there are exactly as many as such threads.
 
 Some kernels keep threads that wake each other on one core while another idles (seen in small virtual machines whose host asks to
 pack work on few virtual cores: two workers together were no faster than one).
@@ -14,6 +14,12 @@ from pathlib import Path
 _TASKS = Path("/proc/self/task")
 
 
+def usable_cores() -> list[int]:
+    """The cores that this process may use, in order: its affinity where the system has it (Linux), else all of the machine's."""
+    # Of the main thread, which is never pinned.
+    return sorted(os.sched_getaffinity(os.getpid()) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))
+
+
 def own_cores(threads: int) -> list[int] | None:
     """The cores of this process if there is exactly one for each of several threads; else None.
 
@@ -21,7 +27,7 @@ def own_cores(threads: int) -> list[int] | None:
     """
     if threads < 2 or not hasattr(os, "sched_getaffinity"):
         return None
-    cores = sorted(os.sched_getaffinity(os.getpid()))  # of the main thread, which is never pinned
+    cores = usable_cores()
     return cores if len(cores) == threads else None
 
 

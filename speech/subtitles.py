@@ -22,7 +22,8 @@ from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_UP, Decimal
 from itertools import accumulate, pairwise
 
-from speech.linebreaks import LONG_PAUSE_S, Layout, Unit, ends_sentence, text_of, units, width_of
+from speech.linebreaks import LONG_PAUSE_S, Layout, Unit, text_of, units, width_of
+from speech.sentences import ends_sentence
 from speech.transcript import Transcript
 
 # A silence this long ends a cue: its second half would otherwise be read before it is said. BBC: where a gap is left between
@@ -210,7 +211,7 @@ def _cut(stretch: Sequence[Unit], rules: CueRules) -> list[Sequence[Unit]]:
     inner = [
         0.0,
         *accumulate(
-            1.5 * ends_sentence(left) + 0.6 * (right.start - left.end >= LONG_PAUSE_S)
+            1.5 * ends_sentence(left.text) + 0.6 * (right.start - left.end >= LONG_PAUSE_S)
             for left, right in pairwise(stretch)
         ),
     ]

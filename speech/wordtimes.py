@@ -7,8 +7,8 @@ from dataclasses import replace
 from statistics import median
 
 from speech.heard import HeardWord
+from speech.sentences import ends_sentence
 
-_ENDS_SENTENCE = (".", "。", "!", "！", "?", "？", "…")
 _LONGEST_MEDIAN_S = 0.7
 _LONGEST = 2.0
 """A word at the edge of a sentence is at most so many times as long as the median word, which counts as 0.7 s at most (both as in
@@ -29,8 +29,8 @@ def trimmed(words: Iterable[HeardWord]) -> tuple[HeardWord, ...]:
     for i, word in enumerate(found):
         if word.end - word.start <= longest:
             continue
-        if i == 0 or found[i - 1].text.rstrip().endswith(_ENDS_SENTENCE):
+        if i == 0 or ends_sentence(found[i - 1].text):
             found[i] = replace(word, start=word.end - longest)
-        elif word.text.rstrip().endswith(_ENDS_SENTENCE) or i == len(found) - 1:
+        elif ends_sentence(word.text) or i == len(found) - 1:
             found[i] = replace(word, end=word.start + longest)
     return tuple(found)

@@ -10,7 +10,11 @@ import pytest
 from hypothesis import settings
 
 from speech.weights import UnavailableWeights, Weights, default_cache_dir, resolve
+from tests.project import Project, make_project
 from tests.servers import S3Server, postgres_server, s3_server
+from tests.workers import pytest_collection_modifyitems, pytest_xdist_auto_num_workers, pytest_xdist_make_scheduler
+
+__all__ = ["pytest_collection_modifyitems", "pytest_xdist_auto_num_workers", "pytest_xdist_make_scheduler"]
 
 # A property is judged by its truth: machines that share a core miss any deadline.
 settings.register_profile("project", deadline=None)
@@ -44,3 +48,9 @@ def postgres() -> Iterator[str]:
     """A real PostgreSQL: the address of a database to make others from."""
     with postgres_server() as address:
         yield address
+
+
+@pytest.fixture
+def project(tmp_path: Path, base_weights: Weights) -> Project:
+    """Where the commands are typed."""
+    return make_project(tmp_path, base_weights)

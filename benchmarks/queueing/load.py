@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import queue
 import subprocess
 import sys
@@ -19,6 +18,7 @@ import numpy as np
 
 from speech.activity import ActivityDetector, ActivityRules, speech_spans
 from speech.audio import SAMPLE_RATE, normalize
+from speech.pinning import usable_cores
 from speech.wav import Wav, WavWriter
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
@@ -139,7 +139,7 @@ def service(weights: Path, servers: int) -> Iterator[Workers]:
         ValueError: There are not so many cores.
         RuntimeError: An engine did not start.
     """
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+    cores = usable_cores()
     if servers > len(cores):
         raise ValueError(f"{servers} workers need a core each, and this process may use {len(cores)}.")
     workers = Workers(weights, cores[-servers:])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
@@ -163,11 +162,6 @@ def side_by_side(
                 stopping.set()
             for future in running:
                 future.cancel()
-
-
-def usable_cores() -> int:
-    """Processor cores this process may use: affinity where the system has it, else all."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Faults:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.host import Host
-from benchmarks.machine import cpu_model, machine, peak_memory_mb, steal_seconds
+from benchmarks.machine import cpu_model, machine, steal_seconds
+from benchmarks.memory import peak_memory_mb
 from tests.benchmarks.recorded import APPLE_VM_CPUINFO, GRAVITON_CPUINFO, XEON_CPUINFO, linux, mac
 
 

@@ -17,8 +17,8 @@ from recordings.names import encode_name
 from recordings.steps.places import output_keys
 from recordings.store import DirectoryStore
 from speech.weights import Weights
-from tests.hostile.conftest import Project, make_project
 from tests.hostile.inputs import End, Input, everything, hush, kennedy, wav
+from tests.project import Project, make_project
 
 INPUTS = everything()
 

@@ -19,8 +19,8 @@ import pytest
 import soundfile
 
 from stt_orchestration.instance import instance
-from tests.hostile.conftest import Project
 from tests.hostile.inputs import hush, kennedy, wav
+from tests.project import Project
 
 
 def fails(project: Project, *words: str, code: int = 1, **more: str) -> None:

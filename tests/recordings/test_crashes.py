@@ -36,6 +36,7 @@ from recordings.workspace import Workspace
 from speech.engine import Engine
 from speech.transcript import Options
 from speech.weights import Weights
+from tests.recordings.places import IN_MEMORY
 
 
 class Killed(BaseException):
@@ -106,7 +107,7 @@ class Pipeline(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.root = Path(tempfile.mkdtemp())
+        self.root = Path(tempfile.mkdtemp(dir=IN_MEMORY))
         self.fuse = Fuse()
         self.store = MortalStore(self.root, self.fuse)
         self.store.prepare()

@@ -5,11 +5,10 @@ The number of kills comes from STT_TEST_KILLS; the test command makes a few, con
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,43 +22,40 @@ from recordings.batches import BatchLimits
 from recordings.ingest import form_batches, look_and_register
 from recordings.ledger import Ledger
 from recordings.states import State
-from recordings.store import DirectoryStore
-from recordings.workspace import Workspace
-from speech.audio import normalize
-from speech.weights import Weights
-
-SAMPLES = Path(__file__).resolve().parents[2] / "samples"
-KILLS = int(os.environ.get("STT_TEST_KILLS", "5"))
-
-# All steps of one batch, as the step processes run them, in a process that can be killed.
-WORKER = """
-import sys
-from pathlib import Path
-from recordings.ledger import Ledger
 from recordings.steps import enriched, normalized, raw, transcript
 from recordings.steps.enriched import EnrichOptions
 from recordings.steps.normalized import NormalizeOptions
 from recordings.store import DirectoryStore
 from recordings.workspace import Workspace
+from speech.audio import normalize
 from speech.engine import Engine
 from speech.transcript import Options
-from speech.weights import resolve
+from speech.weights import Weights
+from tests import warm
+from tests.warm import Running
 
-root, key, cache = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
-quiet = lambda line: None
-weights = resolve("base", model_dir=cache, cache_dir=cache)
-options = Options(language="en")
-ledger = Ledger.open(f"sqlite:///{root / 'ledger.db'}")
-workspace = Workspace(DirectoryStore(root), ledger)
-recipe = transcript.EngineRecipe(weights.sha256, options, lambda: Engine(weights, options, workers=2))
-print("begins", flush=True)
-with ledger.hold(key, quiet):
-    raw.run(workspace, key, quiet)
-    normalized.run(workspace, key, NormalizeOptions(), quiet, workers=2)
-    report = transcript.run(workspace, key, recipe, quiet)
-    enriched.run(workspace, key, EnrichOptions(), quiet, workers=2)
-print("ended", report.worked, flush=True)
-"""
+SAMPLES = Path(__file__).resolve().parents[2] / "samples"
+KILLS = int(os.environ.get("STT_TEST_KILLS", "5"))
+CHANNELS = 6  # a chunk each: from four on a recording keeps a journal
+
+
+def work(root: Path, key: str, weights: Weights) -> None:
+    """All steps of one batch, as the step processes run them, in a process that can be killed."""
+
+    def quiet(line: str) -> None:
+        """Nobody listens."""
+
+    options = Options(language="en", beam_size=1)  # the search is not what is killed
+    ledger = Ledger.open(f"sqlite:///{root / 'ledger.db'}")
+    workspace = Workspace(DirectoryStore(root), ledger)
+    recipe = transcript.EngineRecipe(weights.sha256, options, lambda: Engine(weights, options, workers=2))
+    os.write(1, b"begins\n")
+    with ledger.hold(key, quiet):
+        raw.run(workspace, key, quiet)
+        normalized.run(workspace, key, NormalizeOptions(), quiet, workers=2)
+        report = transcript.run(workspace, key, recipe, quiet)
+        enriched.run(workspace, key, EnrichOptions(), quiet, workers=2)
+    os.write(1, b"ended %d\n" % report.worked)
 
 
 @dataclass(frozen=True)
@@ -75,19 +71,22 @@ class Prepared:
         shutil.copytree(self.root, root)
         return Prepared(root, self.key, self.weights)
 
-    def start(self) -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", WORKER, str(self.root), self.key, str(self.weights.path)]
-        worker = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert worker.stdout is not None
-        assert worker.stdout.readline() == "begins\n"
+    def start(self) -> Running:
+        """A process that begins to work."""
+        said = self.root.with_name(f"{self.root.name} said")
+        worker = warm.start(work, self.root, self.key, self.weights, said=said, environment=os.environ)
+        while not worker.out.exists() or not worker.out.read_text().startswith("begins\n"):
+            assert worker.returncode is None, worker.err.read_text()
+            time.sleep(0.01)
         return worker
 
-    def finish(self) -> int:
-        """Work to the end; returns how many recordings were transcribed."""
+    def finish(self) -> tuple[int, float]:
+        """Work to the end; returns how many recordings were transcribed, and seconds of work."""
         worker = self.start()
-        told, _ = worker.communicate(timeout=240)
-        assert worker.returncode == 0
-        return int(told.split()[-1])
+        began = time.monotonic()
+        told, err = worker.communicate(timeout=240)
+        assert worker.returncode == 0, err
+        return int(told.split()[-1]), time.monotonic() - began
 
     def outputs(self) -> dict[str, bytes]:
         folders = ("input_audio", "whisper_json", "transcripts")
@@ -114,7 +113,7 @@ class Prepared:
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory, base_weights: Weights) -> Prepared:
-    """Two short ones, a long one that keeps a journal, silence, a broken one, the same bytes twice."""
+    """Two short ones, one that keeps a journal for its many channels, silence, a broken one, the same bytes twice."""
     root = tmp_path_factory.mktemp("prepared") / "data"
     made = tmp_path_factory.mktemp("made")
     normalize(SAMPLES / "austen.m4a", made / "austen.wav")
@@ -124,7 +123,11 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, base_weights: Weights) ->
     raw = root / "raw_audio"
     soundfile.write(raw / "short.wav", austen[: 4 * rate], rate)
     soundfile.write(raw / "other.wav", austen[7 * rate : 12 * rate], rate)
-    soundfile.write(raw / "long.wav", np.tile(austen, 80 * rate // len(austen)), rate)
+    meeting = np.zeros((CHANNELS * 4 * rate, CHANNELS), np.int16)
+    for speaker in range(CHANNELS):
+        turn = slice(speaker * 4 * rate, (speaker + 1) * 4 * rate)
+        meeting[turn, speaker] = austen[speaker * 2 * rate :][: 4 * rate]
+    soundfile.write(raw / "meeting.wav", meeting, rate)
     shutil.copyfile(raw / "short.wav", raw / "again.wav")
     shutil.copyfile(SAMPLES / "silence.wav", raw / "silence.wav")
     shutil.copyfile(SAMPLES / "broken.mp3", raw / "broken.mp3")
@@ -141,25 +144,27 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, base_weights: Weights) ->
 @pytest.mark.timeout(120 + 60 * KILLS)
 def test_a_kill_anywhere_changes_nothing_in_the_end(prepared: Prepared, tmp_path: Path) -> None:
     undisturbed = prepared.copy(tmp_path / "undisturbed")
-    began = time.monotonic()
-    assert undisturbed.finish() == 4
-    whole = time.monotonic() - began
+    worked, whole = undisturbed.finish()
+    assert worked == 4
+    assert (
+        json.loads((undisturbed.root / "whisper_json/meeting.wav.json").read_text())["meta"]["decoding"]["chunks"]
+        == CHANNELS
+    )
     outputs, states = undisturbed.outputs(), undisturbed.states()
     assert {state for state, _, _ in states.values()} == {State.DONE, State.QUARANTINED}
     assert len([name for name in outputs if name.startswith("whisper_json/")]) == 5
-    assert undisturbed.finish() == 0, "a rerun of finished work works on nothing"
+    assert undisturbed.finish()[0] == 0, "a rerun of finished work works on nothing"
 
     rolls = np.random.default_rng(20)
     rounds, kills = 0, 0
     place = prepared.copy(tmp_path / "0")
     while kills < KILLS:
         worker = place.start()
-        try:
-            worker.wait(rolls.uniform(0, whole))
-        except subprocess.TimeoutExpired:
-            worker.send_signal(signal.SIGKILL)
-            worker.wait()
-            kills += 1
+        worker.process.join(rolls.uniform(0, whole))
+        if worker.returncode is None:
+            worker.kill()
+        assert worker.returncode in {0, -signal.SIGKILL}, worker.err.read_text()
+        kills += worker.returncode != 0
         if worker.returncode == 0 or kills == KILLS:
             place.finish()
             assert place.outputs() == outputs, f"after {kills} kills"

@@ -27,6 +27,7 @@ from recordings.states import State
 from recordings.steps import raw
 from recordings.store import DirectoryStore, Entry, Ignored
 from recordings.workspace import Workspace
+from tests.recordings.places import IN_MEMORY
 
 LIMITS = SkimLimits(asked=3, reconciled=2, margin_s=10.0)
 NOW = 1e9
@@ -247,7 +248,7 @@ def test_every_content_is_transcribed_once_and_every_name_shows_its_newest(
     empty_ledger: Path, sent: list[Upload], asked: int, reconciled: int, margin_s: float
 ) -> None:
     limits = SkimLimits(asked, reconciled, margin_s)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=IN_MEMORY) as folder:
         copy = shutil.copy(empty_ledger, folder)
         ledger, store = Ledger.open(f"sqlite:///{copy}"), Unreliable(Path(folder))
         workspace = Workspace(store, ledger)
@@ -273,7 +274,7 @@ def test_every_content_is_transcribed_once_and_every_name_shows_its_newest(
         store.shuffled = None
         store.tick += 10  # by now every listing shows everything
         quiet = 0
-        while quiet < 2 * len(store.shown) + 2:  # two slow walks that find nothing
+        while quiet < 2 * (len(store.shown) // reconciled + 1):  # two slow walks that find nothing
             quiet = 0 if tick(run=True) else quiet + 1
 
         totals = ledger.totals()

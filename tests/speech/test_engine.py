@@ -282,19 +282,6 @@ def test_wide_band_english_goes_the_fast_way_and_says_so(english: Engine, folder
     assert {segment.decoded for segment in transcript.segments} == {"batched"}
 
 
-def test_the_size_of_the_batches_and_the_companions_in_them_change_no_bit(
-    base_weights: Weights, folder: Path, tmp_path: Path
-) -> None:
-    """On a cluster a batch of one recording and a batch of two hundred must give the same transcript."""
-    austen = folder / "austen.m4a"
-    paths = [write(tmp_path / f"{i}.wav", sound(austen, 0.4 * i, 6.0 + 0.4 * i)) for i in range(6)]
-    with Engine(base_weights, Options(language="en"), batch=1) as alone:
-        apart = [listen(alone, path).to_json() for path in paths]
-    with Engine(base_weights, Options(language="en"), batch=6) as engine, ThreadPoolExecutor(6) as pool:
-        together = [transcript.to_json() for transcript in pool.map(lambda path: listen(engine, path), paths)]
-    assert together == apart
-
-
 def test_without_word_times_the_text_is_the_same(base_weights: Weights, english: Engine, folder: Path) -> None:
     with Engine(base_weights, Options(language="en", word_timestamps=False)) as plainer:
         transcript = listen(plainer, folder / "austen.m4a")

@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -32,12 +33,20 @@ from stt_orchestration.instance import instance
 from stt_orchestration.jobs import JOB_NAME
 from stt_orchestration.runs import live_runs
 from stt_orchestration.settings import Settings
+from tests import warm
+from tests.warm import Running
 
 PROJECT = Path(__file__).resolve().parents[2]
 STEPS = ("normalized", "transcript", "enriched")
 OUTPUTS = ("input_audio", "whisper_json", "transcripts")
 COUNT = 16
-Running = subprocess.Popen[str]
+
+
+def stt(*arguments: str) -> None:
+    """The command, to be called in a process of its own."""
+    from stt_orchestration.cli import app
+
+    app(arguments)
 
 
 @dataclass
@@ -81,13 +90,8 @@ class Installation:
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("STT_", "WHISPER_", "ENABLE_"))}
         environment |= {"STT_DATA_DIR": str(self.data), "DAGSTER_HOME": str(folder), "STT_MODEL_DIR": str(self.weights)}
         environment |= {"STT_SENSOR_ENABLED": "false"}
-        running = subprocess.Popen(
-            [sys.executable, "-m", "stt_orchestration.cli", "run"],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        said = Path(tempfile.mkdtemp(prefix="said-", dir=self.root))
+        running = warm.start(stt, "run", said=said, environment=environment)
         self.stack.callback(running.kill)
         return running
 
@@ -178,15 +182,9 @@ def test_two_that_know_nothing_of_each_other_do_together_what_one_would_do(tmp_p
     assert alone.outputs() == place.outputs() != {}
 
 
-def said_by(running: Running, sentence: str) -> str:
-    """What a process prints until a line holds the sentence."""
-    assert running.stdout is not None
-    said = ""
-    for line in running.stdout:
-        said += line
-        if sentence in line:
-            return said
-    pytest.fail(f"never said {sentence!r}: {said} {running.communicate()[1]}")
+def says(running: Running, sentence: str) -> None:
+    """Wait until a process has printed it."""
+    until(lambda: sentence in running.out.read_text(), f"{sentence!r}")
 
 
 def test_the_second_on_the_same_home_waits_for_the_first_and_says_so(place: Installation) -> None:
@@ -196,8 +194,8 @@ def test_the_second_on_the_same_home_waits_for_the_first_and_says_so(place: Inst
     frozen_at_work(first, place)
     second, third = place.start("home"), place.start("home")
     by = f"being worked on by another process ({first.pid} on {os.uname().nodename})"
-    said_by(second, by)
-    said_by(third, by)
+    says(second, by)
+    says(third, by)
     third.send_signal(signal.SIGINT)
     code, said = ended(third)
     assert code == 130, said
@@ -218,9 +216,9 @@ def test_who_waits_for_one_that_is_killed_goes_on_itself(place: Installation) ->
     first = place.start("home")
     before = frozen_at_work(first, place)
     second = place.start("home")
-    said_by(second, "being worked on by another process")
+    says(second, "being worked on by another process")
     first.send_signal(signal.SIGKILL)
-    first.wait()
+    first.process.join()
     assert ended(second)[0] == 0
     assert place.ledger.counts()[State.DONE] == COUNT
     assert place.worked_on("home") == {step: COUNT - before[step] for step in STEPS}
@@ -267,43 +265,30 @@ def test_when_the_one_at_work_is_killed_the_one_that_waits_goes_on(place: Instal
     assert list((place.data / "ledger.db.locks").iterdir()) == []
 
 
-OPENER = """
-from stt_orchestration.instance import instance
-import alembic.command
-print("ready", flush=True)
-input()
-with instance() as opened:
-    opened.get_runs()
-"""
+def open_home(go: Path) -> None:
+    """Wait for the file, then open the home: in a process of its own."""
+    import alembic.command  # noqa: F401 - what the opening needs is there when it begins
+
+    os.write(1, b"ready\n")
+    while not go.exists():
+        time.sleep(0.001)
+    with instance() as opened:
+        opened.get_runs()
 
 
 def test_many_that_open_a_new_dagster_home_at_once_all_can(tmp_path: Path) -> None:
     """Unguarded, Dagster makes its databases several times over, and may leave one that never opens again."""
     shutil.copyfile(PROJECT / "dagster.yaml", tmp_path / "dagster.yaml")
-    with ExitStack() as stack:
-        openers = [
-            stack.enter_context(
-                subprocess.Popen(
-                    [sys.executable, "-c", OPENER],
-                    env={**os.environ, "DAGSTER_HOME": str(tmp_path)},
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.PIPE,
-                    text=True,
-                )
-            )
-            for _ in range(3)
-        ]
-        for opener in openers:
-            assert opener.stdout is not None
-            assert opener.stdout.readline() == "ready\n"
-        for opener in openers:
-            assert opener.stdin is not None
-            opener.stdin.write("\n")
-            opener.stdin.flush()
-        for opener in openers:
-            _, err = opener.communicate(timeout=100)
-            assert opener.returncode == 0, err
+    environment, go = {**os.environ, "DAGSTER_HOME": str(tmp_path)}, tmp_path / "go"
+    openers = [warm.start(open_home, go, said=tmp_path / str(i), environment=environment) for i in range(3)]
+    for opener in openers:
+        until(
+            lambda opener=opener: opener.out.exists() and opener.out.read_text() == "ready\n", "an opener stands ready"
+        )
+    go.touch()
+    for opener in openers:
+        _, err = opener.communicate(timeout=100)
+        assert opener.returncode == 0, err
 
 
 def test_an_interrupt_ends_a_run_soon_and_loses_nothing(place: Installation) -> None:

@@ -1,4 +1,4 @@
-"""A project of one's own in which the real command runs."""
+"""A project of one's own in which the real command runs, in a process of its own or in this one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +16,8 @@ import pytest
 
 from recordings.ledger import Ledger, Member
 from speech.weights import Weights
-from stt_orchestration.cli import app
 
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,9 @@ class Project:
     def home(self) -> Path:
         return self.root / "own/dagster"
 
-    def start(self, *arguments: str | bytes, limit: Callable[[], None] | None = None) -> subprocess.Popen[str]:
+    def start(
+        self, *arguments: str | bytes, limit: Callable[[], None] | None = None, stderr: int = subprocess.STDOUT
+    ) -> subprocess.Popen[str]:
         """Type a command; ``limit`` is called in its process first."""
         return subprocess.Popen(
             [sys.executable, "-m", "stt_orchestration.cli", *arguments],
@@ -56,7 +57,7 @@ class Project:
             env=self.environment,
             text=True,
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stderr=stderr,
             preexec_fn=limit,  # noqa: PLW1509 - given only where no thread runs
         )
 
@@ -66,18 +67,32 @@ class Project:
         said, _ = process.communicate(timeout=240)
         return process.returncode, said
 
-    def stt(self, *arguments: str, **more: str) -> tuple[int, str]:
-        """The same without a process of its own, whose imports alone take 3 s, and 8 s where a batch is run."""
-        with pytest.MonkeyPatch.context() as patch, (self.root / "own/said").open("w+", encoding="utf-8") as said:
+    def called(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+        """The same without a process of its own, whose imports alone take 3 s, and 8 s where a batch is run.
+
+        An error that is no orderly end of the command is raised here.
+        """
+        from stt_orchestration.cli import app  # not with this module, which the fixtures of all tests import
+
+        with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
             for name in set(os.environ) - set(self.environment):
                 patch.delenv(name)
             for name, value in {**self.environment, **more}.items():
                 patch.setenv(name, value)
             patch.chdir(self.desk)
-            # A file, because progress is written to a copy of the descriptor.
-            with redirect_stdout(said), redirect_stderr(said), pytest.raises(SystemExit) as ended:
+            # Files, because progress is written to a copy of the descriptor.
+            out, err = (
+                stack.enter_context((self.root / "own" / name).open("w+", encoding="utf-8")) for name in ("out", "err")
+            )
+            with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
                 app(arguments)
-            return int(ended.value.code or 0), Path(said.name).read_text()
+            said = [Path(stream.name).read_text() for stream in (out, err)]
+            return subprocess.CompletedProcess(arguments, int(ended.value.code or 0), *said)
+
+    def stt(self, *arguments: str, **more: str) -> tuple[int, str]:
+        """Exit code and all that was printed."""
+        ended = self.called(*arguments, **more)
+        return ended.returncode, ended.stdout + ended.stderr
 
     def states(self) -> dict[str, int]:
         """What ``stt status --json`` says, which has to add up."""
@@ -114,8 +129,3 @@ def make_project(root: Path, weights: Weights) -> Project:
         folder.mkdir(parents=True)
     shutil.copyfile(PROJECT / "dagster.yaml", project.home / "dagster.yaml")
     return project
-
-
-@pytest.fixture
-def project(tmp_path: Path, base_weights: Weights) -> Project:
-    return make_project(tmp_path, base_weights)

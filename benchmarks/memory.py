@@ -1,0 +1,18 @@
+"""How much memory this process ever had. Imports nothing large: what measures memory must not be what takes it."""
+
+from __future__ import annotations
+
+import re
+import resource
+import sys
+from pathlib import Path
+
+
+def peak_memory_mb() -> float:
+    """Peak resident memory of this process, MiB."""
+    # getrusage counts the parent's memory from before exec as ours; the kernel's own high-water mark begins at exec.
+    status = Path("/proc/self/status")
+    if status.exists() and (found := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
+        return round(int(found[1]) / 1024, 1)
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS, KiB elsewhere
+    return round(most / 2**20 if sys.platform == "darwin" else most / 1024, 1)
