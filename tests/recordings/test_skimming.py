@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import wave
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recordings.batches import BatchLimits, Delivery
-from recordings.ingest import form_batches, look_in_bucket
+from recordings.ingest import form_batches, look_in_bucket, walk_bucket
 from recordings.ledger import Ledger
 from recordings.names import Folder
 from recordings.skimming import SkimCursor, SkimLimits, reconcile, skim
@@ -27,6 +27,7 @@ from recordings.states import State
 from recordings.steps import raw
 from recordings.store import DirectoryStore, Entry, Ignored
 from recordings.workspace import Workspace
+from tests.recordings.places import BucketPlace
 
 LIMITS = SkimLimits(asked=3, reconciled=2, margin_s=10.0)
 NOW = 1e9
