@@ -133,6 +133,21 @@ def test_the_slow_walk_asks_about_everything_and_begins_anew() -> None:
     assert sum(known.asked) == 10
 
 
+def test_a_walk_takes_everything_or_leaves_the_place_where_the_next_goes_on(
+    bucket_at: Callable[..., BucketPlace], sqlite_ledger: Ledger
+) -> None:
+    place = bucket_at()
+    for i in range(7):
+        place.put(f"{i}.wav".encode())
+    workspace = Workspace(place.store, sqlite_ledger)
+    found = walk_bucket(workspace, SkimCursor(), LIMITS, walked_s=0.0)
+    assert found.more
+    assert sqlite_ledger.size() < 7
+    found = walk_bucket(workspace, SkimCursor.load(found.cursor.dump()), LIMITS, walked_s=60.0)
+    assert not found.more
+    assert sqlite_ledger.size() == 7
+
+
 @given(st.text() | st.none() | st.just('{"version":1,"since":[]}') | st.just('{"version":1,"else":1}') | st.just("[]"))
 def test_a_cursor_that_cannot_be_read_begins_anew(text: str | None) -> None:
     assert SkimCursor.load(text) == SkimCursor()
