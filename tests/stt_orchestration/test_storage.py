@@ -11,7 +11,6 @@ import pytest
 import sqlalchemy as sa
 import yaml
 
-from stt_orchestration.storage import PatientPostgresStorage
 from tests.servers import PostgresServer, postgres_server
 
 AWAY_S = 12.0
@@ -41,7 +40,6 @@ def nothing() -> None:
 
 
 def test_runs_are_noted_although_the_server_was_away(server: PostgresServer, instance: dg.DagsterInstance) -> None:
-    assert isinstance(instance._storage, PatientPostgresStorage)
     run = instance.create_run_for_job(nothing)
     server.kill()
     back = threading.Timer(AWAY_S, server.start)
