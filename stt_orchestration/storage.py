@@ -49,4 +49,4 @@ class PatientPostgresStorage(DagsterPostgresStorage):
     ) -> PatientPostgresStorage:
         """As Dagster constructs it from ``dagster.yaml``."""
         autocreate = config_value.get("should_autocreate_tables", True)
-        return cls(pg_url_from_config(config_value), autocreate, inst_data)  # type: ignore[arg-type]
+        return cls(pg_url_from_config(config_value), autocreate, inst_data)
