@@ -85,7 +85,7 @@ def deliver(stt: Deployment, tmp_path: Path) -> Callable[[], Delivered]:
         noise = np.random.default_rng(uuid.uuid4().int)
         files = []
         for name, begin in (("one.flac", 0), ("two.flac", 20)):
-            some = speech[begin * rate : (begin + 20) * rate]
+            some = speech[begin * rate : (begin + 10) * rate]
             files.append(tmp_path / name)
             soundfile.write(files[-1], some + noise.normal(0, 1e-4, len(some)), rate)
         folder = f"heals-{uuid.uuid4().hex[:8]}"
