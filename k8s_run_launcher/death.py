@@ -35,6 +35,7 @@ class Cause(StrEnum):
     UNSCHEDULABLE = "unschedulable"
     QUOTA = "quota"
     FORBIDDEN = "forbidden"
+    UNREACHABLE = "API server unreachable"
     UNKNOWN = "unknown"
 
 

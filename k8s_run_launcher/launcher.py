@@ -26,6 +26,7 @@ from k8s_run_launcher.death import why_dead
 from k8s_run_launcher.evidence import Evidence
 from k8s_run_launcher.observe import gather
 from k8s_run_launcher.profiles import read_patience, read_profiles
+from k8s_run_launcher.trouble import API_TROUBLE
 from k8s_run_launcher.waiting import why_waiting
 
 _RUN_DEADLINE_S = 86_400
@@ -69,13 +70,25 @@ class ProfiledK8sRunLauncher(K8sRunLauncher):
         return {**K8sRunLauncher.config_type(), **STEP_FIELDS, **RUN_FIELDS}
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
-        """dagster-k8s's verdict; a failure with its reason, which also goes into the run's event log."""
+        """dagster-k8s's verdict; a failure with its reason, which also goes into the run's event log.
+
+        The daemon calls a run failed whose worker is in an unknown state, and repeats it beside the one that still works. So an
+        API server that cannot be asked says nothing against a worker; a Job that is not there does.
+        """
         result: CheckRunHealthResult = super().check_run_worker_health(run)
         if result.status not in (WorkerStatus.FAILED, WorkerStatus.UNKNOWN):
             return result
-        found = why_dead(self._evidence(run))
+        try:
+            evidence = self._evidence(run)
+        except API_TROUBLE as error:
+            return CheckRunHealthResult(
+                WorkerStatus.RUNNING, f"{result.msg}. Kubernetes cannot be asked: {error}", True
+            )
+        found = why_dead(evidence)
         if found is None:
-            return result
+            # It could not be asked a moment ago and can be now: the worker is there and not dead.
+            unknown = result.status is WorkerStatus.UNKNOWN and evidence.job is not None
+            return CheckRunHealthResult(WorkerStatus.RUNNING, result.msg, True) if unknown else result
         if result.status is WorkerStatus.FAILED:
             self._instance.report_engine_event(
                 found.sentence, run, EngineEventData(records.metadata(found)), cls=type(self)

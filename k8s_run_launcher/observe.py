@@ -13,7 +13,7 @@ from k8s_run_launcher.evidence import Evidence, Object, at
 
 log = logging.getLogger("stt.kubernetes")
 
-_RECONNECT_S = 2.0
+_RECONNECT_S, _FORBIDDEN_S = 2.0, 60.0
 _CONNECTION_S = 240
 """A watch is renewed before proxies between here and the API server take a quiet connection for a dead one."""
 
@@ -50,7 +50,9 @@ class PodWatch:
         from urllib3.exceptions import HTTPError
 
         api = client.CoreV1Api(api_client=client.ApiClient())
+        warned = False
         while True:
+            pause = _RECONNECT_S
             try:
                 stream = watch.Watch().stream(
                     api.list_namespaced_pod,
@@ -64,16 +66,19 @@ class PodWatch:
                     self._note(event)
             except ApiException as error:
                 if error.status == 403:
-                    log.warning(
-                        "Pods may not be watched (%s): who evicts or preempts one may stay unknown.", error.reason
-                    )
-                    return
+                    # Not for ever: an API server that has just started forbids what it allows a second later.
+                    pause = _FORBIDDEN_S
+                    if not warned:
+                        warned = True
+                        log.warning(
+                            "Pods may not be watched (%s): who evicts or preempts one may stay unknown.", error.reason
+                        )
                 log.debug("The watch on pods broke: %s", error)
             except (HTTPError, OSError, ValueError) as error:
                 log.debug("The watch on pods broke: %s", error)
             # What happens before the next connection stands is not seen.
             self._current.clear()
-            time.sleep(_RECONNECT_S)
+            time.sleep(pause)
 
     def _note(self, event: Mapping[str, Any]) -> None:
         pod = event.get("object") or {}

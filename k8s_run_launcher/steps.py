@@ -6,9 +6,8 @@ definitions name.
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,12 +19,10 @@ from dagster._core.execution.retries import RetryMode
 from dagster._core.execution.step_dependency_config import StepDependencyConfig
 from dagster._core.executor.base import Executor
 from dagster._core.executor.step_delegating import CheckStepHealthResult, StepDelegatingExecutor, StepHandlerContext
-from dagster_k8s.client import DagsterK8sUnrecoverableAPIError
 from dagster_k8s.container_context import K8sContainerContext
 from dagster_k8s.executor import K8sStepHandler, k8s_job_executor
 from dagster_k8s.job import UserDefinedDagsterK8sConfig, get_k8s_job_name, get_user_defined_k8s_config
-from kubernetes.client.rest import ApiException  # noqa: TID253 - dagster_k8s has imported it already
-from urllib3.exceptions import HTTPError
+from sqlalchemy.exc import OperationalError
 
 from k8s_run_launcher import records
 from k8s_run_launcher.adapt import Lessons, final, learn
@@ -35,10 +32,12 @@ from k8s_run_launcher.evidence import Evidence, holds
 from k8s_run_launcher.launcher import ProfiledK8sRunLauncher
 from k8s_run_launcher.observe import PodWatch, gather
 from k8s_run_launcher.profiles import Patience, StepProfile, read_patience, read_profiles
-from k8s_run_launcher.waiting import Wait, refusal, why_waiting
+from k8s_run_launcher.trouble import API_TROUBLE, answer, passes
+from k8s_run_launcher.waiting import Wait, refusal, unreachable, why_waiting
 
 _ASK_AGAIN_S = (10.0, 120.0)
-"""Seconds between two attempts to create a Job that quota forbids: at first, and at most."""
+"""Seconds between two attempts to create a Job that quota forbids: at first, and at most. A Job that could not be asked for, or
+that no right allows, is asked for anew after the first of them."""
 
 _SILENCE_S = 60.0
 """A pod that ended well has its step's end in the event log; the log may be read a little later than the pod ends."""
@@ -46,7 +45,7 @@ _SILENCE_S = 60.0
 
 @dataclass(slots=True)
 class _Refused:
-    """A Job that the API server would not create."""
+    """A Job that the API server would or could not create."""
 
     wait: Wait
     next_try: float
@@ -83,6 +82,7 @@ class ProfiledStepHandler(K8sStepHandler):
         self._refused: dict[str, _Refused] = {}
         self._told: set[tuple[str, str]] = set()
         self._silent_since: dict[str, float] = {}
+        self._unasked: set[str] = set()
         self._watch: PodWatch | None = None
 
     @property
@@ -119,10 +119,19 @@ class ProfiledStepHandler(K8sStepHandler):
         if self._watch is not None and self._watch.sees_running(job_name):
             # Spares the API server questions every few seconds; a death arrives through the same watch.
             return CheckStepHealthResult.healthy()
-        healthy = super().check_step_health(context).is_healthy
-        evidence = gather(
-            self._api_client.batch_api, self._api_client.core_api, self._namespace(context), job_name, self._watch
-        )
+        try:
+            healthy = super().check_step_health(context).is_healthy
+            evidence = gather(
+                self._api_client.batch_api, self._api_client.core_api, self._namespace(context), job_name, self._watch
+            )
+        except API_TROUBLE as error:
+            # Nothing is known against the pod. Whether it lives, the next look tells.
+            if job_name not in self._unasked:
+                self._unasked.add(job_name)
+                self._tell(
+                    context, f"How {job_name} is cannot be asked; its pod is taken to be at work: {answer(error)[1]}"
+                )
+            return CheckStepHealthResult.healthy()
         if healthy and not holds(evidence.job, "Failed"):
             return self._look_at_waiting(context, evidence)
         step_key, attempt = self._get_step_key(context), self._attempt(context)
@@ -169,13 +178,21 @@ class ProfiledStepHandler(K8sStepHandler):
         job_name = self._get_k8s_step_job_name(context)
         try:
             yield from super().launch_step(context)
-        except DagsterK8sUnrecoverableAPIError as error:
-            words = _words_of(error)
-            if words is None:
-                raise
+        except API_TROUBLE as error:
             earlier = self._refused.get(job_name)
-            wait = refusal(words, earlier.wait.since if earlier else time.time())
-            pause = min(earlier.pause_s * 2, _ASK_AGAIN_S[1]) if earlier else _ASK_AGAIN_S[0]
+            status, words = answer(error)
+            if earlier and status == 409:
+                del self._refused[job_name]  # it was made when its answer was lost
+                return
+            since = earlier.wait.since if earlier else time.time()
+            if status == 403:
+                wait = refusal(words, since)
+            elif passes(status):
+                wait = unreachable(words, since)
+            else:
+                raise
+            longer = min(earlier.pause_s * 2, _ASK_AGAIN_S[1]) if earlier else _ASK_AGAIN_S[0]
+            pause = longer if wait.cause is Cause.QUOTA else _ASK_AGAIN_S[0]
             self._refused[job_name] = _Refused(wait, time.time() + pause, pause)
             self._tell_wait(context, job_name, wait)
         else:
@@ -229,7 +246,7 @@ class ProfiledStepHandler(K8sStepHandler):
         api = self._api_client
         try:
             evidence = gather(api.batch_api, api.core_api, self._namespace(context), job_name, self._watch)
-        except (ApiException, HTTPError) as error:
+        except API_TROUBLE as error:
             # It only makes the retry wiser; the retry itself is created with patience.
             self._tell(context, f"Why attempt {attempt + 1} of {step_key} ended was not found out: {error}")
             return
@@ -260,6 +277,13 @@ class HealingExecutor(StepDelegatingExecutor):
         super().__init__(step_handler=step_handler, **others)
         self._handler = step_handler
 
+    def _pop_events(self, *asked: Any) -> Sequence[DagsterEvent]:
+        """What steps have noted. A database that goes while it answers is asked again; the connection then waits for it."""
+        try:
+            return super()._pop_events(*asked)
+        except OperationalError:
+            return super()._pop_events(*asked)
+
     def log_failure_or_retry_event_after_error(
         self, step_context: Any, err_info: Any, known_state: Any
     ) -> DagsterEvent:
@@ -271,17 +295,6 @@ class HealingExecutor(StepDelegatingExecutor):
             return super().log_failure_or_retry_event_after_error(step_context, err_info, known_state)
         told = UserFailureData(str(found.cause), found.sentence, records.metadata(found, attempt=attempt + 1))
         return DagsterEvent.step_failure_event(step_context, StepFailureData(error=err_info, user_failure_data=told))
-
-
-def _words_of(error: DagsterK8sUnrecoverableAPIError) -> str | None:
-    """The API server's sentence, if it is one that forbids."""
-    cause = error.k8s_api_exception
-    if getattr(cause, "status", None) != 403:
-        return None
-    try:
-        return str(json.loads(cause.body)["message"])
-    except (ValueError, KeyError, TypeError):
-        return str(cause)
 
 
 _FROM_CONFIG = (

@@ -100,11 +100,21 @@ def refusal(words: str, since: float) -> Wait:
     """What the API server's refusal to create a pod or Job means."""
     told = words.strip().removeprefix("Error creating: ").rstrip(".")
     if "exceeded quota" not in words:
-        return Wait(Cause.FORBIDDEN, f"The API server refuses the pod: {told}.", since, hopeless="forbidden" in words)
+        # An API server that has just started knows no roles yet, and forbids what it allows a second later.
+        no_right = "cannot create resource" in words
+        hopeless = "forbidden" in words and not no_right
+        return Wait(Cause.FORBIDDEN, f"The API server refuses the pod: {told}.", since, hopeless)
     too_much = beyond_quota(words)
     if too_much:
         return Wait(Cause.QUOTA, f"The quota can never hold this step ({too_much}): {told}.", since, hopeless=True)
     return Wait(Cause.QUOTA, f"The quota is used up: {told}.", since)
+
+
+def unreachable(words: str, since: float) -> Wait:
+    """What it means that the API server did not answer a request to create a Job, or answered that it could not."""
+    return Wait(
+        Cause.UNREACHABLE, f"The API server cannot be asked to make the Job: {words.strip().rstrip('.')}.", since
+    )
 
 
 def beyond_quota(words: str) -> str | None:

@@ -37,10 +37,19 @@ def look_and_register(workspace: Workspace, cursor: Cursor, limits: LookLimits) 
     return found
 
 
-def look_in_bucket(workspace: Workspace, cursor: SkimCursor, limits: SkimLimits) -> Skimmed:
-    """Look at a bucket's listing once, from where the cursor left off, and register what is new in it."""
+def look_in_bucket(
+    workspace: Workspace, cursor: SkimCursor, limits: SkimLimits, listed_s: float = _LISTED_S
+) -> Skimmed:
+    """Look at a bucket's listing once, from where the cursor left off, and register what is new in it.
+
+    Args:
+        workspace: Store and ledger.
+        cursor: What the last look left.
+        limits: Bounds of this look.
+        listed_s: For how long it lists at most, seconds.
+    """
     store, known = workspace.store, workspace.ledger.known
-    until = time.monotonic() + _LISTED_S
+    until = time.monotonic() + listed_s
     found = skim(store.inputs(cursor.after), known, cursor, limits, time.time(), lambda: time.monotonic() > until)
     checked = reconcile(store.inputs(cursor.reconciled_to), known, found.cursor, limits)
     arrived = tuple(dict.fromkeys(found.arrived + checked.arrived))
@@ -48,10 +57,31 @@ def look_in_bucket(workspace: Workspace, cursor: SkimCursor, limits: SkimLimits)
     return Skimmed(arrived, checked.cursor, found.ignored, found.more)
 
 
-def register_old_enough(workspace: Workspace, age_s: float) -> int:
-    """Register every new file that nobody has written to for ``age_s`` seconds: for a caller that looks rarely.
+def walk_bucket(workspace: Workspace, cursor: SkimCursor, limits: SkimLimits, walked_s: float = _LISTED_S) -> Skimmed:
+    """Look again and again, each time from where the last look left off: for a caller that looks rarely.
 
-    Where nothing is listed before it is whole, nothing has to grow old.
+    Args:
+        workspace: Store and ledger.
+        cursor: What the last walk left.
+        limits: Bounds of each look.
+        walked_s: Seconds after which no further look begins; the caller's next walk goes on there.
+
+    Returns:
+        What the last look found. Its ``more`` tells whether the listing goes on.
+    """
+    until = time.monotonic() + walked_s
+    while True:
+        found = look_in_bucket(workspace, cursor, limits, max(0.0, until - time.monotonic()))
+        if not found.more or time.monotonic() >= until:
+            return found
+        cursor = found.cursor
+
+
+def register_old_enough(workspace: Workspace, age_s: float) -> int:
+    """Register every new file that nobody has written to for ``age_s`` seconds, in one look at everything.
+
+    Where nothing is listed before it is whole, nothing has to grow old. For a folder, and for a command, which may take its time; a
+    schedule's tick walks a bucket with ``walk_bucket``.
 
     Returns:
         How many new files are too young and stay for the next look.

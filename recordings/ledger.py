@@ -21,6 +21,7 @@ from sqlalchemy.engine import Connection, Engine, Row
 
 from recordings.batches import Delivery
 from recordings.locks import AdvisoryLock, FileLock, Lock, held
+from recordings.patience import be_patient
 from recordings.schema import batch_members, batches, deliveries, recordings, runs
 from recordings.states import ENDED, State, check_move
 
@@ -142,6 +143,8 @@ class Ledger:
         ledger = cls(engine)
         with ledger._write() as connection:
             _migrate(connection)
+        # One that never answered is more likely misspelled than restarting.
+        be_patient(engine)
         return ledger
 
     @property

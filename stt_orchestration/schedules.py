@@ -15,7 +15,9 @@ import dagster as dg
 from assets.partitions import batches
 from assets.resources import WorkspaceResource
 from recordings.batches import BatchLimits
-from recordings.ingest import form_batches, register_old_enough, unattended_batches
+from recordings.ingest import form_batches, register_old_enough, unattended_batches, walk_bucket
+from recordings.skimming import SkimCursor, SkimLimits
+from recordings.workspace import Workspace
 from stt_orchestration.jobs import transcribe_batch
 from stt_orchestration.runs import live_runs, past_runs, prune
 from stt_orchestration.sensors import request
@@ -26,6 +28,9 @@ _SETTLED_AFTER_S = 60.0
 """A schedule looks once, hours apart, so a file has settled when nobody wrote to it for a minute."""
 
 _RUNS_PER_TICK = 100
+
+_LIMITS = SkimLimits(reconciled=50_000)
+"""Ticks are hours apart, so each asks the ledger about more of what the dates hide: a bucket of a million in five days."""
 
 
 def build_transcribe_every_6h(
@@ -54,19 +59,32 @@ def build_transcribe_every_6h(
             names = ", ".join(run.run_id[:8] for run in running[:5])
             return dg.SkipReason(f"{len(running)} runs of {transcribe_batch.name} are queued or at work ({names}).")
         with workspace.open() as opened:
-            young = register_old_enough(opened, _SETTLED_AFTER_S)
+            left = _take_in(context.instance, opened)
             wanted = {key: key for key in form_batches(opened, limits, SCHEDULE_NAME, _RUNS_PER_TICK)}
             room = _RUNS_PER_TICK - len(wanted)
             wanted |= unattended_batches(opened, (), partial(past_runs, context.instance), room)
         if keep_runs is not None:
             prune(context.instance, keep_runs)
         if not wanted:
-            return dg.SkipReason(f"No new recordings; {young} were written to within the last minute and wait.")
+            return dg.SkipReason(f"No new recordings; {left}.")
         # A schedule cannot ask for partitions in its answer as a sensor can.
         context.instance.add_dynamic_partitions(batches.name or "", list(wanted))
         return [request(key, run_key) for key, run_key in wanted.items()]
 
     return transcribe_every_6h
+
+
+def _take_in(instance: dg.DagsterInstance, workspace: Workspace) -> str:
+    """Register what has arrived, and say what is left for later."""
+    if not workspace.store.lists_whole:
+        young = register_old_enough(workspace, _SETTLED_AFTER_S)
+        return f"{young} were written to within the last minute and wait"
+    # A listing may be longer than a tick has time. A schedule has no cursor as a sensor has, so it lies where daemons keep theirs.
+    key = f"{SCHEDULE_NAME}/{workspace.store.locate('')}"
+    kept = instance.daemon_cursor_storage
+    found = walk_bucket(workspace, SkimCursor.load(kept.get_cursor_values({key}).get(key)), _LIMITS)
+    kept.set_cursor_values({key: found.cursor.dump()})
+    return "the listing goes on at the next tick" if found.more else "the listing was seen to its end"
 
 
 def build_janitor_daily(job: dg.JobDefinition, timezone: str) -> dg.ScheduleDefinition:

@@ -46,8 +46,8 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """A real PostgreSQL: the address of a database to make others from."""
-    with postgres_server() as address:
-        yield address
+    with postgres_server() as server:
+        yield server.url
 
 
 @pytest.fixture

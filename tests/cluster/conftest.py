@@ -48,14 +48,51 @@ class Deployment:
         return dict(json.loads(self.in_code("stt", "status", "--json")))
 
     def graphql(self, query: str) -> dict[str, Any]:
+        """What the UI answers.
+
+        Raises:
+            requests.RequestException: It does not, or without data; see ``until``.
+        """
         answer = requests.post(f"{UI}/graphql", json={"query": query}, timeout=60)
         answer.raise_for_status()
-        return dict(answer.json()["data"])
+        told = answer.json()
+        if "errors" in told:
+            raise requests.RequestException(str(told["errors"]))
+        return dict(told["data"])
 
-    def runs(self) -> list[dict[str, Any]]:
-        """The newest runs: id and status."""
-        found = self.graphql("{ runsOrError(limit: 20) { ... on Runs { results { runId status } } } }")
-        return list(found["runsOrError"]["results"])
+    def runs(self, batch: str | None = None) -> list[dict[str, Any]]:
+        """The newest runs, the newest first, or those of one batch: id and status."""
+        chosen = f', filter: {{tags: [{{key: "dagster/partition", value: "{batch}"}}]}}' if batch else ""
+        asked = "{ ... on Runs { results { runId status } } ... on PythonError { message } }"
+        found = self.graphql(f"{{ runsOrError(limit: 20{chosen}) {asked} }}")["runsOrError"]
+        if "results" not in found:
+            raise requests.RequestException(found["message"])
+        return list(found["results"])
+
+    def sql(self, database: str, statement: str) -> str:
+        """What PostgreSQL answers, past everything else; rows as lines, columns between bars."""
+        plain = ("--host=/tmp", "--username=stt", f"--dbname={database}", "--tuples-only", "--no-align", "--quiet")
+        return self.kubectl("exec", "stt-postgres-0", "--", "psql", *plain, f"--command={statement}").strip()
+
+    def apply(self, overlay: str) -> None:
+        """Apply an overlay with the images under test."""
+        manifests = self.kubectl("kustomize", str(PROJECT / "deploy" / "overlays" / overlay))
+        manifests = manifests.replace("localhost/stt:dev", os.environ["STT_TEST_IMAGE"])
+        manifests = manifests.replace("localhost/stt-postgres:dev", os.environ["STT_TEST_POSTGRES_IMAGE"])
+        self.kubectl("apply", "--filename=-", stdin=manifests)
+
+    def ready(self) -> None:
+        """Wait until everything is rolled out and answers on this machine."""
+        for name in (
+            "statefulset/stt-postgres",
+            "deployment/stt-code",
+            "deployment/stt-daemon",
+            "deployment/stt-webserver",
+        ):
+            self.kubectl("rollout", "status", name, "--timeout=240s")
+        # A pod is ready a moment before the node's proxy knows its address.
+        until(60, "the UI's NodePort", lambda: requests.get(UI, timeout=10).ok)
+        until(60, "the pages' NodePort", lambda: requests.get(PAGES, timeout=10).status_code)
 
     def upload(self, *files: Path, into: str) -> None:
         """As the README tells a user to: copied into the input folder of the volume."""
@@ -71,12 +108,12 @@ class Deployment:
 
 
 def until(seconds: float, what: str, look: Callable[[], T]) -> T:
-    """Look every two seconds until there is something true to see; a refused connection is nothing to see."""
+    """Look every two seconds until there is something true to see; a UI that does not answer is nothing to see."""
     end = time.monotonic() + seconds
     while True:
         try:
             found = look()
-        except requests.ConnectionError:
+        except requests.RequestException:
             found = None
         if found:
             return found
@@ -96,20 +133,8 @@ def stt() -> Iterator[Deployment]:
     deployed = bool(there and deployment.kubectl("get", "deployment", "stt-code", "--ignore-not-found"))
     if not deployed:
         subprocess.run([str(PROJECT / "deploy" / "secrets")], check=True, timeout=60)
-        overlay = deployment.kubectl("kustomize", str(PROJECT / "deploy" / "overlays" / "local"))
-        overlay = overlay.replace("localhost/stt:dev", os.environ["STT_TEST_IMAGE"])
-        overlay = overlay.replace("localhost/stt-postgres:dev", os.environ["STT_TEST_POSTGRES_IMAGE"])
-        deployment.kubectl("apply", "--filename=-", stdin=overlay)
-    for name in (
-        "statefulset/stt-postgres",
-        "deployment/stt-code",
-        "deployment/stt-daemon",
-        "deployment/stt-webserver",
-    ):
-        deployment.kubectl("rollout", "status", name, "--timeout=240s")
-    # A pod is ready a moment before the node's proxy knows its address.
-    until(60, "the UI's NodePort", lambda: requests.get(UI, timeout=10).ok)
-    until(60, "the pages' NodePort", lambda: requests.get(PAGES, timeout=10).status_code)
+        deployment.apply("local")
+    deployment.ready()
     yield deployment
     if not there:
         deployment.kubectl("delete", "namespace", "stt", "--timeout=120s")

@@ -193,7 +193,7 @@ def empty_namespace(stt: Deployment) -> Iterator[str]:
     stt.kubectl("delete", "namespace", name, "--wait=false")
 
 
-@pytest.mark.parametrize("folder", ["overlays/local", "overlays/gpu", "overlays/s3", "helm"])
+@pytest.mark.parametrize("folder", ["overlays/local", "overlays/gpu", "overlays/s3", "overlays/local-s3", "helm"])
 def test_the_api_server_takes_every_overlay_without_a_warning(
     stt: Deployment, empty_namespace: str, folder: str
 ) -> None:
@@ -234,8 +234,7 @@ def test_a_backup_brings_back_what_was_lost(stt: Deployment, uploaded: Uploaded,
     assert stt.status()["inputs"] == 0
 
     subprocess.run([str(PROJECT / "deploy" / "restore"), str(backup)], check=True, timeout=240)
-    for name in ("deployment/stt-daemon", "deployment/stt-webserver"):
-        stt.kubectl("rollout", "status", name, "--timeout=180s")
+    stt.ready()
     assert stt.status() == status
     assert fingerprints(stt) == prints
     assert uploaded.run_id in {run["runId"] for run in until(60, "the UI", stt.runs)}

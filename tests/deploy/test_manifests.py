@@ -19,7 +19,7 @@ from k8s_run_launcher.profiles import quantity, read_profiles
 from stt_orchestration.settings import environment_names
 
 PROJECT = Path(__file__).resolve().parents[2]
-OVERLAYS = ("local", "gpu", "s3")
+OVERLAYS = ("local", "gpu", "s3", "local-s3")
 STEPS = ("raw", "normalized", "transcript", "enriched")
 
 pytestmark = pytest.mark.skipif(

@@ -13,7 +13,7 @@ from k8s_run_launcher.adapt import final
 from k8s_run_launcher.death import Cause, Death, why_dead
 from k8s_run_launcher.evidence import Evidence
 from k8s_run_launcher.profiles import Patience, read_profiles
-from k8s_run_launcher.waiting import refusal, why_waiting
+from k8s_run_launcher.waiting import refusal, unreachable, why_waiting
 
 RECORDED = Path(__file__).parent / "recorded"
 
@@ -109,6 +109,28 @@ def test_other_refusals_are_hopeless() -> None:
     wait = refusal(words, since=100.0)
     assert (wait.cause, wait.hopeless) == (Cause.FORBIDDEN, True)
     assert "violates PodSecurity" in wait.sentence
+
+
+def test_a_right_that_is_missing_is_waited_for_because_a_starting_api_server_knows_none() -> None:
+    words = (
+        'jobs.batch is forbidden: User "system:serviceaccount:stt:stt-run" cannot create resource "jobs" in API group "batch" '
+        'in the namespace "stt"'
+    )
+    wait = refusal(words, since=100.0)
+    assert (wait.cause, wait.hopeless) == (Cause.FORBIDDEN, False)
+    assert wait.over(Patience(setup_s=50), 149.0) is None
+    found = wait.over(Patience(setup_s=50), 151.0)
+    assert found is not None
+    assert found.lasting
+
+
+def test_an_api_server_that_does_not_answer_is_waited_for_and_another_try_may_find_it() -> None:
+    wait = unreachable("Connection refused", since=100.0)
+    assert wait.over(Patience(setup_s=50), 149.0) is None
+    found = wait.over(Patience(setup_s=50), 151.0)
+    assert found is not None
+    assert not found.lasting
+    assert "Connection refused" in found.sentence
 
 
 def pod(status: Mapping[str, Any], **metadata: Any) -> Evidence:

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import wave
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recordings.batches import BatchLimits, Delivery
-from recordings.ingest import form_batches, look_in_bucket
+from recordings.ingest import form_batches, look_in_bucket, walk_bucket
 from recordings.ledger import Ledger
 from recordings.names import Folder
 from recordings.skimming import SkimCursor, SkimLimits, reconcile, skim
@@ -27,7 +27,7 @@ from recordings.states import State
 from recordings.steps import raw
 from recordings.store import DirectoryStore, Entry, Ignored
 from recordings.workspace import Workspace
-from tests.recordings.places import IN_MEMORY
+from tests.recordings.places import IN_MEMORY, BucketPlace
 
 LIMITS = SkimLimits(asked=3, reconciled=2, margin_s=10.0)
 NOW = 1e9
@@ -131,6 +131,21 @@ def test_the_slow_walk_asks_about_everything_and_begins_anew() -> None:
         found += [d.name for d in part.arrived]
     assert found == ["4", "4"]
     assert sum(known.asked) == 10
+
+
+def test_a_walk_takes_everything_or_leaves_the_place_where_the_next_goes_on(
+    bucket_at: Callable[..., BucketPlace], sqlite_ledger: Ledger
+) -> None:
+    place = bucket_at()
+    for i in range(7):
+        place.put(f"{i}.wav".encode())
+    workspace = Workspace(place.store, sqlite_ledger)
+    found = walk_bucket(workspace, SkimCursor(), LIMITS, walked_s=0.0)
+    assert found.more
+    assert sqlite_ledger.size() < 7
+    found = walk_bucket(workspace, SkimCursor.load(found.cursor.dump()), LIMITS, walked_s=60.0)
+    assert not found.more
+    assert sqlite_ledger.size() == 7
 
 
 @given(st.text() | st.none() | st.just('{"version":1,"since":[]}') | st.just('{"version":1,"else":1}') | st.just("[]"))

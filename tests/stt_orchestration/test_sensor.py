@@ -15,6 +15,7 @@ import pytest
 
 from assets.partitions import batches
 from assets.step import PROCESS_TAG, process_tag
+from recordings.skimming import SkimCursor
 from recordings.states import State
 from stt_orchestration.definitions import build_defs
 from stt_orchestration.jobs import JOB_NAME
@@ -120,14 +121,19 @@ def test_what_the_sensor_ignores_is_counted_with_its_reason(place: Place) -> Non
     assert "1 hidden name, 1 temporary name" in str(tick(place, None).skip_reason)
 
 
-def test_an_object_in_a_bucket_is_asked_for_at_first_sight_and_once(
-    place: Place, s3: S3Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def in_bucket(place: Place, s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> tuple[Place, str]:
+    """The place with its bytes below a prefix of a real bucket, and the prefix."""
     for name, value in s3.environment.items():
         monkeypatch.setenv(name, value)
     prefix = secrets.token_hex(4)
     monkeypatch.setenv("STT_STORE_URL", f"s3://{BUCKET}/{prefix}")
-    place = replace(place, settings=Settings.read())
+    return replace(place, settings=Settings.read()), prefix
+
+
+def test_an_object_in_a_bucket_is_asked_for_at_first_sight_and_once(
+    place: Place, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, prefix = in_bucket(place, s3, monkeypatch)
     names = [sensor.name for sensor in build_defs(place.settings).sensors or ()]
     assert [name for name in names if name.startswith("audio_")] == [BUCKET_SENSOR_NAME]
     s3.client.put_object(Bucket=BUCKET, Key=f"{prefix}/raw_audio/a.wav", Body=b"x")
@@ -152,6 +158,30 @@ def test_the_schedule_takes_what_nobody_writes_to_any_more(place: Place) -> None
     members = place.workspace.ledger.members(str(request.partition_key))
     assert [m.delivery.name for m in members] == ["old.wav"]
     assert request.partition_key in place.instance.get_dynamic_partitions(batches.name or "")
+
+
+def test_the_schedule_walks_a_bucket_and_goes_on_where_it_stopped(
+    place: Place, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, prefix = in_bucket(place, s3, monkeypatch)
+    s3.client.put_object(Bucket=BUCKET, Key=f"{prefix}/raw_audio/a.wav", Body=b"x")
+    requests = due(place)
+    assert isinstance(requests, list)
+    members = place.workspace.ledger.members(str(requests[0].partition_key))
+    assert [m.delivery.name for m in members] == ["a.wav"]
+    assert "seen to its end" in str(due(place))
+
+    # What an earlier tick left over: a walk that has come to "m", and a slow one as well.
+    key = f"{SCHEDULE_NAME}/s3://{BUCKET}/{prefix}/"
+    kept = place.instance.daemon_cursor_storage
+    assert SkimCursor.load(kept.get_cursor_values({key})[key]).began_with > 0
+    kept.set_cursor_values({key: SkimCursor(after="m", reconciled_to="m").dump()})
+    for name in ("b.wav", "z.wav"):
+        s3.client.put_object(Bucket=BUCKET, Key=f"{prefix}/raw_audio/{name}", Body=name.encode())
+    requests = due(place)
+    assert isinstance(requests, list)
+    members = place.workspace.ledger.members(str(requests[0].partition_key))
+    assert [m.delivery.name for m in members] == ["z.wav"], "what lies before it is the next walk's"
 
 
 def test_the_schedule_forbids_itself_while_a_batch_is_at_work(place: Place) -> None:

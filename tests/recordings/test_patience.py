@@ -1,0 +1,85 @@
+"""A database server that restarts is waited for, by whoever has spoken with it before."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+import sqlalchemy as sa
+
+from recordings.batches import Delivery
+from recordings.ledger import Ledger
+from recordings.patience import be_patient
+from tests.servers import PostgresServer, postgres_server
+
+pytestmark = pytest.mark.timeout(120)
+
+AWAY_S = 3.0
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    """One of our own: it is killed."""
+    with postgres_server() as made:
+        yield made
+
+
+@pytest.fixture
+def url(server: PostgresServer) -> str:
+    """As a driver is named for SQLAlchemy itself."""
+    return sa.make_url(server.url).set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
+
+
+def killed_for_a_while(server: PostgresServer) -> threading.Timer:
+    """Dead at once; alive again later."""
+    server.kill()
+    back = threading.Timer(AWAY_S, server.start)
+    back.start()
+    return back
+
+
+def test_the_ledger_waits_for_its_server(server: PostgresServer) -> None:
+    ledger = Ledger.open(server.url)
+    before = ledger.register([Delivery("before.wav", 1, "1")])
+    back = killed_for_a_while(server)
+    try:
+        after = ledger.register([Delivery("after.wav", 1, "1")])
+        assert (before, after) == (1, 1)
+        assert ledger.totals().reconciled
+    finally:
+        back.join()
+        ledger.close()
+
+
+def test_work_under_a_lock_goes_on_when_its_server_restarts_and_the_lock_is_free_afterwards(
+    server: PostgresServer,
+) -> None:
+    ledger = Ledger.open(server.url)
+    said: list[str] = []
+    with ledger.hold("batch-x", said.append):
+        killed_for_a_while(server).join()
+        assert ledger.size() >= 0
+    with ledger.hold("batch-x", said.append):
+        pass
+    ledger.close()
+    assert said == []
+
+
+def test_patience_ends(server: PostgresServer, url: str) -> None:
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    be_patient(engine, patience_s=1.5)
+    server.kill()
+    try:
+        with pytest.raises(sa.exc.OperationalError):
+            engine.connect()
+    finally:
+        server.start()
+    engine.connect().close()
+
+
+def test_what_no_waiting_mends_is_told_at_once(url: str) -> None:
+    engine = sa.create_engine(sa.make_url(url).set(database="nowhere"), poolclass=sa.NullPool)
+    be_patient(engine, patience_s=3600)
+    with pytest.raises(sa.exc.OperationalError, match='"nowhere" does not exist'):
+        engine.connect()
