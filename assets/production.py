@@ -71,12 +71,9 @@ def _silent(sentence: str) -> Verdict:
 
 def _prediction(folder: Path, run: Run) -> tuple[str, BenchmarkResult] | None:
     from benchmarks.host import Host
-    from benchmarks.machine import machine
 
-    here = set(machine(Host.here()).ids)
-    for one in reversed(gather(folder).results):
+    for one in gather(folder).of_machine(Host.here()):
         details = one.result.details
-        alike = details.weights.sha256 == run.model_sha256 and details.options.model_dump() == run.options
-        if alike and here & set(details.machine.ids):
+        if details.weights.sha256 == run.model_sha256 and details.options.model_dump() == run.options:
             return one.path.stem, one.result
     return None

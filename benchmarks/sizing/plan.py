@@ -15,8 +15,8 @@ from benchmarks.sizing.service import Fleet, Target, fleet
 HOURS_PER_MONTH = 730.0
 DAYS_PER_MONTH = HOURS_PER_MONTH / 24
 
-POD_CPUS = (1, 2, 4)
-"""Sizes of pods that are compared unless one is asked for."""
+POD_CPUS = (1, 2, 3, 4)
+"""Sizes of pods that are compared unless one is asked for. Three, because nodes of four cores keep a part of one to themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class ServicePlan:
 
 @dataclass(frozen=True, slots=True)
 class BatchPlan:
-    """A batch: on cores, the chosen size first, and on GPUs as far as figures were given."""
+    """A batch: on cores and on GPUs as far as figures were given, the cheapest of each first; and GPUs without a price."""
 
     load: Load
     candidates: tuple[tuple[CpuBatch, Bill], ...]
@@ -108,7 +108,7 @@ def plan(
         Refused: Nothing was asked, or what was asked cannot be done.
     """
     if target is None and load is None:
-        raise Refused("Nothing to size: give requests a second (--rps), or hours of audio a day and a deadline.")
+        raise Refused("Nothing to size: give requests a second, or hours of audio a day and a deadline.")
     return Plan(
         basis=found,
         prices=prices,
@@ -202,7 +202,11 @@ def _assumptions(found: Basis, target: Target | None, load: Load | None) -> list
             f"does. The longest recording has {load.longest_min:g} min and one core of its own; until a pod works, "
             f"{load.start_s:g} s pass."
         )
-        lines += [day, "Nodes are paid while the batch runs."]
+        lines += [day, "Nodes are paid while the batch runs, so start them for it and stop them after it."]
+        if load.within_s < load.deadline_h * 3600:
+            lines.append(
+                f"The deadline of {load.deadline_h:g} h counts as {load.within_s / 3600:g}: the next day's audio comes then."
+            )
     return lines
 
 
