@@ -130,8 +130,11 @@ def probe(folder: Path) -> None:
     if not there.is_dir():
         raise Refused(f"{there} is a file; give a folder.")
     trial = there / f".{secrets.token_hex(8)}"
-    trial.touch()
-    trial.unlink()
+    try:
+        trial.touch()
+        trial.unlink()
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(there)) from None  # the trial's name tells nobody anything
 
 
 def write_json(value: Any, path: Path) -> None:

@@ -25,7 +25,8 @@ class Basis:
 
     Attributes:
         platform: The target's name.
-        model: Of the model.
+        processor: Of the target.
+        model: Its name.
         latencies_s: Measured, on the target's scale, seconds.
         audio_s: Seconds of audio in a request.
         low: Lower end of the 95 % interval of the mean service time, as a share of it.
@@ -36,6 +37,7 @@ class Basis:
     """
 
     platform: str
+    processor: str
     model: str
     latencies_s: tuple[float, ...]
     audio_s: float
@@ -97,10 +99,10 @@ def basis(path: Path, result: BenchmarkResult, ratio: RatioConfig | None) -> Bas
     )
     rests = [measured]
     doubts = [f"{name}: {finding.sentence}" for finding in of_result(result) if not finding.kept]
-    scale, platform = 1.0, name
+    scale, platform, processor = 1.0, name, result.cpu_model
     if ratio is not None:
         one = _fitting(name, result, ratio)
-        scale, platform = one.ratio, one.b.platform
+        scale, platform, processor = one.ratio, one.b.platform, one.b.cpu_model
         # Independent errors of a product: their logarithms add in quadrature.
         spread_low = math.hypot(math.log(low), math.log(one.interval[0] / one.ratio))
         spread_high = math.hypot(math.log(high), math.log(one.interval[1] / one.ratio))
@@ -119,7 +121,16 @@ def basis(path: Path, result: BenchmarkResult, ratio: RatioConfig | None) -> Bas
     latencies = tuple(value / 1000 * scale for value in details.latencies_ms)
     audio = details.audio.seconds
     return Basis(
-        platform, result.model_size, latencies, audio, low, high, result.memory_mb, tuple(rests), tuple(doubts)
+        platform,
+        processor,
+        result.model_size,
+        latencies,
+        audio,
+        low,
+        high,
+        result.memory_mb,
+        tuple(rests),
+        tuple(doubts),
     )
 
 

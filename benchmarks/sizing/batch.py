@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from benchmarks.files import Refused
 from benchmarks.sizing.basis import Basis
-from benchmarks.sizing.service import MOST_PODS, memory_mib
-
+from benchmarks.sizing.service import MOST_PODS, TooMany, memory_mib
 
 _DAY_H = 24.0
 
@@ -102,13 +101,14 @@ def gpu_figure(text: str) -> GpuFigure:
     name, _, rest = text.partition("=")
     speed, _, origin = rest.partition("@")
     try:
-        if not name:
-            raise ValueError
-        return GpuFigure(name, float(speed), origin or "given, not measured here")
+        realtime = float(speed)
     except ValueError:
+        realtime = 0.0
+    if not name or not 0 < realtime < math.inf:
         raise Refused(
             f"{text!r} is no GPU's speed; write NAME=TIMES_REALTIME, such as A100=120, and @ and its origin behind it."
-        ) from None
+        )
+    return GpuFigure(name, realtime, origin or "given, not measured here")
 
 
 def on_cpus(found: Basis, load: Load, cpus: int) -> CpuBatch:
@@ -169,11 +169,11 @@ def _units(load: Load, cost: float, unit: str) -> int:
     left = load.within_s - load.start_s - longest
     if left < 0 or (left == 0 and work > longest):
         raise Refused(
-            f"A deadline of {load.within_s / 3600:g} h is out of reach: the longest recording ({load.longest_min:g} min) alone takes "
-            f"{longest / 3600:.2f} h on one {unit}, and a recording is not divided. Allow more time, cut recordings, or "
-            "take a faster one."
+            f"A deadline of {load.within_s / 3600:g} h is out of reach: the longest recording ({load.longest_min:g} min) "
+            f"alone takes {longest / 3600:.2f} h on one {unit}, and a recording is not divided. Allow more time, cut "
+            "recordings, or take a faster one."
         )
     most = (work - longest) / left if work > longest else 1.0
     if most > MOST_PODS:
-        raise Refused(f"More than {MOST_PODS:,} would be needed (each a {unit}). Size a part of the load.")
+        raise TooMany(f"More than {MOST_PODS:,} would be needed (of one {unit}). Size a part of the load.")
     return max(1, math.ceil(most))

@@ -10,7 +10,7 @@ from benchmarks.files import Refused
 from benchmarks.sizing.basis import Basis
 from benchmarks.sizing.batch import CpuBatch, GpuBatch, GpuFigure, Load, on_cpus, on_gpus
 from benchmarks.sizing.prices import Node, Prices
-from benchmarks.sizing.service import Fleet, Target, fleet
+from benchmarks.sizing.service import Fleet, Target, TooMany, fleet
 
 HOURS_PER_MONTH = 730.0
 DAYS_PER_MONTH = HOURS_PER_MONTH / 24
@@ -121,12 +121,19 @@ def plan(
 def _service(found: Basis, target: Target, node: Node, pod_cpus: Sequence[int]) -> ServicePlan:
     hours = target.rps * found.audio_s  # hours of audio in an hour
     options = []
+    too_many = None
     for cpus in pod_cpus:
-        size = fleet(found, target, cpus)
+        try:
+            size = fleet(found, target, cpus)
+        except TooMany as error:
+            too_many = error
+            continue
         per_node = _per_node(node, cpus, size.memory_mib)
         if per_node:
             bill = _bill(node, per_node, size.pods, size.pods_interval, HOURS_PER_MONTH, hours * HOURS_PER_MONTH)
             options.append((size, bill))
+    if not options and too_many:
+        raise too_many
     _fits(options, node, pod_cpus, found)
     # The cheapest; of equals the smaller pods, since one that is lost then takes less with it.
     options.sort(key=lambda one: (one[1].per_month, one[0].cpus * one[0].pods, one[0].cpus))

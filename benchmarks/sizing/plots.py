@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from benchmarks.queueing.model import Array, Overloaded
 from benchmarks.sizing.basis import Basis
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 LATENCY_PLOT, LOAD_PLOT, BATCH_PLOT = "latency.png", "load.png", "batch.png"
 
 _BAND = "band: interval of the measurement"
+_LOADS = 40
 
 
 def draw(plan: Plan, folder: Path) -> None:
@@ -34,7 +36,7 @@ def draw(plan: Plan, folder: Path) -> None:
 def _latency(plan: ServicePlan, found: Basis, path: Path) -> None:
     size, target = plan.fleet, plan.target
     samples = _samples(plan, found)
-    figure, panel = _panel()
+    figure, panel = _panel("x")
     pods = sorted({max(1, round(size.pods * share / 20)) for share in range(8, 46)})
     for name, label, color in (("p95_s", "95th percentile", "C1"), ("mean_s", "mean", "C0")):
         low, middle, high = ([_of(sample, size.cpus, count, target, name) for count in pods] for sample in samples)
@@ -54,15 +56,15 @@ def _latency(plan: ServicePlan, found: Basis, path: Path) -> None:
 def _load(plan: ServicePlan, found: Basis, path: Path) -> None:
     size, target = plan.fleet, plan.target
     samples = _samples(plan, found)
-    figure, panel = _panel()
+    figure, panel = _panel("y")
     worst = target.rps * target.peak
-    loads = [worst * (i + 1) / 24 for i in range(24)]
+    loads = [worst * (i + 1) / _LOADS for i in range(_LOADS)]
     fast, usual, slow = ([least_pods(sample, size.cpus, one, target) for one in loads] for sample in samples)
-    panel.plot(loads, usual, color="C0", label=f"pods needed ({_BAND})")
-    panel.fill_between(loads, fast, slow, color="C0", alpha=0.25)
+    panel.step(loads, usual, where="mid", color="C0", label=f"pods needed ({_BAND})")
+    panel.fill_between(loads, fast, slow, step="mid", color="C0", alpha=0.25)
     work = float(samples[2].mean())
-    held = [max(size.least, one * work / (size.cpus * size.hpa_percent / 100)) for one in loads]
-    panel.plot(loads, held, color="C2", label=f"pods the autoscaler holds ({size.hpa_percent} % CPU)")
+    held = [max(size.least, math.ceil(one * work / (size.cpus * size.hpa_percent / 100))) for one in loads]
+    panel.step(loads, held, where="mid", color="C2", label=f"pods the autoscaler holds ({size.hpa_percent} % CPU)")
     panel.plot([target.rps], [size.pods], "D", color="C3", label=f"ordered: {size.pods}")
     for load, label in ((target.rps * target.trough, "quiet"), (target.rps, "sized for"), (worst, "worst")):
         panel.axvline(load, ls=":", lw=1, color="0.5")
@@ -86,7 +88,7 @@ def _load(plan: ServicePlan, found: Basis, path: Path) -> None:
 
 def _batch(plan: BatchPlan, found: Basis, path: Path) -> None:
     size, load = plan.candidates[0][0], plan.load
-    figure, panel = _panel()
+    figure, panel = _panel("x")
     pods = sorted({max(1, round(size.pods * share / 20)) for share in range(8, 46)})
     fast, usual, slow = (
         [done_h(found, load, count * size.cpus, scale) for count in pods] for scale in (found.low, 1.0, found.high)
@@ -116,12 +118,15 @@ def _of(sample: Array, cpus: int, pods: int, target: Target, name: str) -> float
     return value
 
 
-def _panel() -> tuple[Any, Axes]:
+def _panel(pods_on: Literal["x", "y"]) -> tuple[Any, Axes]:
     from matplotlib import pyplot as plt
     from matplotlib.ticker import MaxNLocator
 
     figure, panel = plt.subplots(figsize=(7.5, 4), dpi=130)
-    panel.xaxis.set_major_locator(MaxNLocator(nbins="auto"))
+    if pods_on == "x":
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+    else:
+        panel.yaxis.set_major_locator(MaxNLocator(integer=True))
     return figure, panel
 
 

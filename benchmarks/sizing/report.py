@@ -17,7 +17,7 @@ def text(plan: Plan) -> str:
     lines = [f"# Sizing: {found.model} on {found.platform}", ""]
     if found.doubts:
         lines += ["**Do not order from this yet:**", "", *(f"* {line}" for line in found.doubts), ""]
-    lines += [f"{_service_time(found)} with nothing in line, {found.audio_s / found.mean_s:.1f} times realtime.", ""]
+    lines += [f"{_service_time(found)}, with nothing in line.", ""]
     if plan.service:
         lines += _service(found, plan.service, currency)
     if plan.batch:
@@ -59,8 +59,8 @@ def summary(plan: Plan) -> list[str]:
 
 def _service_time(found: Basis) -> str:
     return (
-        f"{found.audio_s:.0f} s of audio take one core {found.mean_s:.3f} s "
-        f"({found.mean_s * found.low:.3f} to {found.mean_s * found.high:.3f}, 95 %)"
+        f"One core of {found.processor} takes {found.mean_s:.3f} s for {found.audio_s:.0f} s of audio (95 % interval "
+        f"{found.mean_s * found.low:.3f} to {found.mean_s * found.high:.3f}), {found.audio_s / found.mean_s:.1f} times realtime"
     )
 
 
@@ -83,7 +83,7 @@ def _nodes(bill: Bill) -> str:
 
 
 def _cost(bill: Bill, currency: str) -> str:
-    return f"{bill.per_month:,.0f} {currency} a month{_spread(bill)}, {bill.per_audio_hour:.4f} per hour of audio"
+    return f"{bill.per_month:,.0f} {currency} a month{_spread(bill)}, {bill.per_audio_hour:.4f} {currency} per hour of audio"
 
 
 def _spread(bill: Bill) -> str:
@@ -95,7 +95,7 @@ def _service(found: Basis, plan: ServicePlan, currency: str) -> Iterator[str]:
     target = plan.target
     yield f"## Service: {target.rps:g} requests a second"
     hours = target.rps * found.audio_s
-    yield from ("", f"Requests of {found.audio_s:.0f} s of audio, {hours:g} h of audio an hour{_asked(target)}.", "")
+    yield from ("", f"Requests of {found.audio_s:.0f} s of audio, {hours:g} h of audio in an hour{_asked(target)}.", "")
     yield from ("| | order |", "|---|---|")
     for name, value in _order(plan, currency):
         yield f"| {name} | {value} |"
@@ -151,7 +151,7 @@ def _batch(plan: BatchPlan, currency: str) -> Iterator[str]:
         f"**{_way(best)} on {_nodes(bill)}: {_cost(bill, currency)}.** Done after {best.done_h:.2f} h at the latest.",
         f"On cores it is {size.core_hours:.1f} core hours of work a day.",
         "",
-        f"| way, cheapest first | done after, h | nodes | {currency} a month | per hour of audio | speed |",
+        f"| way, cheapest first | done after, h | nodes | {currency} a month | {currency} per hour of audio | speed |",
         "|---|---:|---|---:|---:|---|",
     )
     for one, money in ways:

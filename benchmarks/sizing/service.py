@@ -23,6 +23,10 @@ MOST_PODS = 100_000
 Dispatch = Literal["service", "queue"]
 
 
+class TooMany(Refused):
+    """More pods than a cluster has; larger ones may do."""
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """What the service has to do.
@@ -161,7 +165,7 @@ def least_pods(service: Array, cpus: int, rps: float, target: Target) -> int:
     """The fewest pods that meet the target at a load.
 
     Raises:
-        Refused: There would be more than a hundred thousand.
+        TooMany: There would be more than a hundred thousand.
     """
 
     def enough(pods: int) -> bool:
@@ -177,7 +181,7 @@ def _first(enough: Callable[[int], bool], start: int) -> int:
     high = start
     while high > MOST_PODS or not enough(high):
         if high > MOST_PODS:
-            raise Refused(
+            raise TooMany(
                 f"More than {MOST_PODS:,} pods would be needed. Size a part of the load, or take larger pods."
             )
         high *= 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,7 +17,6 @@ from benchmarks.sizing.plan import Plan
 REPORT, FIGURES = "sizing_report.md", "sizing.json"
 _DEPLOYMENT, _HPA = "deployment.yaml", "hpa.yaml"
 _NAMES = frozenset({REPORT, FIGURES, _DEPLOYMENT, _HPA, plots.LATENCY_PLOT, plots.LOAD_PLOT, plots.BATCH_PLOT})
-_MARK = "sizing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +85,7 @@ def write(plan: Plan, place: Place) -> list[Path]:
 
 def figures(plan: Plan) -> dict[str, Any]:
     """The plan as plain data, for other programs."""
-    found = {"kind": _MARK, **asdict(plan)}
+    found = asdict(plan)
     found["basis"]["mean_s"] = plan.basis.mean_s
     found["prices"] = plan.prices.model_dump(mode="json")
     for part in (found["service"], found["batch"]):
@@ -103,4 +102,4 @@ def _ours(path: Path) -> bool:
         found = read_json(path)
     except Refused:
         return False
-    return isinstance(found, dict) and found.get("kind") == _MARK
+    return isinstance(found, dict) and {field.name for field in fields(Plan)} <= found.keys()

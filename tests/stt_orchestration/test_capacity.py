@@ -69,12 +69,13 @@ def test_files_become_benchmarks_ratio_and_sizing(place: Place, folder: Path) ->
     told = take_in(place)
     assert isinstance(told, dg.SensorResult)
     assert {request.partition_key for request in told.run_requests or ()} == {"m4_base", "xeon_base"}
+    assert {event.partition for event in told.asset_events} == {"m4_base", "xeon_base"}
     assert isinstance(take_in(place, told.cursor), dg.SkipReason)
     place.instance.add_dynamic_partitions("platform_models", ["m4_base", "xeon_base"])
     done = materialize(place, "benchmark", "xeon_base")
     assert done.success
     checks = {one.check_name: one.passed for one in done.get_asset_check_evaluations()}
-    assert checks == {"enough_iterations": True, "quiet": True, "isolated": True}
+    assert checks == {"enough_iterations": True, "quiet": True, "alone": True, "isolated": True}
     assert materialize(place, "ratio").success
     assert json.loads((folder / "ratio_config.json").read_text())["ratios"][0]["ratio"] == pytest.approx(2.0)
     sized = materialize(place, "sizing")
@@ -98,6 +99,27 @@ def test_the_whole_chain_from_a_real_measurement_to_the_report(place: Place, fol
     report = (folder / "sizing" / "sizing_report.md").read_text()
     assert f"{result.stem}: 5 iterations" in report
     assert isinstance(take_in(place), dg.SensorResult)
+
+
+def test_the_folder_is_observed_by_hand_too_and_what_is_below_a_newer_file_is_out_of_date(
+    place: Place, folder: Path
+) -> None:
+    put(folder, "m4", 1.0)
+
+    def observe() -> dict[str, str]:
+        definitions = build_defs(Settings.read())
+        repository = definitions.get_repository_def()
+        dg.observe([definitions.resolve_assets_def("benchmark_files")], place.instance, resources=definitions.resources)
+        assert repository.asset_graph.get(dg.AssetKey("benchmark_files")).is_observable
+        events = place.instance.fetch_observations(dg.AssetKey("benchmark_files"), limit=1).records
+        found = events[0].asset_observation
+        assert found is not None
+        return {str(found.partition): found.tags["dagster/data_version"]}
+
+    assert observe() == {"m4_base": "m4_base_2024-12-02.json 2024-12-02T10:30:00Z"}
+    assert place.instance.get_dynamic_partitions("platform_models") == ["m4_base"]
+    put(folder, "m4", 1.1, timestamp="2025-01-02T10:30:00Z")
+    assert observe() == {"m4_base": "m4_base_2024-12-02.json 2025-01-02T10:30:00Z"}
 
 
 def test_a_newer_result_is_taken_in_again_and_what_is_below_follows(place: Place, folder: Path) -> None:
@@ -127,6 +149,7 @@ def test_checks_fail_where_a_result_is_not_to_be_believed(place: Place, folder: 
     assert {one.check_name: one.passed for one in done.get_asset_check_evaluations()} == {
         "enough_iterations": False,
         "quiet": False,
+        "alone": True,
         "isolated": False,
     }
 
