@@ -38,14 +38,14 @@ def latencies(result: BenchmarkResult) -> dg.MarkdownMetadataValue:
 def ratios(found: Sequence[Ratio]) -> dg.MarkdownMetadataValue:
     """Every platform against the reference, with intervals."""
     figure, panel = _panel(1.0 + 0.4 * len(found))
-    names = [f"{one.b.platform}, {one.model_size}" for one in found]
+    names = [one.b.platform for one in found]
     middle = [one.ratio for one in found]
     ends = [[one.ratio - one.interval[0] for one in found], [one.interval[1] - one.ratio for one in found]]
     panel.errorbar(middle, names, xerr=ends, fmt="o", capsize=4, color="C0")
     panel.axvline(1, color="0.3", lw=1)
     panel.set_ylim(-0.6, len(found) - 0.4)
     panel.set_xlim(left=0)
-    panel.set_xlabel("times as long as the reference (95 % interval)")
+    panel.set_xlabel(f"times as long as {found[0].a.platform} (95 % interval)")
     return _drawn(figure, panel, "ratios")
 
 
@@ -55,7 +55,7 @@ def _panel(height: float) -> tuple[Any, Axes]:
     mpl.use("agg")
     from matplotlib import pyplot as plt
 
-    return plt.subplots(figsize=(6, height), dpi=90)
+    return plt.subplots(figsize=(7, height), dpi=100)
 
 
 def _drawn(figure: Any, panel: Axes, name: str) -> dg.MarkdownMetadataValue:

@@ -36,7 +36,7 @@ def summary(plan: Plan) -> list[str]:
         size, target = plan.service.fleet, plan.service.target
         lines.append(
             f"{target.rps:g} requests/s{_asked(target)}: {_pods(size.pods, size.pods_interval)} of {size.cpus} CPU and "
-            f"{size.memory_mib} MiB (requests = limits), {size.cpus} workers each; the autoscaler holds {size.hpa_percent} % "
+            f"{size.memory_mib} MiB (requests = limits), a worker per core; the autoscaler holds {size.hpa_percent} % "
             f"CPU between {size.least} and {size.most} pods"
         )
         lines.append(
