@@ -192,10 +192,13 @@ def test_a_run_is_held_against_the_benchmark_of_its_machine(
     run = Run("transcript", "b", 1.0, 10, 1000.0, wall, 2, result.details.weights.sha256, options)
     place.workspace.ledger.note_run(run)
     assert place.workspace.ledger.runs("transcript", 5) == [run]
-    verdict = as_predicted(place.workspace, StepReport("transcript", "b", (), 10, 1000.0, wall), folder)
+    verdict = as_predicted(place.workspace, StepReport("transcript", "b", (), 10, 1000.0, wall), folder, wall)
     assert verdict.check == PREDICTED
     assert verdict.passed is passes
     assert verdict.figures["drift"] == pytest.approx(factor - 1, abs=1e-3)
-    other = as_predicted(place.workspace, StepReport("transcript", "other", (), 10, 1000.0, wall), folder)
+    assert "It had its cores for 50% of that time" in verdict.sentence
+    full = as_predicted(place.workspace, StepReport("transcript", "b", (), 10, 1000.0, wall), folder, 2 * wall)
+    assert "had its cores" not in full.sentence
+    other = as_predicted(place.workspace, StepReport("transcript", "other", (), 10, 1000.0, wall), folder, wall)
     assert other.passed
     assert not other.figures
