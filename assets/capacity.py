@@ -19,7 +19,7 @@ from assets.resources import CapacityResource
 from assets.step import OWNERS
 from benchmarks import trust
 from benchmarks.files import Refused
-from benchmarks.gather import Found, Gathered, choose, file_name, gather, ratios
+from benchmarks.gather import Found, choose, file_name, gather, ratios
 from benchmarks.ratio import CONFIG_NAME, read_ratio, write_ratio
 
 GROUP = "capacity"
@@ -31,31 +31,37 @@ FOLLOWS = dg.AutomationCondition.eager().without(~dg.AutomationCondition.any_dep
 """As soon as something above has changed; a platform that failed to come in does not hold up the others."""
 
 
-def _look(context: dg.AssetExecutionContext, capacity: CapacityResource) -> dg.DataVersionsByPartition:
-    """Look at the folder; a platform that is new there becomes a partition."""
-    found = versions(gather(capacity.path))
-    context.instance.add_dynamic_partitions(platform_models.name or "", list(found))
-    return dg.DataVersionsByPartition(found)
-
-
 with warnings.catch_warnings():
     # The decorator is marked as beta: a test holds what it does here, and an operator cannot act on the warning.
     warnings.simplefilter("ignore", dg.BetaWarning)
-    benchmark_files = dg.observable_source_asset(
+
+    @dg.multi_observable_source_asset(
         name="benchmark_files",
-        partitions_def=platform_models,
-        group_name=GROUP,
-        tags={"dagster/kind/file": "", "dagster/kind/json": ""},
-        description=(
-            "Results of `stt benchmark` in the capacity folder, of this machine and of others: the newest of each platform and "
-            "model."
-        ),
-    )(_look)
-
-
-def versions(gathered: Gathered) -> dict[str, str]:
-    """Platform and model -> which result is its newest."""
-    return {key: f"{one.path.name} {one.result.timestamp}" for key, one in gathered.newest.items()}
+        specs=[
+            dg.AssetSpec(
+                "benchmark_files",
+                group_name=GROUP,
+                owners=OWNERS,
+                kinds={"file", "json"},
+                code_version="1",
+                partitions_def=platform_models,
+                description=(
+                    "Results of `stt benchmark` in the capacity folder, of this machine and of others: the newest of each "
+                    "platform and model, as the sensor last saw it, or as it is observed by hand."
+                ),
+            )
+        ],
+    )
+    def benchmark_files(context: dg.AssetExecutionContext, capacity: CapacityResource) -> dg.ObserveResult:
+        """Look for the newest result of one platform and model."""
+        found = gather(capacity.path).newest.get(context.partition_key)
+        if found is None:
+            raise dg.Failure(
+                f"{capacity.folder} has no result of {context.partition_key} any more.", allow_retries=False
+            )
+        return dg.ObserveResult(
+            data_version=dg.DataVersion(found.version), metadata={"file": dg.MetadataValue.path(str(found.path))}
+        )
 
 
 class BenchmarkConfig(dg.Config):

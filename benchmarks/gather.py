@@ -35,6 +35,11 @@ class Found:
         """Platform and model: what a newer result of the same replaces."""
         return f"{self.platform}_{self.result.model_size}"
 
+    @property
+    def version(self) -> str:
+        """What tells it from an older or newer one of the same key."""
+        return f"{self.path.name} {self.result.timestamp}"
+
 
 @dataclass(frozen=True, slots=True)
 class Gathered:

@@ -6,7 +6,7 @@ import json
 
 import dagster as dg
 
-from assets.capacity import benchmark, benchmark_files, platform_models, ratio, sizing, versions
+from assets.capacity import benchmark, benchmark_files, platform_models, ratio, sizing
 from assets.resources import CapacityResource
 from benchmarks.gather import gather
 
@@ -45,7 +45,7 @@ def benchmark_results(
     """Request a run of ``benchmark`` for every platform and model whose newest result is another than before."""
     seen: dict[str, str] = json.loads(context.cursor or "{}")
     gathered = gather(capacity.path)
-    now = versions(gathered)
+    now = {key: one.version for key, one in gathered.newest.items()}
     changed = [key for key, version in now.items() if seen.get(key) != version]
     if not changed:
         told = (

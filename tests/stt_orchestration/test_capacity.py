@@ -101,25 +101,21 @@ def test_the_whole_chain_from_a_real_measurement_to_the_report(place: Place, fol
     assert isinstance(take_in(place), dg.SensorResult)
 
 
-def test_the_folder_is_observed_by_hand_too_and_what_is_below_a_newer_file_is_out_of_date(
-    place: Place, folder: Path
-) -> None:
-    put(folder, "m4", 1.0)
-
-    def observe() -> dict[str, str]:
-        definitions = build_defs(Settings.read())
-        repository = definitions.get_repository_def()
-        dg.observe([definitions.resolve_assets_def("benchmark_files")], place.instance, resources=definitions.resources)
-        assert repository.asset_graph.get(dg.AssetKey("benchmark_files")).is_observable
-        events = place.instance.fetch_observations(dg.AssetKey("benchmark_files"), limit=1).records
-        found = events[0].asset_observation
+def test_the_folder_is_observed_by_hand_too_and_says_which_result_is_the_newest(place: Place, folder: Path) -> None:
+    def observe() -> str:
+        job = build_defs(Settings.read()).resolve_implicit_global_asset_job_def()
+        key = dg.AssetKey("benchmark_files")
+        job.execute_in_process(instance=place.instance, asset_selection=[key], partition_key="m4_base")
+        found = place.instance.fetch_observations(key, limit=1).records[0].asset_observation
         assert found is not None
-        return {str(found.partition): found.tags["dagster/data_version"]}
+        assert found.partition == "m4_base"
+        return found.tags["dagster/data_version"]
 
-    assert observe() == {"m4_base": "m4_base_2024-12-02.json 2024-12-02T10:30:00Z"}
-    assert place.instance.get_dynamic_partitions("platform_models") == ["m4_base"]
+    place.instance.add_dynamic_partitions("platform_models", ["m4_base"])
+    put(folder, "m4", 1.0)
+    assert observe() == "m4_base_2024-12-02.json 2024-12-02T10:30:00Z"
     put(folder, "m4", 1.1, timestamp="2025-01-02T10:30:00Z")
-    assert observe() == {"m4_base": "m4_base_2024-12-02.json 2025-01-02T10:30:00Z"}
+    assert observe() == "m4_base_2024-12-02.json 2025-01-02T10:30:00Z"
 
 
 def test_a_newer_result_is_taken_in_again_and_what_is_below_follows(place: Place, folder: Path) -> None:
