@@ -1,49 +1,67 @@
 """The capacity assets: ``benchmark``, ``ratio`` and ``sizing``, and the checks that say whether to believe them.
 
-Results of machines outside (a Mac, a cloud node) come as files in the capacity folder, the external asset ``benchmark_files``; a
+Results of machines outside (a Mac, a cloud node) come as files in the capacity folder, the observable source ``benchmark_files``; a
 sensor sees them and has ``benchmark`` take them in. ``ratio`` and ``sizing`` follow by declarative automation.
 """
 
-import base64
-import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import dagster as dg
 
+from assets import pictures
+from assets.checks import specs
 from assets.metadata import table
 from assets.resources import CapacityResource
 from assets.step import OWNERS
+from benchmarks import trust
 from benchmarks.files import Refused
-from benchmarks.gather import choose, file_name, gather, ratios
+from benchmarks.gather import Found, choose, file_name, gather, ratios
 from benchmarks.ratio import CONFIG_NAME, read_ratio, write_ratio
-from benchmarks.result import BenchmarkResult
 
 GROUP = "capacity"
 
 platform_models = dg.DynamicPartitionsDefinition(name="platform_models")
 """A platform and a model, ``m4_base``: what one result stands for."""
 
-ENOUGH_ITERATIONS = 30
-MOST_NOISE = 0.1
-"""Standard deviation of the latencies over their mean."""
-
-WIDEST_RATIO = 0.1
-"""Half of the ratio's interval over the ratio: pods are ordered with that error."""
-
 FOLLOWS = dg.AutomationCondition.eager().without(~dg.AutomationCondition.any_deps_missing())
 """As soon as something above has changed; a platform that failed to come in does not hold up the others."""
 
-benchmark_files = dg.AssetSpec(
-    "benchmark_files",
-    group_name=GROUP,
-    owners=OWNERS,
-    kinds={"file", "json"},
-    code_version="1",
-    description="Results of `stt benchmark` in the capacity folder, of this machine and of others, as the sensor last saw them.",
-)
+
+with warnings.catch_warnings():
+    # The decorator is marked as beta: a test holds what it does here, and an operator cannot act on the warning.
+    warnings.simplefilter("ignore", dg.BetaWarning)
+
+    @dg.multi_observable_source_asset(
+        name="benchmark_files",
+        specs=[
+            dg.AssetSpec(
+                "benchmark_files",
+                group_name=GROUP,
+                owners=OWNERS,
+                kinds={"file", "json"},
+                code_version="1",
+                partitions_def=platform_models,
+                description=(
+                    "Results of `stt benchmark` in the capacity folder, of this machine and of others: the newest of each "
+                    "platform and model, as the sensor last saw it, or as it is observed by hand."
+                ),
+            )
+        ],
+    )
+    def benchmark_files(context: dg.AssetExecutionContext, capacity: CapacityResource) -> dg.ObserveResult:
+        """Look for the newest result of one platform and model."""
+        found = gather(capacity.path).newest.get(context.partition_key)
+        if found is None:
+            raise dg.Failure(
+                f"{capacity.folder} has no result of {context.partition_key} any more.", allow_retries=False
+            )
+        return dg.ObserveResult(
+            data_version=dg.DataVersion(found.version), metadata={"file": dg.MetadataValue.path(str(found.path))}
+        )
 
 
 class BenchmarkConfig(dg.Config):
@@ -66,22 +84,7 @@ class BenchmarkConfig(dg.Config):
     kinds={"python", "json"},
     code_version="1",
     pool="benchmark",
-    check_specs=[
-        dg.AssetCheckSpec(
-            "enough_iterations",
-            asset="benchmark",
-            description=f"{ENOUGH_ITERATIONS} iterations or more, not interrupted.",
-        ),
-        dg.AssetCheckSpec(
-            "quiet", asset="benchmark", description=f"Standard deviation at most {MOST_NOISE:.0%} of the mean latency."
-        ),
-        dg.AssetCheckSpec(
-            "isolated",
-            asset="benchmark",
-            description="Exactly one CPU could be used, by quota or affinity.",
-            blocking=True,
-        ),
-    ],
+    check_specs=specs("benchmark", trust.RULES, platform_models),
     description=(
         "How long one CPU of a platform takes for a request with a model, by the production engine. Taken in from the capacity "
         "folder, or measured on the machine the step runs on (config `measure: true`)."
@@ -93,7 +96,7 @@ def benchmark(
     """Measure or take in one platform and model."""
     key = context.partition_key
     if config.measure:
-        _measure(key, config.iterations, capacity.path)
+        context.log.info(_measure(key, config.iterations, capacity))
     found = gather(capacity.path).newest.get(key)
     if found is None:
         raise dg.Failure(
@@ -101,57 +104,55 @@ def benchmark(
             "on that machine.",
             allow_retries=False,
         )
-    result = found.result
     return dg.MaterializeResult(
-        metadata={
-            "file": dg.MetadataValue.path(str(found.path)),
-            "cpu_model": result.cpu_model,
-            "avg_latency_ms": result.avg_latency_ms,
-            "rps": result.rps,
-            "p95_ms": result.details.p95_ms,
-            "memory_mb": result.memory_mb,
-            "iterations": result.iterations,
-            "times_realtime": round(result.details.audio.seconds * result.rps, 3),
-            "latencies": dg.MetadataValue.md(_picture(_latencies_png(result))),
-        },
-        check_results=list(_judged(result)),
+        metadata=_figures(found), check_results=[_judged(finding) for finding in trust.of_result(found.result)]
     )
 
 
-def _measure(key: str, iterations: int, folder: Path) -> None:
+def _measure(key: str, iterations: int, capacity: CapacityResource) -> str:
+    """Measure this machine; returns what the command said."""
+    in_use = capacity.model  # a folder, perhaps, of which the key has only the name
+    model = in_use if key.endswith(f"_{Path(in_use).name}") else key.rsplit("_", 1)[1]
     # A process of its own: peak memory is the engine's then, and the affinity ends with it.
-    command = [sys.executable, "-m", "stt_orchestration.cli", "benchmark", "--pin", "--overwrite"]
-    command += ["--model", key.rsplit("_", 1)[1], "--iterations", str(iterations)]
-    command += ["--output", str(folder / file_name(key))]
-    told = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ.copy())
+    command = [sys.executable, "-m", "stt_orchestration.cli", "benchmark", "--pin", "--overwrite", "--model", model]
+    command += ["--iterations", str(iterations), "--output", str(capacity.path / file_name(key))]
+    told = subprocess.run(command, capture_output=True, text=True, check=False)
     if told.returncode:
         raise dg.Failure(f"stt benchmark: {told.stderr.strip()[-2000:]}", allow_retries=False)
+    return told.stdout.strip()[-2000:]
 
 
-def _judged(result: BenchmarkResult) -> Iterator[dg.AssetCheckResult]:
-    details = result.details
-    yield dg.AssetCheckResult(
-        check_name="enough_iterations",
-        passed=result.iterations >= ENOUGH_ITERATIONS and not details.partial,
-        severity=dg.AssetCheckSeverity.WARN,
-        description=f"{result.iterations} of {details.iterations_asked} iterations; at least {ENOUGH_ITERATIONS} are wanted.",
-    )
-    noise = None if details.stdev_ms is None else details.stdev_ms / result.avg_latency_ms
-    yield dg.AssetCheckResult(
-        check_name="quiet",
-        passed=noise is not None and noise <= MOST_NOISE,
-        severity=dg.AssetCheckSeverity.WARN,
-        description="Too few iterations to know."
-        if noise is None
-        else f"{noise:.1%} of the mean, {MOST_NOISE:.0%} allowed.",
-        metadata={} if noise is None else {"noise": noise},
-    )
-    yield dg.AssetCheckResult(
-        check_name="isolated",
-        passed=details.isolation.one_cpu,
-        severity=dg.AssetCheckSeverity.ERROR,
-        description="; ".join(details.isolation.how)
-        or f"{result.cpu_limit:g} CPUs could be used, so its figures size nothing.",
+def _figures(found: Found) -> Mapping[str, dg.MetadataValue]:
+    result, details = found.result, found.result.details
+    facts = {
+        "measured": result.timestamp,
+        "processor": f"{result.cpu_model} ({result.architecture})",
+        "instruction sets": ", ".join(details.machine.instruction_sets),
+        "isolation": "; ".join(details.isolation.how) or "none",
+        "model": f"{result.model_size}, {details.options.compute_type}",
+        "audio": f"{details.audio.name}, {details.audio.seconds:.1f} s",
+        "libraries": ", ".join(f"{name} {version}" for name, version in details.versions.items()),
+    }
+    return {
+        "avg_latency_ms": dg.MetadataValue.float(result.avg_latency_ms),
+        "p95_ms": dg.MetadataValue.float(details.p95_ms),
+        "times_realtime": dg.MetadataValue.float(round(details.audio.seconds * result.rps, 3)),
+        "rps": dg.MetadataValue.float(result.rps),
+        "memory_mb": dg.MetadataValue.float(result.memory_mb),
+        "iterations": dg.MetadataValue.int(result.iterations),
+        "latencies": pictures.latencies(result),
+        "facts": table(("of", "found"), list(facts.items())),
+        "file": dg.MetadataValue.path(str(found.path)),
+    }
+
+
+def _judged(finding: trust.Finding) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        check_name=finding.rule.name,
+        passed=finding.kept,
+        severity=dg.AssetCheckSeverity.ERROR if finding.rule.stops else dg.AssetCheckSeverity.WARN,
+        description=finding.sentence,
+        metadata={} if finding.figure is None else {"figure": finding.figure},
     )
 
 
@@ -163,13 +164,7 @@ def _judged(result: BenchmarkResult) -> Iterator[dg.AssetCheckResult]:
     kinds={"python", "json"},
     code_version="1",
     automation_condition=FOLLOWS,
-    check_specs=[
-        dg.AssetCheckSpec(
-            "narrow_enough",
-            asset="ratio",
-            description=f"Every ratio is known to {WIDEST_RATIO:.0%} or better, and every pair of results could be compared.",
-        )
-    ],
+    check_specs=specs("ratio", [trust.NARROW], None),
     description="How many times as long each platform takes as the reference, with 95 % intervals: ratio_config.json.",
 )
 def ratio(capacity: CapacityResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
@@ -191,22 +186,14 @@ def ratio(capacity: CapacityResource) -> dg.MaterializeResult:  # type: ignore[t
         )
         for one in found
     ]
-    widest = max(((one.interval[1] - one.interval[0]) / 2 / one.ratio for one in found), default=0.0)
-    sentence = f"{len(found)} ratios, the widest interval ±{widest:.1%} ({WIDEST_RATIO:.0%} allowed)."
-    return dg.MaterializeResult(
-        metadata={
-            "ratios": table(("model", "from", "to", "ratio", "95 % interval"), rows),
-            "refused": table(("why",), [(line,) for line in (*refused, *gathered.refused)]),
-        },
-        check_results=[
-            dg.AssetCheckResult(
-                check_name="narrow_enough",
-                passed=widest <= WIDEST_RATIO and not refused,
-                severity=dg.AssetCheckSeverity.WARN,
-                description=" ".join([sentence, *refused]),
-            )
-        ],
-    )
+    metadata: dict[str, dg.MetadataValue] = {
+        "ratios": table(("model", "from", "to", "ratio", "95 % interval"), rows),
+    }
+    if found:
+        metadata["plot"] = pictures.ratios(found)
+    if left_out := (*refused, *gathered.refused):
+        metadata["left_out"] = table(("why",), [(line,) for line in left_out])
+    return dg.MaterializeResult(metadata=metadata, check_results=[_judged(trust.of_ratios(found, refused))])
 
 
 @dg.asset(
@@ -224,13 +211,12 @@ def ratio(capacity: CapacityResource) -> dg.MaterializeResult:  # type: ignore[t
 )
 def sizing(capacity: CapacityResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Size for the settings' target."""
-    from benchmarks.sizing import report
     from benchmarks.sizing.basis import basis
     from benchmarks.sizing.batch import Load
     from benchmarks.sizing.plan import plan
     from benchmarks.sizing.prices import SHIPPED, read_prices
     from benchmarks.sizing.service import Target
-    from benchmarks.sizing.write import REPORT, write
+    from benchmarks.sizing.write import REPORT, Place, write
 
     try:
         listed = read_prices(Path(capacity.prices) if capacity.prices else SHIPPED)
@@ -251,7 +237,7 @@ def sizing(capacity: CapacityResource) -> dg.MaterializeResult:  # type: ignore[
             load=batch,
         )
         folder = capacity.path / "sizing"
-        write(made, folder)
+        written = write(made, Place.claim(folder))
     except Refused as error:
         raise dg.Failure(
             f"{error} The targets and the price are the settings STT_SIZE_RPS, STT_SIZE_P95_S, STT_SIZE_HOURS_PER_DAY, "
@@ -259,45 +245,15 @@ def sizing(capacity: CapacityResource) -> dg.MaterializeResult:  # type: ignore[
             allow_retries=False,
         ) from None
     text = (folder / REPORT).read_text(encoding="utf-8")
-    for name in (report.LATENCY_PLOT, report.LOAD_PLOT):
-        if made.service:
-            text = text.replace(f"({name})", f"({_data_url((folder / name).read_bytes())})")
-    metadata: dict[str, dg.MetadataValue] = {
-        "report": dg.MetadataValue.md(text),
-        "file": dg.MetadataValue.path(str(folder / REPORT)),
-    }
+    for path in written:
+        if path.suffix == ".png":
+            text = text.replace(f"({path.name})", f"({pictures.data_url(path.read_bytes())})")
+    metadata: dict[str, dg.MetadataValue] = {}
     if made.service:
         metadata["pods"] = dg.MetadataValue.int(made.service.fleet.pods)
         metadata["cost_per_month"] = dg.MetadataValue.float(round(made.service.bill.per_month, 2))
     if made.batch:
         metadata["batch_pods"] = dg.MetadataValue.int(made.batch.candidates[0][0].pods)
+    metadata["report"] = dg.MetadataValue.md(text)
+    metadata["file"] = dg.MetadataValue.path(str(folder / REPORT))
     return dg.MaterializeResult(metadata=metadata)
-
-
-def _picture(png: bytes) -> str:
-    return f"![latencies]({_data_url(png)})"
-
-
-def _data_url(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
-
-
-def _latencies_png(result: BenchmarkResult) -> bytes:
-    import io
-
-    import matplotlib as mpl
-
-    mpl.use("agg")
-    from matplotlib import pyplot as plt
-
-    figure, panel = plt.subplots(figsize=(6, 2.5), dpi=90)
-    panel.plot(result.details.latencies_ms, ".-")
-    panel.set_xlabel("iteration")
-    panel.set_ylabel("latency, ms")
-    panel.set_ylim(bottom=0)
-    panel.grid(alpha=0.3)
-    figure.tight_layout()
-    made = io.BytesIO()
-    figure.savefig(made)
-    plt.close(figure)
-    return made.getvalue()

@@ -8,22 +8,42 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from typing import Protocol
 
 import dagster as dg
 
 from assets.metadata import table
 from assets.partitions import batches
-from recordings.checks import Check, Verdict
+from recordings.checks import Verdict
 
 
-def specs(asset: str, checks: Sequence[Check]) -> list[dg.AssetCheckSpec]:
-    """The specs of an asset's checks."""
+class _Ruled(Protocol):
+    """A check, whoever makes its rule."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def rule(self) -> str: ...
+    @property
+    def stops(self) -> bool: ...
+
+
+def specs(
+    asset: str, checks: Sequence[_Ruled], partitions: dg.PartitionsDefinition[str] | None = batches
+) -> list[dg.AssetCheckSpec]:
+    """The specs of an asset's checks.
+
+    Args:
+        asset: Its name.
+        checks: What is checked.
+        partitions: The asset's; a verdict is then of one of them.
+    """
     with warnings.catch_warnings():
         # Since 1.13 a result knows its partition, marked as a preview: a test holds it, and an operator cannot act on the warning.
         warnings.simplefilter("ignore", dg.PreviewWarning)
         return [
             dg.AssetCheckSpec(
-                check.name, asset=asset, description=check.rule, blocking=check.stops, partitions_def=batches
+                check.name, asset=asset, description=check.rule, blocking=check.stops, partitions_def=partitions
             )
             for check in checks
         ]

@@ -28,13 +28,18 @@ PREDICTED = Check(
 )
 
 
-def as_predicted(workspace: Workspace, report: StepReport, folder: Path) -> Verdict:
+_FULL = 0.9
+"""Share of its cores' time that a run has when it is alone on them and has work for all."""
+
+
+def as_predicted(workspace: Workspace, report: StepReport, folder: Path, cpu_s: float) -> Verdict:
     """Compare the run that made the report with its prediction.
 
     Args:
         workspace: Its ledger has the run.
         report: Of the transcript step.
         folder: Where benchmark results lie.
+        cpu_s: Processor time that the step took, its threads summed, seconds: it tells a busy machine from a slower one.
     """
     if not report.worked or report.audio_seconds < _LEAST_AUDIO_S:
         return _silent(f"{report.audio_seconds:.0f} s of audio were worked on: too little to compare.")
@@ -52,6 +57,11 @@ def as_predicted(workspace: Workspace, report: StepReport, folder: Path) -> Verd
         f"{run.audio_seconds:.0f} s of audio took {run.wall_seconds:.1f} s on {run.cores} cores: {measured:.4f} core "
         f"seconds per second of audio, {drift:+.0%} of the {predicted:.4f} that {name} predicts."
     )
+    share = cpu_s / (run.wall_seconds * run.cores)
+    if share < _FULL:
+        sentence += (
+            f" It had its cores for {share:.0%} of that time: others had them, or there was no work for all of them."
+        )
     figures = {
         "core_seconds_per_audio_second": round(measured, 5),
         "predicted": round(predicted, 5),
@@ -59,6 +69,7 @@ def as_predicted(workspace: Workspace, report: StepReport, folder: Path) -> Verd
         "audio_seconds": round(run.audio_seconds, 1),
         "wall_seconds": round(run.wall_seconds, 2),
         "cores": run.cores,
+        "share_of_cores": round(share, 4),
     }
     # As a factor: half as much again one way is two thirds the other way.
     passed = 1 / (1 + DRIFT_BOUND) <= measured / predicted <= 1 + DRIFT_BOUND
@@ -71,12 +82,9 @@ def _silent(sentence: str) -> Verdict:
 
 def _prediction(folder: Path, run: Run) -> tuple[str, BenchmarkResult] | None:
     from benchmarks.host import Host
-    from benchmarks.machine import machine
 
-    here = set(machine(Host.here()).ids)
-    for one in reversed(gather(folder).results):
+    for one in gather(folder).of_machine(Host.here()):
         details = one.result.details
-        alike = details.weights.sha256 == run.model_sha256 and details.options.model_dump() == run.options
-        if alike and here & set(details.machine.ids):
+        if details.weights.sha256 == run.model_sha256 and details.options.model_dump() == run.options:
             return one.path.stem, one.result
     return None

@@ -1,5 +1,7 @@
 """The ``transcript`` asset: what was said."""
 
+import time
+
 import dagster as dg
 
 from assets.checks import specs
@@ -36,12 +38,13 @@ def transcript(
     capacity: CapacityResource,
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Run ``recordings.steps.transcript`` over the batch."""
+    began = time.process_time()
     return materialize(
         context,
         workspace,
         lambda opened, key, say: step.run(opened, key, engine.recipe(), say),
         lambda opened, report: [
             *checks.after_transcript(opened, report, options.max_wer),
-            as_predicted(opened, report, capacity.path),
+            as_predicted(opened, report, capacity.path, time.process_time() - began),
         ],
     )

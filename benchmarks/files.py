@@ -1,4 +1,4 @@
-"""JSON that travels between machines: read with suspicion, written whole or not at all."""
+"""JSON and YAML that travel between machines and people: read with suspicion, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -27,20 +27,41 @@ def read_json(path: Path) -> Any:
         Refused: There is no such file, it is no JSON, or only the beginning of one.
     """
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise Refused(f"{path} has {path.stat().st_size} bytes; no file of ours is that large.")
-        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
-    except FileNotFoundError:
-        raise Refused(f"{path}: there is no such file.") from None
-    except IsADirectoryError:
-        raise Refused(f"{path} is a folder; give a file.") from None
-    except (UnicodeDecodeError, RecursionError):
+        return json.loads(_text(path, "JSON"), parse_constant=_no_number)
+    except RecursionError:
         raise Refused(f"{path} is no JSON text.") from None
     except _NotFinite as error:
         raise Refused(f"{path} has {error} where a number belongs.") from None
     except json.JSONDecodeError as error:
         end = "it ends too early, as if cut off" if error.pos >= len(error.doc.rstrip()) - 1 else error.msg
         raise Refused(f"{path} is no whole JSON: line {error.lineno}, column {error.colno}: {end}.") from None
+
+
+def read_yaml(path: Path) -> Any:
+    """Read one YAML document.
+
+    Raises:
+        Refused: There is no such file, it is no YAML, or more than one document.
+    """
+    import yaml
+
+    try:
+        return yaml.safe_load(_text(path, "YAML"))
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise Refused(f"{path} is not one YAML document: {' '.join(str(error).split())}.") from None
+
+
+def _text(path: Path, kind: str) -> str:
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise Refused(f"{path} has {path.stat().st_size} bytes; no file of ours is that large.")
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise Refused(f"{path}: there is no such file.") from None
+    except IsADirectoryError:
+        raise Refused(f"{path} is a folder; give a file.") from None
+    except UnicodeDecodeError:
+        raise Refused(f"{path} is no {kind} text.") from None
 
 
 def checked(path: Path, found: Any, schema: Path, model: type[_Model]) -> _Model:
@@ -58,16 +79,32 @@ def checked(path: Path, found: Any, schema: Path, model: type[_Model]) -> _Model
         where = f"the field {field}" if field else "the whole"
         message = wrong.message if len(wrong.message) <= 2 * _SHOWN else f"... {wrong.message[-2 * _SHOWN :]}"
         raise Refused(f"{path} is not what {schema.stem} files hold: {where}: {message}.")
+    return record(path, found, model, f"what {schema.stem} files hold")
+
+
+def record(path: Path, found: Any, model: type[_Model], what: str) -> _Model:
+    """What was read, as a record.
+
+    Args:
+        path: Where it was read, for the error.
+        found: What was read.
+        model: The record.
+        what: What the file should be, in words: ``a price file``.
+
+    Raises:
+        Refused: It is none; names the file, the field and what is wrong with it.
+    """
     try:
         return model.model_validate(found)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
-        raise Refused(f"{path} is not what {schema.stem} files hold: the field {field}: {first['msg']}.") from None
+        where = f"the field {field}" if field else "the whole"
+        raise Refused(f"{path} is not {what}: {where}: {first['msg'].removeprefix('Value error, ')}.") from None
 
 
 def claim(path: Path, *, overwrite: bool) -> None:
-    """Make sure, before the work, that its result can be written there; the folder is made, the file is not.
+    """Make sure, before the work, that its result can be written there; nothing is made.
 
     Raises:
         Refused: Something is there that must not be overwritten.
@@ -77,10 +114,27 @@ def claim(path: Path, *, overwrite: bool) -> None:
         raise Refused(f"{path} is a folder; give a file to write.")
     if path.exists() and not overwrite:
         raise Refused(f"{path} is there already. Give --overwrite to replace it, or another --output.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    probe = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    probe.touch()
-    probe.unlink()
+    probe(path.parent)
+
+
+def probe(folder: Path) -> None:
+    """Make sure that a folder can be written, or made where it is not there yet; nothing is made.
+
+    Raises:
+        Refused: It is a file, or lies below one.
+        OSError: It cannot be made or written.
+    """
+    there = folder
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    if not there.is_dir():
+        raise Refused(f"{there} is a file; give a folder.")
+    trial = there / f".{secrets.token_hex(8)}"
+    try:
+        trial.touch()
+        trial.unlink()
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(there)) from None  # the trial's name tells nobody anything
 
 
 def write_json(value: Any, path: Path) -> None:

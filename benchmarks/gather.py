@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.files import Refused
 from benchmarks.host import Host
-from benchmarks.machine import cpu_model
+from benchmarks.machine import cpu_model, machine
 from benchmarks.ratio import CONFIG_NAME, Ratio, RatioConfig, ratio
 from benchmarks.result import BenchmarkResult, read_result
 
@@ -35,6 +35,11 @@ class Found:
         """Platform and model: what a newer result of the same replaces."""
         return f"{self.platform}_{self.result.model_size}"
 
+    @property
+    def version(self) -> str:
+        """What tells it from an older or newer one of the same key."""
+        return f"{self.path.name} {self.result.timestamp}"
+
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
@@ -47,6 +52,11 @@ class Gathered:
     def newest(self) -> dict[str, Found]:
         """Key -> its newest result."""
         return {one.key: one for one in self.results}
+
+    def of_machine(self, host: Host) -> tuple[Found, ...]:
+        """Those measured on a machine, the newest first: known by its identifiers, whatever the files are called."""
+        here = set(machine(host).ids)
+        return tuple(one for one in reversed(self.results) if here & set(one.result.details.machine.ids))
 
 
 def gather(folder: Path) -> Gathered:
@@ -74,6 +84,30 @@ def this_platform(model: str) -> str:
 def file_name(key: str) -> str:
     """The file of a new result of a platform and model."""
     return f"{key}_{datetime.now(UTC):%Y-%m-%d}.json"
+
+
+def new_file(folder: Path, model: str) -> Path:
+    """Where a result that this machine makes today goes unless told otherwise."""
+    return folder / file_name(this_platform(model))
+
+
+def newest_here(folder: Path, model: str) -> Path:
+    """The newest result of this machine for a model.
+
+    Raises:
+        Refused: The folder has none.
+    """
+    gathered = gather(folder)
+    name = Path(model).name
+    for one in gathered.of_machine(Host.here()):
+        if one.result.model_size == name:
+            return one.path
+    others = sorted({one.key for one in gathered.results})
+    there = f" (there are {', '.join(others)})" if others else ""
+    raise Refused(
+        f"{folder} has no result of this machine with {name}{there}. Give --measure to measure it first, or name the result to "
+        "size from."
+    )
 
 
 def ratios(gathered: Gathered, reference: str | None) -> tuple[RatioConfig | None, tuple[str, ...]]:

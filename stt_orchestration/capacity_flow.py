@@ -13,6 +13,9 @@ from benchmarks.gather import gather
 SENSOR_NAME = "benchmark_results"
 SCHEDULE_NAME = "benchmark_monthly"
 
+DATA_VERSION = "dagster/data_version"
+"""Where Dagster looks for the version of what was observed; what lies below a changed one is shown as out of date."""
+
 measure_here = dg.define_asset_job(
     "measure_platform",
     selection=dg.AssetSelection.assets("benchmark"),
@@ -42,21 +45,26 @@ def benchmark_results(
     """Request a run of ``benchmark`` for every platform and model whose newest result is another than before."""
     seen: dict[str, str] = json.loads(context.cursor or "{}")
     gathered = gather(capacity.path)
-    now = {key: f"{one.path.name} {one.result.timestamp}" for key, one in gathered.newest.items()}
+    now = {key: one.version for key, one in gathered.newest.items()}
     changed = [key for key, version in now.items() if seen.get(key) != version]
     if not changed:
         told = (
             f"; {len(gathered.refused)} files are no results: {' '.join(gathered.refused)}" if gathered.refused else ""
         )
         return dg.SkipReason(f"{len(now)} results, none of them new{told}")
-    observed = dg.AssetObservation(
-        benchmark_files.key,
-        metadata={"results": len(now), "new": ", ".join(changed), "refused": len(gathered.refused)},
-    )
+    observed = [
+        dg.AssetObservation(
+            benchmark_files.key,
+            partition=key,
+            metadata={"file": dg.MetadataValue.path(str(gathered.newest[key].path))},
+            tags={DATA_VERSION: now[key]},
+        )
+        for key in changed
+    ]
     return dg.SensorResult(
         run_requests=[dg.RunRequest(run_key=f"{key} {now[key]}", partition_key=key) for key in changed],
         dynamic_partitions_requests=[platform_models.build_add_request(changed)],
-        asset_events=[observed],
+        asset_events=observed,
         cursor=json.dumps(now),
     )
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 
 import dagster as dg
@@ -24,54 +25,76 @@ RUNS_PER_TICK = 20
 """Requesting a run takes the daemon about 0.2 s (measured with SQLite storage): 20 keep a tick far below its 60 s limit."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Looked:
+    """What a look at the input found: where the next one goes on, and what is told if there is nothing to start."""
+
+    cursor: str
+    waiting: str
+    ignored_by_reason: Mapping[str, int]
+
+
 def build_audio_directory(interval_s: int, enabled: bool, limits: BatchLimits) -> dg.SensorDefinition:
     """The sensor on the input folder: files that have settled become batches, each batch a run."""
 
-    @dg.sensor(
-        name=SENSOR_NAME,
-        job=transcribe_batch,
-        minimum_interval_seconds=interval_s,
-        default_status=_status(enabled),
-        description=(
-            "Looks at the input folder. A file whose size and modification time stayed the same from one look to the next is "
-            "taken into a batch; each batch is one run."
-        ),
-    )
-    def audio_directory(context: dg.SensorEvaluationContext, workspace: WorkspaceResource) -> dg.SensorResult:
-        with workspace.open() as opened:
-            found = look_and_register(opened, Cursor.load(context.cursor), LookLimits())
-            wanted = _wanted(context.instance, opened, limits, SENSOR_NAME)
-        waiting = f"{found.unsettled} new files not settled yet"
-        return _result(wanted, found.cursor.dump(), waiting, found.ignored)
+    def look(workspace: Workspace, cursor: str | None) -> _Looked:
+        found = look_and_register(workspace, Cursor.load(cursor), LookLimits())
+        return _Looked(found.cursor.dump(), f"{found.unsettled} new files not settled yet", found.ignored)
 
-    return audio_directory
+    return _sensor(
+        SENSOR_NAME,
+        look,
+        interval_s,
+        enabled,
+        limits,
+        "Looks at the input folder. A file whose size and modification time stayed the same from one look to the next is "
+        "taken into a batch; each batch is one run.",
+    )
 
 
 def build_audio_bucket(interval_s: int, enabled: bool, limits: BatchLimits) -> dg.SensorDefinition:
     """The sensor on a bucket: objects that are new in its listing become batches, each batch a run."""
 
+    def look(workspace: Workspace, cursor: str | None) -> _Looked:
+        found = look_in_bucket(workspace, SkimCursor.load(cursor), SkimLimits())
+        waiting = "the listing goes on at the next tick" if found.more else "the listing was seen to its end"
+        return _Looked(found.cursor.dump(), waiting, found.ignored)
+
+    return _sensor(
+        BUCKET_SENSOR_NAME,
+        look,
+        interval_s,
+        enabled,
+        limits,
+        "Lists the input folder of the bucket. Objects that are new there are taken into batches; each batch is one run. "
+        "A tick lists for 20 s at most and takes 20,000 objects at most; the next one goes on.",
+    )
+
+
+def _sensor(
+    name: str,
+    look: Callable[[Workspace, str | None], _Looked],
+    interval_s: int,
+    enabled: bool,
+    limits: BatchLimits,
+    description: str,
+) -> dg.SensorDefinition:
+    """A sensor that registers what its look finds, and requests a run for each batch made of it and for those that wait."""
+
     @dg.sensor(
-        name=BUCKET_SENSOR_NAME,
+        name=name,
         job=transcribe_batch,
         minimum_interval_seconds=interval_s,
-        default_status=_status(enabled),
-        description=(
-            "Lists the input folder of the bucket. Objects that are new there are taken into batches; each batch is one run. "
-            "A tick lists for 20 s at most and takes 20,000 objects at most; the next one goes on."
-        ),
+        default_status=dg.DefaultSensorStatus.RUNNING if enabled else dg.DefaultSensorStatus.STOPPED,
+        description=description,
     )
-    def audio_bucket(context: dg.SensorEvaluationContext, workspace: WorkspaceResource) -> dg.SensorResult:
+    def audio(context: dg.SensorEvaluationContext, workspace: WorkspaceResource) -> dg.SensorResult:
         with workspace.open() as opened:
-            found = look_in_bucket(opened, SkimCursor.load(context.cursor), SkimLimits())
-            wanted = _wanted(context.instance, opened, limits, BUCKET_SENSOR_NAME)
-        waiting = "the listing goes on at the next tick" if found.more else "the listing was seen to its end"
-        return _result(wanted, found.cursor.dump(), waiting, found.ignored)
+            looked = look(opened, context.cursor)
+            wanted = _wanted(context.instance, opened, limits, name)
+        return _result(wanted, looked)
 
-    return audio_bucket
-
-
-def _status(enabled: bool) -> dg.DefaultSensorStatus:
-    return dg.DefaultSensorStatus.RUNNING if enabled else dg.DefaultSensorStatus.STOPPED
+    return audio
 
 
 def _wanted(
@@ -84,17 +107,15 @@ def _wanted(
     return wanted | unattended_batches(workspace, live, partial(past_runs, instance), room)
 
 
-def _result(
-    wanted: Mapping[str, str], cursor: str, waiting: str, ignored_by_reason: Mapping[str, int]
-) -> dg.SensorResult:
+def _result(wanted: Mapping[str, str], looked: _Looked) -> dg.SensorResult:
     if wanted:
         return dg.SensorResult(
             run_requests=[request(key, run_key) for key, run_key in wanted.items()],
             dynamic_partitions_requests=[batches.build_add_request(list(wanted))],
-            cursor=cursor,
+            cursor=looked.cursor,
         )
-    ignored = ", ".join(f"{count} {why}" for why, count in sorted(ignored_by_reason.items())) or "none"
-    return dg.SensorResult(skip_reason=f"Nothing to start: {waiting}; ignored: {ignored}.", cursor=cursor)
+    ignored = ", ".join(f"{count} {why}" for why, count in sorted(looked.ignored_by_reason.items())) or "none"
+    return dg.SensorResult(skip_reason=f"Nothing to start: {looked.waiting}; ignored: {ignored}.", cursor=looked.cursor)
 
 
 def request(key: str, run_key: str) -> dg.RunRequest:

@@ -7,9 +7,10 @@ from typing import Annotated, Literal
 
 import typer
 
-from benchmarks.files import Refused
-from stt_orchestration.capacity_cli import FOLDER
+from benchmarks.files import Refused, claim
+from stt_orchestration.capacity_cli import Model, Overwrite
 from stt_orchestration.exits import spoken_errors
+from stt_orchestration.measuring import asked, measure_into
 from stt_orchestration.settings import Settings
 from stt_orchestration.show import console
 
@@ -19,12 +20,23 @@ sizing = typer.Typer()
 @sizing.command()
 @spoken_errors
 def size(
-    result: Annotated[Path, typer.Argument(help="What `stt benchmark` wrote, for the model to be served.")],
+    result: Annotated[
+        Path | None,
+        typer.Argument(help="What `stt benchmark` wrote; default: the newest of this machine in the data folder."),
+    ] = None,
     rps: Annotated[float | None, typer.Option(help="A service: requests a second, each like the one measured.")] = None,
     p95: Annotated[float | None, typer.Option(help="Its response time: 95th percentile at most, seconds.")] = None,
     mean: Annotated[float | None, typer.Option(help="Its response time: mean at most, seconds.")] = None,
     hours_per_day: Annotated[float | None, typer.Option(help="A batch: hours of audio a day.")] = None,
     deadline: Annotated[float | None, typer.Option(help="Hours within which the batch is to be done.")] = None,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Measure this machine first, one core of it, with the standard audio.")
+    ] = False,
+    model: Model = None,
+    iterations: Annotated[
+        int | None, typer.Option(help="Requests measured by --measure; default: 50.", show_default=False)
+    ] = None,
+    overwrite: Overwrite = False,
     ratio: Annotated[
         Path | None, typer.Option(help="A ratio_config.json: size for its platform B, from a result of A.")
     ] = None,
@@ -37,7 +49,7 @@ def size(
     prices: Annotated[Path | None, typer.Option(help="A price file; default: the dated one that is shipped.")] = None,
     cpu_node: Annotated[str | None, typer.Option(help="The CPU-only node of the price file to order.")] = None,
     cpu_node_price: Annotated[float | None, typer.Option(help="Its price per hour, if the file has none.")] = None,
-    pod_cpu: Annotated[int | None, typer.Option(help="Cores of a pod; default: the cheapest of 1, 2 and 4.")] = None,
+    pod_cpu: Annotated[int | None, typer.Option(help="Cores of a pod; default: the cheapest of 1, 2, 3 and 4.")] = None,
     dispatch: Annotated[
         Literal["service", "queue"],
         typer.Option(help="How requests reach pods: by chance through a Kubernetes Service, or from one line."),
@@ -51,7 +63,10 @@ def size(
     deployment: Annotated[Path | None, typer.Option(help="A Deployment to patch; default: a plain one.")] = None,
     hpa: Annotated[Path | None, typer.Option(help="A HorizontalPodAutoscaler to patch; default: a plain one.")] = None,
     output: Annotated[
-        Path | None, typer.Option(help="Folder to write to; default: benchmarks/sizing in the data folder.")
+        Path | None,
+        typer.Option(
+            help="Folder to write to, an earlier sizing there is replaced; default: benchmarks/sizing in the data folder."
+        ),
     ] = None,
 ) -> None:
     """Say what a target load needs: pods, CPU, memory, threads, autoscaler, GPUs, cost, each with its uncertainty.
@@ -67,32 +82,85 @@ def size(
     from benchmarks.sizing.prices import SHIPPED, read_prices
     from benchmarks.sizing.report import summary
     from benchmarks.sizing.service import Target
-    from benchmarks.sizing.write import write
+    from benchmarks.sizing.write import Place, write
 
     if (hours_per_day is None) != (deadline is None):
         raise Refused("--hours-per-day and --deadline belong together: so much audio, within so many hours.")
     if rps is None and (p95 is not None or mean is not None):
         raise Refused("--p95 and --mean are of a service: give its --rps too.")
+    if hours_per_day is None and gpu:
+        raise Refused("--gpu is of a batch: give its --hours-per-day and --deadline too.")
+    if rps is None and hours_per_day is None:
+        raise Refused("Nothing to size: give --rps, or --hours-per-day and --deadline, or both.")
     if pod_cpu is not None and not 1 <= pod_cpu <= 128:
         raise Refused(f"--pod-cpu is {pod_cpu}; give 1 to 128 cores.")
+    # All that can be refused is, before a measurement that takes minutes.
     target = Target(rps, p95, mean, variation, dispatch, peak, trough) if rps is not None else None
     load = Load(hours_per_day, deadline, longest) if hours_per_day is not None and deadline is not None else None
+    gpus = [gpu_figure(one) for one in gpu or ()]
     listed = read_prices(prices or SHIPPED)
     node = listed.cpu_node(cpu_node, cpu_node_price)
-    found = basis(result, read_result(result), read_ratio(ratio) if ratio else None)
+    config = read_ratio(ratio) if ratio else None
+    place = Place.claim(
+        output or Settings.read().capacity_dir / "sizing",
+        deployment or manifests.DEPLOYMENT,
+        hpa or manifests.HPA,
+    )
+    path = _measurement(result, model, measure=measure, iterations=iterations, overwrite=overwrite)
     made = plan(
-        found,
+        basis(path, read_result(path), config),
         listed,
         node,
         target=target,
         load=load,
         pod_cpus=(pod_cpu,) if pod_cpu else POD_CPUS,
-        gpus=[gpu_figure(one) for one in gpu or ()],
+        gpus=gpus,
     )
-    folder = output or Settings.read().data_dir / FOLDER / "sizing"
-    written = write(made, folder, deployment or manifests.DEPLOYMENT, hpa or manifests.HPA)
+    written = write(made, place)
     screen = console()
     for line in summary(made):
         screen.print(line)
-    for path in written:
-        screen.print(str(path))
+    for file in written:
+        screen.print(str(file))
+
+
+def _measurement(
+    result: Path | None, model: str | None, *, measure: bool, iterations: int | None, overwrite: bool
+) -> Path:
+    """The result to size from: the one that was named, the newest of this machine, or one that is measured now."""
+    if not measure and (iterations is not None or overwrite):
+        raise Refused("--iterations and --overwrite are of --measure: give it too.")
+    if result is not None:
+        if measure or model is not None:
+            raise Refused(
+                f"{result} is a measurement of its own model: leave out --measure and --model, or leave it out."
+            )
+        return result
+    from benchmarks.gather import new_file, newest_here
+    from benchmarks.host import Host
+    from benchmarks.intervals import LEAST
+    from benchmarks.isolation import detect
+    from benchmarks.measure import ITERATIONS, WARMUP
+
+    question = asked(model, None)
+    if not measure:
+        return newest_here(question.folder, question.model)
+    count = ITERATIONS if iterations is None else iterations
+    if count < LEAST:
+        raise Refused(f"--iterations is {count}; a sizing needs at least {LEAST} to know how sure the mean is.")
+    target = new_file(question.folder, question.model)
+    if target.exists() and not overwrite:
+        raise Refused(
+            f"{target} is there already. Leave out --measure to size from it, or give --overwrite to measure anew."
+        )
+    claim(target, overwrite=True)
+    measure_into(
+        target,
+        question,
+        iterations=count,
+        warmup=WARMUP,
+        workers=1,
+        pin=not detect(Host.here()).one_cpu,
+        unisolated=False,
+    )
+    return target

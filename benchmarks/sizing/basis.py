@@ -14,6 +14,7 @@ from benchmarks.files import Refused
 from benchmarks.queueing.model import Array
 from benchmarks.ratio import Ratio, RatioConfig
 from benchmarks.result import BenchmarkResult
+from benchmarks.trust import of_ratios, of_result
 
 _QUANTILES = 64
 
@@ -24,16 +25,19 @@ class Basis:
 
     Attributes:
         platform: The target's name.
-        model: Of the model.
+        processor: Of the target.
+        model: Its name.
         latencies_s: Measured, on the target's scale, seconds.
         audio_s: Seconds of audio in a request.
         low: Lower end of the 95 % interval of the mean service time, as a share of it.
         high: Upper end.
         memory_mb: Peak of the process with one worker, MiB.
-        rests_on: Sentences: every measurement and assumption.
+        rests_on: Sentences: every measurement.
+        doubts: Sentences: why nobody should order from it yet; empty for a sound measurement.
     """
 
     platform: str
+    processor: str
     model: str
     latencies_s: tuple[float, ...]
     audio_s: float
@@ -41,6 +45,7 @@ class Basis:
     high: float
     memory_mb: float
     rests_on: tuple[str, ...]
+    doubts: tuple[str, ...]
 
     @property
     def mean_s(self) -> float:
@@ -93,12 +98,11 @@ def basis(path: Path, result: BenchmarkResult, ratio: RatioConfig | None) -> Bas
         f"{'; '.join(details.isolation.how) or 'none'}."
     )
     rests = [measured]
-    if details.partial:
-        rests.append(f"That run was interrupted after {result.iterations} of {details.iterations_asked} iterations.")
-    scale, platform = 1.0, name
+    doubts = [f"{name}: {finding.sentence}" for finding in of_result(result) if not finding.kept]
+    scale, platform, processor = 1.0, name, result.cpu_model
     if ratio is not None:
         one = _fitting(name, result, ratio)
-        scale, platform = one.ratio, one.b.platform
+        scale, platform, processor = one.ratio, one.b.platform, one.b.cpu_model
         # Independent errors of a product: their logarithms add in quadrature.
         spread_low = math.hypot(math.log(low), math.log(one.interval[0] / one.ratio))
         spread_high = math.hypot(math.log(high), math.log(one.interval[1] / one.ratio))
@@ -108,12 +112,26 @@ def basis(path: Path, result: BenchmarkResult, ratio: RatioConfig | None) -> Bas
             f"{one.ratio:.3f} ({one.interval[0]:.3f} to {one.interval[1]:.3f})."
         )
         if one.weights_sha256 != details.weights.sha256:
-            rests.append(
+            doubts.append(
                 f"{result.model_size} was never measured on {platform}: that its ratio is the one of {one.model_size} is assumed."
             )
+        narrow = of_ratios([one], ())
+        if not narrow.kept:
+            doubts.append(narrow.sentence)
     latencies = tuple(value / 1000 * scale for value in details.latencies_ms)
     audio = details.audio.seconds
-    return Basis(platform, result.model_size, latencies, audio, low, high, result.memory_mb, tuple(rests))
+    return Basis(
+        platform,
+        processor,
+        result.model_size,
+        latencies,
+        audio,
+        low,
+        high,
+        result.memory_mb,
+        tuple(rests),
+        tuple(doubts),
+    )
 
 
 def _fitting(name: str, result: BenchmarkResult, config: RatioConfig) -> Ratio:

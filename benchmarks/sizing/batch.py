@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from benchmarks.files import Refused
 from benchmarks.sizing.basis import Basis
-from benchmarks.sizing.service import memory_mib
+from benchmarks.sizing.service import MOST_PODS, TooMany, memory_mib
+
+_DAY_H = 24.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +18,7 @@ class Load:
 
     Attributes:
         hours_per_day: Hours of audio, all there when the batch begins.
-        deadline_h: Hours until the last must be done.
+        deadline_h: Hours until the last must be done. Above 24 they count as 24, since the next day's audio comes then.
         longest_min: Minutes of the longest recording; one recording is worked on by one core.
         start_s: Seconds until a pod works: scheduling, image, loading the model.
     """
@@ -36,6 +38,11 @@ class Load:
                 raise Refused(f"{value:g} is not possible for {name}; nothing was sized.")
         if not 0 <= self.start_s < self.deadline_h * 3600:
             raise Refused(f"{self.start_s:g} s until a pod works leave nothing of a deadline of {self.deadline_h:g} h.")
+
+    @property
+    def within_s(self) -> float:
+        """Seconds that the batch may take."""
+        return min(self.deadline_h, _DAY_H) * 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +101,14 @@ def gpu_figure(text: str) -> GpuFigure:
     name, _, rest = text.partition("=")
     speed, _, origin = rest.partition("@")
     try:
-        return GpuFigure(name, float(speed), origin or "given, not measured here")
+        realtime = float(speed)
     except ValueError:
+        realtime = 0.0
+    if not name or not 0 < realtime < math.inf:
         raise Refused(
             f"{text!r} is no GPU's speed; write NAME=TIMES_REALTIME, such as A100=120, and @ and its origin behind it."
-        ) from None
+        )
+    return GpuFigure(name, realtime, origin or "given, not measured here")
 
 
 def on_cpus(found: Basis, load: Load, cpus: int) -> CpuBatch:
@@ -121,7 +131,7 @@ def on_cpus(found: Basis, load: Load, cpus: int) -> CpuBatch:
         pods=pods[2],
         pods_interval=(pods[0], pods[2]),
         pods_mean=pods[1],
-        done_h=_done_s(load, cost, pods[2] * cpus) / 3600,
+        done_h=done_h(found, load, pods[2] * cpus),
         core_hours=load.hours_per_day * cost,
     )
 
@@ -143,6 +153,11 @@ def _work_s(load: Load, cost: float) -> tuple[float, float]:
     return load.hours_per_day * 3600 * cost, min(load.longest_min / 60, load.hours_per_day) * 3600 * cost
 
 
+def done_h(found: Basis, load: Load, units: int, scale: float = 1.0) -> float:
+    """Hours after the start until so many cores are done at the latest, for a service time that is ``scale`` times the mean."""
+    return _done_s(load, found.mean_s / found.audio_s * scale, units) / 3600
+
+
 def _done_s(load: Load, cost: float, units: int) -> float:
     work, longest = _work_s(load, cost)
     return load.start_s + work / units + longest * (1 - 1 / units)
@@ -151,11 +166,14 @@ def _done_s(load: Load, cost: float, units: int) -> float:
 def _units(load: Load, cost: float, unit: str) -> int:
     """The fewest cores or GPUs whose bound is within the deadline."""
     work, longest = _work_s(load, cost)
-    left = load.deadline_h * 3600 - load.start_s - longest
+    left = load.within_s - load.start_s - longest
     if left < 0 or (left == 0 and work > longest):
         raise Refused(
-            f"A deadline of {load.deadline_h:g} h is out of reach: the longest recording ({load.longest_min:g} min) alone takes "
-            f"{longest / 3600:.2f} h on one {unit}, and a recording is not divided. Allow more time, cut recordings, or "
-            "take a faster one."
+            f"A deadline of {load.within_s / 3600:g} h is out of reach: the longest recording ({load.longest_min:g} min) "
+            f"alone takes {longest / 3600:.2f} h on one {unit}, and a recording is not divided. Allow more time, cut "
+            "recordings, or take a faster one."
         )
-    return max(1, math.ceil((work - longest) / left)) if work > longest else 1
+    most = (work - longest) / left if work > longest else 1.0
+    if most > MOST_PODS:
+        raise TooMany(f"More than {MOST_PODS:,} would be needed (of one {unit}). Size a part of the load.")
+    return max(1, math.ceil(most))

@@ -7,7 +7,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from benchmarks.files import Refused
+from benchmarks.files import Refused, read_yaml
 from benchmarks.sizing.service import Fleet
 
 DEPLOYMENT = Path(__file__).with_name("templates") / "deployment.yaml"
@@ -22,14 +22,7 @@ def read_manifest(path: Path, kind: str) -> Manifest:
     Raises:
         Refused: It is missing, no YAML, or of another kind.
     """
-    import yaml
-
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise Refused(f"{path}: {error.strerror}.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise Refused(f"{path} is not one YAML document: {' '.join(str(error).split())}.") from None
+    found = read_yaml(path)
     if not isinstance(found, dict) or found.get("kind") != kind:
         raise Refused(f"{path} is no {kind}.")
     return found

@@ -10,13 +10,13 @@ from benchmarks.files import Refused
 from benchmarks.sizing.basis import Basis
 from benchmarks.sizing.batch import CpuBatch, GpuBatch, GpuFigure, Load, on_cpus, on_gpus
 from benchmarks.sizing.prices import Node, Prices
-from benchmarks.sizing.service import Fleet, Target, fleet
+from benchmarks.sizing.service import Fleet, Target, TooMany, fleet
 
 HOURS_PER_MONTH = 730.0
 DAYS_PER_MONTH = HOURS_PER_MONTH / 24
 
-POD_CPUS = (1, 2, 4)
-"""Sizes of pods that are compared unless one is asked for."""
+POD_CPUS = (1, 2, 3, 4)
+"""Sizes of pods that are compared unless one is asked for. Three, because nodes of four cores keep a part of one to themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class ServicePlan:
 
 @dataclass(frozen=True, slots=True)
 class BatchPlan:
-    """A batch: on cores, the chosen size first, and on GPUs as far as figures were given."""
+    """A batch: on cores and on GPUs as far as figures were given, the cheapest of each first; and GPUs without a price."""
 
     load: Load
     candidates: tuple[tuple[CpuBatch, Bill], ...]
@@ -108,7 +108,7 @@ def plan(
         Refused: Nothing was asked, or what was asked cannot be done.
     """
     if target is None and load is None:
-        raise Refused("Nothing to size: give requests a second (--rps), or hours of audio a day and a deadline.")
+        raise Refused("Nothing to size: give requests a second, or hours of audio a day and a deadline.")
     return Plan(
         basis=found,
         prices=prices,
@@ -121,12 +121,19 @@ def plan(
 def _service(found: Basis, target: Target, node: Node, pod_cpus: Sequence[int]) -> ServicePlan:
     hours = target.rps * found.audio_s  # hours of audio in an hour
     options = []
+    too_many = None
     for cpus in pod_cpus:
-        size = fleet(found, target, cpus)
+        try:
+            size = fleet(found, target, cpus)
+        except TooMany as error:
+            too_many = error
+            continue
         per_node = _per_node(node, cpus, size.memory_mib)
         if per_node:
             bill = _bill(node, per_node, size.pods, size.pods_interval, HOURS_PER_MONTH, hours * HOURS_PER_MONTH)
             options.append((size, bill))
+    if not options and too_many:
+        raise too_many
     _fits(options, node, pod_cpus, found)
     # The cheapest; of equals the smaller pods, since one that is lost then takes less with it.
     options.sort(key=lambda one: (one[1].per_month, one[0].cpus * one[0].pods, one[0].cpus))
@@ -202,7 +209,11 @@ def _assumptions(found: Basis, target: Target | None, load: Load | None) -> list
             f"does. The longest recording has {load.longest_min:g} min and one core of its own; until a pod works, "
             f"{load.start_s:g} s pass."
         )
-        lines += [day, "Nodes are paid while the batch runs."]
+        lines += [day, "Nodes are paid while the batch runs, so start them for it and stop them after it."]
+        if load.within_s < load.deadline_h * 3600:
+            lines.append(
+                f"The deadline of {load.deadline_h:g} h counts as {load.within_s / 3600:g}: the next day's audio comes then."
+            )
     return lines
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import datetime as dt
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from benchmarks.files import Refused
+from benchmarks.files import Refused, read_yaml, record
 
 SHIPPED = Path(__file__).with_name("prices.yaml")
 
@@ -15,11 +15,11 @@ SHIPPED = Path(__file__).with_name("prices.yaml")
 class Node(BaseModel):
     """A machine type."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     name: str
     provider: str
-    vcpus: int = Field(ge=1)
+    vcpus: int = Field(ge=1, le=4096)
     memory_gib: float = Field(gt=0)
     gpu: str | None = None
     gpus: int = Field(default=0, ge=0)
@@ -66,7 +66,7 @@ class Prices(BaseModel):
 
     read: dt.date = Field(description="When the prices were read where they come from.")
     source: str
-    currency: str
+    currency: str = Field(min_length=1)
     nodes: tuple[Node, ...] = Field(min_length=1)
 
     def cpu_node(self, name: str | None, per_hour: float | None) -> Node:
@@ -107,17 +107,4 @@ def read_prices(path: Path = SHIPPED) -> Prices:
     Raises:
         Refused: It is missing or not in the form of the shipped one; names the field.
     """
-    import yaml
-
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise Refused(f"{path}: {error.strerror}.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise Refused(f"{path} is no YAML: {' '.join(str(error).split())}.") from None
-    try:
-        return Prices.model_validate(found)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise Refused(f"{path} is no price file: {field or 'the whole'}: {first['msg']}.") from None
+    return record(path, read_yaml(path), Prices, "a price file in the form of benchmarks/sizing/prices.yaml")

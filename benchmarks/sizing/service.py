@@ -17,9 +17,14 @@ HPA_TOLERANCE = 0.1
 MOST_BUSY = 0.8
 """Success criterion of the speech service's requirement: average CPU utilization below 80 %."""
 
-_MOST_PODS = 100_000
+MOST_PODS = 100_000
+"""No cluster has more (Kubernetes is built for 150,000 pods on 5,000 nodes), and no report of more helps anybody."""
 
 Dispatch = Literal["service", "queue"]
+
+
+class TooMany(Refused):
+    """More pods than a cluster has; larger ones may do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +54,16 @@ class Target:
 
     def __post_init__(self) -> None:
         for name, value, allowed in (
-            ("the load", self.rps, 0 < self.rps < math.inf),
+            ("the load", self.rps, 1e-6 <= self.rps <= 1e6),
             ("the target for the 95th percentile", self.p95_s, self.p95_s is None or 0 < self.p95_s < math.inf),
             ("the target for the mean", self.mean_s, self.mean_s is None or 0 < self.mean_s < math.inf),
             ("the variation", self.variation, 0 <= self.variation <= 5),
-            ("the peak", self.peak, 1 <= self.peak < math.inf),
-            ("the trough", self.trough, 0 < self.trough <= 1),
+            ("the peak", self.peak, 1 <= self.peak <= 1000),
+            ("the trough", self.trough, 0.001 <= self.trough <= 1),
             ("the least number of pods", self.least_pods, self.least_pods >= 1),
         ):
             if not allowed:
-                raise Refused(f"{value} is not possible for {name}; nothing was sized.")
+                raise Refused(f"{value:g} is not possible for {name}; nothing was sized.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +165,7 @@ def least_pods(service: Array, cpus: int, rps: float, target: Target) -> int:
     """The fewest pods that meet the target at a load.
 
     Raises:
-        Refused: There would be more than a hundred thousand.
+        TooMany: There would be more than a hundred thousand.
     """
 
     def enough(pods: int) -> bool:
@@ -174,10 +179,12 @@ def least_pods(service: Array, cpus: int, rps: float, target: Target) -> int:
 
 def _first(enough: Callable[[int], bool], start: int) -> int:
     high = start
-    while not enough(high):
+    while high > MOST_PODS or not enough(high):
+        if high > MOST_PODS:
+            raise TooMany(
+                f"More than {MOST_PODS:,} pods would be needed. Size a part of the load, or take larger pods."
+            )
         high *= 2
-        if high > _MOST_PODS:
-            raise Refused(f"More than {_MOST_PODS} pods would be needed; the target is as good as out of reach.")
     low = max(start - 1, high // 2)
     while high - low > 1:
         middle = (low + high) // 2

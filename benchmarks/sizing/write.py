@@ -5,47 +5,82 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from benchmarks.files import Refused
-from benchmarks.sizing import manifests, report
+from benchmarks.files import Refused, probe, read_json
+from benchmarks.sizing import manifests, plots, report
+from benchmarks.sizing.manifests import Manifest
 from benchmarks.sizing.plan import Plan
 
 REPORT, FIGURES = "sizing_report.md", "sizing.json"
+_DEPLOYMENT, _HPA = "deployment.yaml", "hpa.yaml"
+_NAMES = frozenset({REPORT, FIGURES, _DEPLOYMENT, _HPA, plots.LATENCY_PLOT, plots.LOAD_PLOT, plots.BATCH_PLOT})
 
 
-def write(plan: Plan, folder: Path, deployment: Path = manifests.DEPLOYMENT, hpa: Path = manifests.HPA) -> list[Path]:
-    """Write what a plan has; returns the files.
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a sizing goes, and the manifests it is patched into, read before anything is replaced.
 
-    Args:
-        plan: The sizing.
-        folder: Where to; files of an earlier sizing are replaced.
+    Attributes:
+        folder: Ours: empty of the names we write, or the place of an earlier sizing.
         deployment: The Deployment to patch.
         hpa: The autoscaler to patch.
+    """
+
+    folder: Path
+    deployment: Manifest
+    hpa: Manifest
+
+    @classmethod
+    def claim(cls, folder: Path, deployment: Path = manifests.DEPLOYMENT, hpa: Path = manifests.HPA) -> Self:
+        """Make sure, before the work, that it can be written; nothing is made.
+
+        Args:
+            folder: Where to; an earlier sizing there will be replaced, and nothing else.
+            deployment: File of the Deployment to patch.
+            hpa: File of the autoscaler to patch.
+
+        Raises:
+            Refused: A file of somebody else's would be overwritten, or a manifest is none.
+            OSError: The folder cannot be made or written.
+        """
+        probe(folder)
+        base = manifests.read_manifest(deployment, "Deployment")
+        scaler = manifests.read_manifest(hpa, "HorizontalPodAutoscaler")
+        theirs = sorted(name for name in _NAMES if (folder / name).exists())
+        if theirs and not _ours(folder / FIGURES):
+            raise Refused(
+                f"{folder} holds {', '.join(theirs)}, and no sizing wrote that. Give another --output; nothing was overwritten."
+            )
+        for patched in (deployment, hpa):
+            if patched.resolve() in {(folder / name).resolve() for name in _NAMES}:
+                raise Refused(f"{patched} would be overwritten by the sizing made from it. Give another --output.")
+        return cls(folder, base, scaler)
+
+
+def write(plan: Plan, place: Place) -> list[Path]:
+    """Write what a plan has, and remove what an earlier sizing had and this one has not; returns the files.
 
     Raises:
-        Refused: A manifest is none; then nothing is written.
         OSError: The folder cannot be written.
     """
-    if folder.exists() and not folder.is_dir():
-        raise Refused(f"{folder} is a file; give a folder.")
+    folder = place.folder
     texts = {FIGURES: json.dumps(figures(plan), indent=2, ensure_ascii=False) + "\n", REPORT: report.text(plan)}
     if plan.service:
         fleet = plan.service.fleet
-        base = manifests.read_manifest(deployment, "Deployment")
-        texts["deployment.yaml"] = manifests.as_yaml(manifests.patched_deployment(base, fleet))
-        scaler = manifests.read_manifest(hpa, "HorizontalPodAutoscaler")
-        texts["hpa.yaml"] = manifests.as_yaml(manifests.patched_hpa(scaler, fleet))
+        texts[_DEPLOYMENT] = manifests.as_yaml(manifests.patched_deployment(place.deployment, fleet))
+        texts[_HPA] = manifests.as_yaml(manifests.patched_hpa(place.hpa, fleet))
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".incoming-") as place:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".incoming-") as incoming:
         for name, content in texts.items():
-            Path(place, name).write_text(content, encoding="utf-8")
-        if plan.service:
-            report.plot(plan.service, plan.basis, Path(place))
-        made = sorted(Path(place).iterdir())
-        return [Path(shutil.move(path, folder / path.name)) for path in made]
+            Path(incoming, name).write_text(content, encoding="utf-8")
+        plots.draw(plan, Path(incoming))
+        written = [Path(shutil.move(path, folder / path.name)) for path in sorted(Path(incoming).iterdir())]
+    for name in _NAMES - {path.name for path in written}:
+        (folder / name).unlink(missing_ok=True)
+    return written
 
 
 def figures(plan: Plan) -> dict[str, Any]:
@@ -59,3 +94,12 @@ def figures(plan: Plan) -> dict[str, Any]:
         for pair in (part or {}).get("gpus", ()):
             pair[1]["node"] = pair[1]["node"].model_dump()
     return found
+
+
+def _ours(path: Path) -> bool:
+    """Whether an earlier sizing wrote that file."""
+    try:
+        found = read_json(path)
+    except Refused:
+        return False
+    return isinstance(found, dict) and {field.name for field in fields(Plan)} <= found.keys()

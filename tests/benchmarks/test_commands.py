@@ -23,6 +23,7 @@ from tests.benchmarks.made import made
 
 PROJECT = Path(__file__).resolve().parents[2]
 SPOKEN = PROJECT / "samples" / "lj-printing.mp3"
+CORPUS = Path(os.environ.get("STT_TEST_CORPUS", ""))
 Stt = Callable[..., "tuple[int, str]"]
 
 pytestmark = pytest.mark.skipif(
@@ -119,6 +120,16 @@ def test_the_ratio_with_another_machine_is_written_and_one_machine_refused(
     code, told = stt("ratio", measured, other, "--output", measured)
     assert (code, "here_base.json is not what ratio_config files hold" in told) == (2, True)
     read_result(measured)
+
+
+@pytest.mark.skipif("STT_TEST_CORPUS" not in os.environ, reason="needs the corpus with Vietnamese: STT_TEST_CORPUS")
+def test_a_vietnamese_recording_of_one_s_own_is_measured(stt: Stt, tmp_path: Path) -> None:
+    spoken = max((CORPUS / "vivos_vi").glob("*.flac"), key=lambda path: path.stat().st_size)
+    output = tmp_path / "vi.json"
+    code, told = stt("benchmark", "--pin", "--audio", spoken, "--iterations", 1, "--warmup", 0, "--output", output)
+    assert code == 0, told
+    found = read_result(output)
+    assert (found.details.audio.name, found.details.words > 0) == (spoken.name, True)
 
 
 BAD: dict[str, tuple[list[str], str]] = {

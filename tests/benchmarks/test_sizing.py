@@ -23,10 +23,11 @@ from benchmarks.sizing.manifests import patched_deployment, patched_hpa
 from benchmarks.sizing.plan import plan
 from benchmarks.sizing.prices import Prices, read_prices
 from benchmarks.sizing.service import MOST_BUSY, Target, fleet, meets, memory_mib, seen
-from benchmarks.sizing.write import write
+from benchmarks.sizing.write import Place, write
 from tests.benchmarks.made import made
 
 NOISE = [2400.0 + 60 * math.sin(i) for i in range(50)]
+OF_A_SERVICE = {"sizing_report.md", "sizing.json", "latency.png", "load.png", "deployment.yaml", "hpa.yaml"}
 
 
 @pytest.fixture
@@ -86,7 +87,8 @@ def test_a_ratio_carries_a_result_and_its_uncertainty_to_a_platform_never_measur
     assert carried.mean_s == pytest.approx(2 * alone.mean_s)
     assert carried.platform == "xeon_base"
     assert carried.low < alone.low < 1 < alone.high < carried.high
-    assert any("never measured" in line for line in carried.rests_on)
+    assert any("small was never measured on xeon_base" in line for line in carried.doubts)
+    assert alone.doubts == ()
     with pytest.raises(Refused, match="starts at m4_base"):
         basis(Path("other_small.json"), made(NOISE, cpu_model="Other"), config)
 
@@ -119,7 +121,16 @@ def test_gpus_rest_on_a_figure_that_is_named(found: Basis) -> None:
 
 
 BAD: dict[str, tuple[Callable[[Basis, Prices], object], str]] = {
-    "negative load": (lambda b, p: Target(-1.0), "-1.0 is not possible for the load"),
+    "negative load": (lambda b, p: Target(-1.0), "-1 is not possible for the load"),
+    "more requests than there are": (lambda b, p: Target(1e300), "1e.300 is not possible for the load"),
+    "a peak of a billion": (lambda b, p: Target(1.0, peak=1e9), "1e.09 is not possible for the peak"),
+    "more pods than a cluster has": (lambda b, p: fleet(b, Target(5e5), 1), "More than 100,000 pods"),
+    "more cores than a cluster has": (
+        lambda b, p: on_cpus(b, Load(1e300, 5.0), 1),
+        "More than 100,000 would be needed",
+    ),
+    "a GPU without a name": (lambda b, p: gpu_figure("=5"), "write NAME=TIMES_REALTIME"),
+    "a GPU that stands still": (lambda b, p: gpu_figure("A100=nan"), "write NAME=TIMES_REALTIME"),
     "no number": (lambda b, p: Target(math.nan), "nan is not possible"),
     "target below the service time": (lambda b, p: fleet(b, Target(1.0, p95_s=2.0), 1), "out of reach"),
     "mean below the service time": (lambda b, p: fleet(b, Target(1.0, mean_s=2.0), 1), "out of reach"),
@@ -157,7 +168,22 @@ def test_a_wrong_price_file_is_refused_by_its_field(tmp_path: Path) -> None:
     with pytest.raises(Refused, match=r"nodes\.0\.vcpus"):
         read_prices(path)
     path.write_text("{")
-    with pytest.raises(Refused, match="no YAML"):
+    with pytest.raises(Refused, match="not one YAML document"):
+        read_prices(path)
+    path.write_text(
+        "read: 2024-01-01\nsource: x\nnodes: [{name: a, provider: b, vcpus: 1, memory_gib: 4, per_hour: 1}]\n"
+    )
+    with pytest.raises(Refused, match="the field currency"):
+        read_prices(path)
+    path.write_text(
+        "read: 2024-01-01\nsource: x\ncurrency: USD\nnodes: [{name: a, provider: b, vcpus: 1, memory_gib: 4Gi}]\n"
+    )
+    with pytest.raises(Refused, match=r"nodes\.0\.memory_gib"):
+        read_prices(path)
+    path.write_text(
+        "read: 2024-01-01\nsource: x\ncurrency: USD\nnodes: [{name: a, provider: b, vcpus: 1000000000, memory_gib: 4}]\n"
+    )
+    with pytest.raises(Refused, match=r"nodes\.0\.vcpus"):
         read_prices(path)
 
 
@@ -170,30 +196,64 @@ def test_a_sizing_is_written_whole_and_its_report_has_the_figures(found: Basis, 
         load=Load(100.0, 6.0),
         gpus=[gpu_figure("V100=60@a test")],
     )
-    names = {path.name for path in write(made_plan, tmp_path / "out")}
-    assert names == {"sizing_report.md", "sizing.json", "latency.png", "load.png", "deployment.yaml", "hpa.yaml"}
+    names = {path.name for path in write(made_plan, Place.claim(tmp_path / "out"))}
+    assert names == {*OF_A_SERVICE, "batch.png"}
     text = (tmp_path / "out" / "sizing_report.md").read_text()
     assert made_plan.service is not None
     assert f"**{made_plan.service.fleet.pods} pods" in text
     assert "a test" in text
     assert "read on 2026-11-21" in text
-    for plot in ("latency.png", "load.png"):
+    for plot in ("latency.png", "load.png", "batch.png"):
         assert f"({plot})" in text
         assert (tmp_path / "out" / plot).read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_wrong_manifest_leaves_the_folder_as_it_was(found: Basis, prices: Prices, tmp_path: Path) -> None:
+def test_a_wrong_manifest_leaves_the_folder_as_it_was(tmp_path: Path) -> None:
     base = tmp_path / "mine.yaml"
     base.write_text("kind: Service\n")
-    made_plan = plan(found, prices, prices.cpu_node(None, 0.19), target=Target(5.0))
     with pytest.raises(Refused, match="is no Deployment"):
-        write(made_plan, tmp_path / "out", deployment=base)
+        Place.claim(tmp_path / "out", deployment=base)
     assert not (tmp_path / "out").exists()
+
+
+def test_an_earlier_sizing_goes_whole_and_what_others_wrote_stays(found: Basis, prices: Prices, tmp_path: Path) -> None:
+    node = prices.cpu_node(None, 0.19)
+    mine = tmp_path / "notes.txt"
+    mine.write_text("mine")
+    write(plan(found, prices, node, target=Target(5.0)), Place.claim(tmp_path))
+    assert {path.name for path in tmp_path.iterdir()} == {*OF_A_SERVICE, "notes.txt"}
+    write(plan(found, prices, node, load=Load(100.0, 6.0)), Place.claim(tmp_path))
+    assert {path.name for path in tmp_path.iterdir()} == {"sizing_report.md", "sizing.json", "batch.png", "notes.txt"}
+    (tmp_path / "sizing.json").write_text("{}")
+    with pytest.raises(Refused, match=r"batch\.png, sizing\.json, sizing_report\.md, and no sizing wrote that"):
+        Place.claim(tmp_path)
+
+
+def test_the_manifest_that_is_patched_is_not_overwritten(found: Basis, prices: Prices, tmp_path: Path) -> None:
+    write(plan(found, prices, prices.cpu_node(None, 0.19), target=Target(5.0)), Place.claim(tmp_path))
+    with pytest.raises(Refused, match="would be overwritten"):
+        Place.claim(tmp_path, deployment=tmp_path / "deployment.yaml")
+
+
+def test_a_deadline_of_days_is_one_of_a_day() -> None:
+    found = basis(Path("x_base.json"), made(NOISE), None)
+    assert on_cpus(found, Load(900.0, 60.0), 1).pods == on_cpus(found, Load(900.0, 24.0), 1).pods
+
+
+def test_a_measurement_nobody_should_order_from_says_so_first(prices: Prices, tmp_path: Path) -> None:
+    short = basis(Path("x_base.json"), made(NOISE[:8], partial=True, cpu_s=1.0), None)
+    write(plan(short, prices, prices.cpu_node(None, 0.19), target=Target(5.0)), Place.claim(tmp_path))
+    text = (tmp_path / "sizing_report.md").read_text()
+    assert text.index("Do not order from this yet") < text.index("at least 30 are wanted") < text.index("## Service")
+    assert "something else ran beside it" in text
+    sound = basis(Path("x_base.json"), made(NOISE), None)
+    write(plan(sound, prices, prices.cpu_node(None, 0.19), target=Target(5.0)), Place.claim(tmp_path))
+    assert "Do not order" not in (tmp_path / "sizing_report.md").read_text()
 
 
 @pytest.fixture
 def manifests(found: Basis, prices: Prices, tmp_path: Path) -> Path:
-    write(plan(found, prices, prices.cpu_node(None, 0.19), target=Target(5.0, p95_s=9.0)), tmp_path)
+    write(plan(found, prices, prices.cpu_node(None, 0.19), target=Target(5.0, p95_s=9.0)), Place.claim(tmp_path))
     return tmp_path
 
 

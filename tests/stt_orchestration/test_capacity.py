@@ -69,12 +69,13 @@ def test_files_become_benchmarks_ratio_and_sizing(place: Place, folder: Path) ->
     told = take_in(place)
     assert isinstance(told, dg.SensorResult)
     assert {request.partition_key for request in told.run_requests or ()} == {"m4_base", "xeon_base"}
+    assert {event.partition for event in told.asset_events} == {"m4_base", "xeon_base"}
     assert isinstance(take_in(place, told.cursor), dg.SkipReason)
     place.instance.add_dynamic_partitions("platform_models", ["m4_base", "xeon_base"])
     done = materialize(place, "benchmark", "xeon_base")
     assert done.success
     checks = {one.check_name: one.passed for one in done.get_asset_check_evaluations()}
-    assert checks == {"enough_iterations": True, "quiet": True, "isolated": True}
+    assert checks == {"enough_iterations": True, "quiet": True, "alone": True, "isolated": True}
     assert materialize(place, "ratio").success
     assert json.loads((folder / "ratio_config.json").read_text())["ratios"][0]["ratio"] == pytest.approx(2.0)
     sized = materialize(place, "sizing")
@@ -98,6 +99,23 @@ def test_the_whole_chain_from_a_real_measurement_to_the_report(place: Place, fol
     report = (folder / "sizing" / "sizing_report.md").read_text()
     assert f"{result.stem}: 5 iterations" in report
     assert isinstance(take_in(place), dg.SensorResult)
+
+
+def test_the_folder_is_observed_by_hand_too_and_says_which_result_is_the_newest(place: Place, folder: Path) -> None:
+    def observe() -> str:
+        job = build_defs(Settings.read()).resolve_implicit_global_asset_job_def()
+        key = dg.AssetKey("benchmark_files")
+        job.execute_in_process(instance=place.instance, asset_selection=[key], partition_key="m4_base")
+        found = place.instance.fetch_observations(key, limit=1).records[0].asset_observation
+        assert found is not None
+        assert found.partition == "m4_base"
+        return found.tags["dagster/data_version"]
+
+    place.instance.add_dynamic_partitions("platform_models", ["m4_base"])
+    put(folder, "m4", 1.0)
+    assert observe() == "m4_base_2024-12-02.json 2024-12-02T10:30:00Z"
+    put(folder, "m4", 1.1, timestamp="2025-01-02T10:30:00Z")
+    assert observe() == "m4_base_2024-12-02.json 2025-01-02T10:30:00Z"
 
 
 def test_a_newer_result_is_taken_in_again_and_what_is_below_follows(place: Place, folder: Path) -> None:
@@ -127,6 +145,7 @@ def test_checks_fail_where_a_result_is_not_to_be_believed(place: Place, folder: 
     assert {one.check_name: one.passed for one in done.get_asset_check_evaluations()} == {
         "enough_iterations": False,
         "quiet": False,
+        "alone": True,
         "isolated": False,
     }
 
@@ -169,10 +188,13 @@ def test_a_run_is_held_against_the_benchmark_of_its_machine(
     run = Run("transcript", "b", 1.0, 10, 1000.0, wall, 2, result.details.weights.sha256, options)
     place.workspace.ledger.note_run(run)
     assert place.workspace.ledger.runs("transcript", 5) == [run]
-    verdict = as_predicted(place.workspace, StepReport("transcript", "b", (), 10, 1000.0, wall), folder)
+    verdict = as_predicted(place.workspace, StepReport("transcript", "b", (), 10, 1000.0, wall), folder, wall)
     assert verdict.check == PREDICTED
     assert verdict.passed is passes
     assert verdict.figures["drift"] == pytest.approx(factor - 1, abs=1e-3)
-    other = as_predicted(place.workspace, StepReport("transcript", "other", (), 10, 1000.0, wall), folder)
+    assert "It had its cores for 50% of that time" in verdict.sentence
+    full = as_predicted(place.workspace, StepReport("transcript", "b", (), 10, 1000.0, wall), folder, 2 * wall)
+    assert "had its cores" not in full.sentence
+    other = as_predicted(place.workspace, StepReport("transcript", "other", (), 10, 1000.0, wall), folder, wall)
     assert other.passed
     assert not other.figures

@@ -1,0 +1,126 @@
+"""Whether a measurement is good enough to order hardware from: the rules, and what a result says to each of them. Pure.
+
+The asset checks, ``stt benchmark`` and the sizing report all say what stands here, so that none believes what another doubts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from benchmarks.ratio import Ratio
+from benchmarks.result import BenchmarkResult
+
+ENOUGH_ITERATIONS = 30
+"""Below, the bootstrap's interval of the mean is visibly too narrow, and a 95th percentile rests on one or two values."""
+
+MOST_NOISE = 0.1
+"""Standard deviation of the latencies over their mean. One recording again and again should take the same time again and again."""
+
+LEAST_SHARE = 0.95
+"""Of the CPU's time. Nothing in the engine waits for anything but its CPU, so a run that had less of it was not alone there."""
+
+WIDEST_RATIO = 0.1
+"""Half of a ratio's interval over the ratio: pods are ordered with that error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule.
+
+    Attributes:
+        name: As the asset check is called.
+        rule: In words.
+        stops: Whether nothing may be sized from what breaks it.
+    """
+
+    name: str
+    rule: str
+    stops: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was found of a rule: kept or not, in a sentence, with the figure if there is one."""
+
+    rule: Rule
+    kept: bool
+    sentence: str
+    figure: float | None = None
+
+
+ITERATIONS = Rule("enough_iterations", f"{ENOUGH_ITERATIONS} iterations or more, not interrupted.")
+QUIET = Rule("quiet", f"Standard deviation at most {MOST_NOISE:.0%} of the mean latency.")
+ALONE = Rule("alone", f"The run had {LEAST_SHARE:.0%} of its CPU's time or more; if not, something else took it.")
+ISOLATED = Rule("isolated", "Exactly one CPU could be used, by quota or affinity.", stops=True)
+RULES = (ITERATIONS, QUIET, ALONE, ISOLATED)
+
+NARROW = Rule(
+    "narrow_enough", f"Every ratio is known to {WIDEST_RATIO:.0%} or better, and like results could be compared."
+)
+
+
+def of_result(result: BenchmarkResult) -> tuple[Finding, ...]:
+    """What a result says to each of ``RULES``, in their order."""
+    return (_iterations(result), _quiet(result), _alone(result), _isolated(result))
+
+
+def of_ratios(ratios: Sequence[Ratio], refused: Sequence[str]) -> Finding:
+    """What ratios say to ``NARROW``.
+
+    Args:
+        ratios: All that were computed.
+        refused: A sentence for each pair that could not be compared.
+    """
+    widest = max((half_width(one) for one in ratios), default=0.0)
+    if ratios:
+        count = "One ratio, known to" if len(ratios) == 1 else f"{len(ratios)} ratios, the least certain known to"
+        sentence = f"{count} ±{widest:.1%}; at most ±{WIDEST_RATIO:.0%} is wanted."
+    else:
+        sentence = "No ratio: there are no two platforms measured with one model." if not refused else "No ratio."
+    return Finding(NARROW, widest <= WIDEST_RATIO and not refused, " ".join([sentence, *refused]), widest)
+
+
+def half_width(one: Ratio) -> float:
+    """Half of a ratio's interval, as a share of the ratio."""
+    return (one.interval[1] - one.interval[0]) / 2 / one.ratio
+
+
+def _iterations(result: BenchmarkResult) -> Finding:
+    asked, partial = result.details.iterations_asked, result.details.partial
+    told = f"{result.iterations} iterations"
+    if partial:
+        told += f", interrupted before the {asked} asked for"
+    enough = result.iterations >= ENOUGH_ITERATIONS
+    wanted = "" if enough else f"; at least {ENOUGH_ITERATIONS} are wanted"
+    return Finding(ITERATIONS, enough and not partial, f"{told}{wanted}.", float(result.iterations))
+
+
+def _quiet(result: BenchmarkResult) -> Finding:
+    if result.details.stdev_ms is None:
+        return Finding(QUIET, False, "A single iteration does not tell how much latencies vary.")
+    noise = result.details.stdev_ms / result.avg_latency_ms
+    told = f"Latencies vary by {noise:.1%} of their mean (standard deviation); at most {MOST_NOISE:.0%} is wanted."
+    return Finding(QUIET, noise <= MOST_NOISE, told, round(noise, 4))
+
+
+def _alone(result: BenchmarkResult) -> Finding:
+    share = result.details.cpu_s / (result.total_time_s * min(1, result.cpu_limit))
+    told = f"It had its CPU for {share:.0%} of the time"
+    if share >= LEAST_SHARE:
+        return Finding(ALONE, True, f"{told}.", round(share, 4))
+    stolen = result.details.steal_s
+    host = f" (the host took {stolen:.1f} s)" if stolen else ""
+    return Finding(ALONE, False, f"{told} only{host}: something else ran beside it.", round(share, 4))
+
+
+def _isolated(result: BenchmarkResult) -> Finding:
+    isolation = result.details.isolation
+    found = "; ".join(isolation.how)
+    if isolation.one_cpu:
+        return Finding(ISOLATED, True, f"One CPU, by {found}." if found else "The machine has one CPU.")
+    return Finding(
+        ISOLATED,
+        False,
+        f"{result.cpu_limit:g} CPUs could be used{f' ({found})' if found else ''}: its figures size nothing.",
+    )

@@ -1,0 +1,158 @@
+"""What the commands that measure share: what is asked, one core kept, progress shown, and an interrupt that keeps what there is."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.files import Refused
+from speech.transcript import Options
+from speech.weights import Weights, resolve
+from stt_orchestration.exits import Exit, stop
+from stt_orchestration.settings import Settings
+from stt_orchestration.show import console, counting
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from benchmarks.result import BenchmarkResult
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be measured, and where its result goes unless told otherwise."""
+
+    model: str
+    options: Options
+    audio: Path
+    folder: Path
+    settings: Settings
+
+
+def asked(model: str | None, audio: Path | None) -> Asked:
+    """The question, from the options of a command and the settings.
+
+    Raises:
+        Refused: There is no such audio file.
+    """
+    from benchmarks.measure import STANDARD_CLIP
+
+    if audio is not None and not audio.is_file():
+        raise Refused(f"{audio}: there is no such audio file.")
+    settings = Settings.read()
+    options = Options(
+        language=settings.language,
+        beam_size=settings.beam_size,
+        word_timestamps=settings.word_timestamps,
+        careful=settings.careful,
+        device=settings.device,
+        compute_type=settings.computes_in,
+    )
+    return Asked(model or settings.model, options, audio or STANDARD_CLIP, settings.capacity_dir, settings)
+
+
+@contextmanager
+def at_work(
+    screen: Console, question: Asked, *, pin: bool, what: str
+) -> Iterator[tuple[Weights, Callable[[int, int], None]]]:
+    """The frame of a measurement: yields the weights, and whom to tell how many iterations have ended, of how many.
+
+    An interrupt that reaches the end of the block ends the command: then there is nothing to keep.
+    """
+    from benchmarks.isolation import pinned_to_one_core
+
+    with _interruptible(), pinned_to_one_core() if pin else nullcontext():
+        settings = question.settings
+        weights = resolve(
+            question.model, model_dir=settings.model_dir, cache_dir=settings.cache_dir, progress=screen.print
+        )
+        with counting(screen, f"{what} of {question.model}") as progress:
+            yield weights, progress
+
+
+def measure_into(
+    target: Path, question: Asked, *, iterations: int, warmup: int, workers: int, pin: bool, unisolated: bool
+) -> BenchmarkResult:
+    """Measure, write the result and say what it is. An interrupt leaves what was measured, marked so, and ends the command."""
+    from benchmarks.measure import measure
+    from benchmarks.result import write_result
+
+    screen = console()
+    with at_work(screen, question, pin=pin, what="benchmark") as (weights, progress):
+        result = measure(
+            weights,
+            question.options,
+            question.audio,
+            iterations=iterations,
+            warmup=warmup,
+            workers=workers,
+            unisolated=unisolated,
+            pinned_by_us=pin,
+            progress=progress,
+        )
+    write_result(result, target)
+    for line in _told(result):
+        screen.print(line)
+    screen.print(str(target))
+    if result.details.partial:
+        stop(
+            f"Interrupted after {result.iterations} of {iterations} iterations; {target} holds those and is marked as partial.",
+            Exit.INTERRUPTED,
+        )
+    return result
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let a container's stop end a measurement as Ctrl-C does, once; without any iteration there is nothing to keep.
+
+    A second signal (``timeout`` and impatient people send two) would leave the model's threads running while Python ends, which
+    aborts the process, so after the first they are ignored to the end of the process. What is at work ends within seconds; SIGKILL
+    is always there.
+    """
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def obey(_number: int, _frame: object) -> None:
+        for number in before:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for number in before:
+        signal.signal(number, obey)
+    try:
+        yield
+    except KeyboardInterrupt:
+        stop("Interrupted before any iteration had ended; nothing was written.", Exit.INTERRUPTED)
+    finally:
+        for number, handler in before.items():
+            if signal.getsignal(number) is obey:
+                signal.signal(number, handler)
+
+
+def _told(result: BenchmarkResult) -> Iterator[str]:
+    from benchmarks.trust import of_result
+
+    details = result.details
+    yield (
+        f"{result.cpu_model} ({result.architecture}), {result.model_size}, {details.audio.name} ({details.audio.seconds:.1f} s), "
+        f"{'; '.join(details.isolation.how) or 'no isolation'}"
+    )
+    interval = details.mean_interval_ms
+    sure = f" (95 % interval {interval[0]:.0f} to {interval[1]:.0f})" if interval else ""
+    yield (
+        f"mean {result.avg_latency_ms:.0f} ms{sure}, p50 {details.p50_ms:.0f}, p95 {details.p95_ms:.0f}, p99 {details.p99_ms:.0f}; "
+        f"{result.rps:.3f} requests/s, {details.audio.seconds * result.rps:.1f} times realtime"
+    )
+    throttled = details.throttling
+    counted = f"; throttled in {throttled.throttled} of {throttled.periods} periods" if throttled else ""
+    steal = f"; {details.steal_s:.1f} s taken by the host" if details.steal_s else ""
+    yield (
+        f"model loaded in {details.model_load_s:.2f} s, audio decoded in {details.normalize_s:.2f} s, peak memory "
+        f"{result.memory_mb:.0f} MB{counted}{steal}"
+    )
+    if doubts := [finding.sentence for finding in of_result(result) if not finding.kept]:
+        yield f"Not to order hardware from: {' '.join(doubts)}"
