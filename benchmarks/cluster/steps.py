@@ -1,0 +1,160 @@
+"""From event logs to seconds: how long a step's launch takes and where, and how long a run. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from statistics import mean, median
+from typing import Any
+
+Event = Mapping[str, Any]
+
+LAUNCHED = "STEP_WORKER_STARTING"
+"""The executor writes it right before it asks for the Job."""
+
+_STAGES = ("STEP_WORKER_STARTED", "RESOURCE_INIT_STARTED", "STEP_START")
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """Seconds of one step, all from the moment when its Job was asked for.
+
+    Attributes:
+        step: Its key.
+        reached: Until its process had imported Dagster and noted its start in the database.
+        loaded: Until the project was loaded and the step's plan made.
+        began: Until Dagster called the asset's function, resources made.
+    """
+
+    step: str
+    reached: float
+    loaded: float
+    began: float
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run, in seconds.
+
+    Attributes:
+        launches: Of its steps, in their order.
+        seconds: From the tick that saw the upload (ours) or the request (theirs) until the last step's output was noted.
+        queued: Of these, until the run's own process was at work on it.
+        between: Of these, all the time from a step's end to the next one's launch.
+        first_line_ms: Theirs: from ``began`` to a line logged first thing in the asset's function, milliseconds, each step.
+    """
+
+    launches: tuple[Launch, ...]
+    seconds: float
+    queued: float
+    between: float
+    first_line_ms: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Imports:
+    """Seconds of processes that only import, in a pod of the same image, without Python's own start where it is not named.
+
+    Attributes:
+        python: An interpreter that does nothing.
+        dagster: The command that a step's pod runs.
+        theirs: What the trivial project adds to it.
+        ours: What ours adds to it.
+    """
+
+    python: float
+    dagster: float
+    theirs: float
+    ours: float
+
+
+def read_run(told: Mapping[str, Any], since: float, first_line: str | None = None) -> Run:
+    """A run from its times and events.
+
+    Args:
+        told: ``status``, ``startTime`` and ``events`` of GraphQL.
+        since: When it was seen or asked for, seconds since 1970.
+        first_line: Message that the assets log first of all; None: they log none.
+
+    Raises:
+        ValueError: A step was launched more than once, or an event is missing: nothing to compare with.
+    """
+    events: Sequence[Event] = told["events"]
+    steps = list(dict.fromkeys(str(event["stepKey"]) for event in events if event.get("eventType") == LAUNCHED))
+    ends = [_only(events, "STEP_SUCCESS", step) for step in steps]
+    starts = [_only(events, LAUNCHED, step) for step in steps]
+    outputs = [_at(event) for event in events if event.get("eventType") == "ASSET_MATERIALIZATION"]
+    lines = [event for event in events if event.get("message") == first_line] if first_line else []
+    began = {step: _only(events, "STEP_START", step) for step in steps}
+    return Run(
+        launches=tuple(
+            Launch(step, *(round(_only(events, stage, step) - start, 3) for stage in _STAGES))
+            for step, start in zip(steps, starts, strict=True)
+        ),
+        seconds=round(max(outputs) - since, 3),
+        queued=round(float(told["startTime"]) - since, 3),
+        between=round(sum(start - end for start, end in zip(starts[1:], ends[:-1], strict=True)), 3),
+        first_line_ms=tuple(round((_at(line) - began[str(line["stepKey"])]) * 1000, 1) for line in lines),
+    )
+
+
+def _only(events: Iterable[Event], kind: str, step: str) -> float:
+    found = [_at(event) for event in events if event.get("eventType") == kind and event.get("stepKey") == step]
+    if len(found) != 1:
+        raise ValueError(f"The run has {len(found)} events {kind} of {step}, and not one.")
+    return found[0]
+
+
+def _at(event: Event) -> float:
+    return float(event["timestamp"]) / 1000  # GraphQL gives milliseconds since 1970, as text
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Runs of both, and what imports cost."""
+
+    ours: tuple[Run, ...]
+    theirs: tuple[Run, ...]
+    imports: Imports
+
+    def as_json(self) -> dict[str, Any]:
+        """Every figure."""
+        return asdict(self)
+
+    def table(self) -> str:
+        """For a terminal."""
+        ours, theirs = ([launch for run in runs for launch in run.launches] for runs in (self.ours, self.theirs))
+        steps = dict.fromkeys(launch.step for launch in ours)
+        rows = [("theirs", theirs), ("ours", ours)]
+        rows += [(f"  {step}", [launch for launch in ours if launch.step == step]) for step in steps]
+        lag = [each for run in self.theirs for each in run.first_line_ms]
+        return "\n".join(
+            [
+                f"{'seconds from the launch until':30}{'n':>4}{'process at work':>20}{'project loaded':>20}{'asset called':>20}",
+                *(_launches(name, launches) for name, launches in rows),
+                f"ours against theirs, medians: {median(one.began for one in ours) - median(one.began for one in theirs):+.2f} s",
+                f"from there to the first line of their assets: {_spread(lag, 1)} ms",
+                f"imports in a pod: Python {self.imports.python:.2f} s, dagster's command {self.imports.dagster:.2f} s more; on "
+                f"top of that their project {self.imports.theirs:.2f} s, ours {self.imports.ours:.2f} s",
+                _runs("a run of theirs, from the request", self.theirs),
+                _runs("a run of ours, from the sensor's tick", self.ours),
+            ]
+        )
+
+
+def _launches(name: str, launches: Sequence[Launch]) -> str:
+    stages = zip(*((one.reached, one.loaded, one.began) for one in launches), strict=True)
+    return f"{name:30}{len(launches):4}" + "".join(f"{_spread(values):>20}" for values in stages)
+
+
+def _runs(name: str, runs: Sequence[Run]) -> str:
+    launching = mean(sum(one.began for one in run.launches) for run in runs)
+    return (
+        f"{name} to its outputs: {_spread([run.seconds for run in runs])} s; on average {mean(run.queued for run in runs):.1f} s "
+        f"until its process is at work, {launching:.1f} s launching steps, {mean(run.between for run in runs):.1f} s between them"
+    )
+
+
+def _spread(values: Sequence[float], digits: int = 2) -> str:
+    """Median, least and most."""
+    return f"{median(values):.{digits}f} ({min(values):.{digits}f}-{max(values):.{digits}f})"
