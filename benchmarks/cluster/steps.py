@@ -128,14 +128,17 @@ class Measured:
         rows = [("theirs", theirs), ("ours", ours)]
         rows += [(f"  {step}", [launch for launch in ours if launch.step == step]) for step in steps]
         lag = [each for run in self.theirs for each in run.first_line_ms]
+        imports = (
+            f"imports in a pod: Python {self.imports.python:.2f} s, dagster's command {self.imports.dagster:.2f} s more; on top of "
+            f"that their project {self.imports.theirs:.2f} s, ours {self.imports.ours:.2f} s"
+        )
         return "\n".join(
             [
                 f"{'seconds from the launch until':30}{'n':>4}{'process at work':>20}{'project loaded':>20}{'asset called':>20}",
                 *(_launches(name, launches) for name, launches in rows),
                 f"ours against theirs, medians: {median(one.began for one in ours) - median(one.began for one in theirs):+.2f} s",
                 f"from there to the first line of their assets: {_spread(lag, 1)} ms",
-                f"imports in a pod: Python {self.imports.python:.2f} s, dagster's command {self.imports.dagster:.2f} s more; on "
-                f"top of that their project {self.imports.theirs:.2f} s, ours {self.imports.ours:.2f} s",
+                imports,
                 _runs("a run of theirs, from the request", self.theirs),
                 _runs("a run of ours, from the sensor's tick", self.ours),
             ]
