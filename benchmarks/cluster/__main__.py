@@ -35,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
     print(header(), flush=True)
     try:
         measured = measure(options.image, options.postgres_image, options.repeats)
-    except ClusterError as error:
+    except (ClusterError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
     print(measured.table())
