@@ -12,7 +12,11 @@ Event = Mapping[str, Any]
 LAUNCHED = "STEP_WORKER_STARTING"
 """The executor writes it right before it asks for the Job."""
 
+FIRST_LINE = "At work"
+"""What the assets of both projects log before anything else."""
+
 _STAGES = ("STEP_WORKER_STARTED", "RESOURCE_INIT_STARTED", "STEP_START")
+_NAMES = ("process at work", "project loaded", "resources made", "first line")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +27,15 @@ class Launch:
         step: Its key.
         reached: Until its process had imported Dagster and noted its start in the database.
         loaded: Until the project was loaded and the step's plan made.
-        began: Until Dagster called the asset's function, resources made.
+        began: Until its resources were made.
+        at_work: Until the first line of the asset's code, which logs it.
     """
 
     step: str
     reached: float
     loaded: float
     began: float
+    at_work: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +47,12 @@ class Run:
         seconds: From the tick that saw the upload (ours) or the request (theirs) until the last step's output was noted.
         queued: Of these, until the run's own process was at work on it.
         between: Of these, all the time from a step's end to the next one's launch.
-        first_line_ms: Theirs: from ``began`` to a line logged first thing in the asset's function, milliseconds, each step.
     """
 
     launches: tuple[Launch, ...]
     seconds: float
     queued: float
     between: float
-    first_line_ms: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +72,12 @@ class Imports:
     ours: float
 
 
-def read_run(told: Mapping[str, Any], since: float, first_line: str | None = None) -> Run:
+def read_run(told: Mapping[str, Any], since: float) -> Run:
     """A run from its times and events.
 
     Args:
-        told: ``status``, ``startTime`` and ``events`` of GraphQL.
+        told: ``status``, ``startTime`` and ``events`` of GraphQL. Every asset logs ``FIRST_LINE`` and more first of all.
         since: When it was seen or asked for, seconds since 1970.
-        first_line: Message that the assets log first of all; None: they log none.
 
     Raises:
         ValueError: A step was launched more than once, or an event is missing: nothing to compare with.
@@ -84,24 +87,22 @@ def read_run(told: Mapping[str, Any], since: float, first_line: str | None = Non
     ends = [_only(events, "STEP_SUCCESS", step) for step in steps]
     starts = [_only(events, LAUNCHED, step) for step in steps]
     outputs = [_at(event) for event in events if event.get("eventType") == "ASSET_MATERIALIZATION"]
-    lines = [event for event in events if event.get("message") == first_line] if first_line else []
-    began = {step: _only(events, "STEP_START", step) for step in steps}
     return Run(
         launches=tuple(
-            Launch(step, *(round(_only(events, stage, step) - start, 3) for stage in _STAGES))
+            Launch(step, *(round(_only(events, stage, step) - start, 3) for stage in (*_STAGES, FIRST_LINE)))
             for step, start in zip(steps, starts, strict=True)
         ),
         seconds=round(max(outputs) - since, 3),
         queued=round(float(told["startTime"]) - since, 3),
         between=round(sum(start - end for start, end in zip(starts[1:], ends[:-1], strict=True)), 3),
-        first_line_ms=tuple(round((_at(line) - began[str(line["stepKey"])]) * 1000, 1) for line in lines),
     )
 
 
-def _only(events: Iterable[Event], kind: str, step: str) -> float:
-    found = [_at(event) for event in events if event.get("eventType") == kind and event.get("stepKey") == step]
+def _only(events: Iterable[Event], what: str, step: str) -> float:
+    of_step = (event for event in events if event.get("stepKey") == step)
+    found = [_at(one) for one in of_step if what == one.get("eventType") or str(one.get("message")).startswith(what)]
     if len(found) != 1:
-        raise ValueError(f"The run has {len(found)} events {kind} of {step}, and not one.")
+        raise ValueError(f"The run has {len(found)} events {what!r} of {step}, and not one.")
     return found[0]
 
 
@@ -127,17 +128,16 @@ class Measured:
         steps = dict.fromkeys(launch.step for launch in ours)
         rows = [("theirs", theirs), ("ours", ours)]
         rows += [(f"  {step}", [launch for launch in ours if launch.step == step]) for step in steps]
-        lag = [each for run in self.theirs for each in run.first_line_ms]
+        difference = median(one.at_work for one in ours) - median(one.at_work for one in theirs)
         imports = (
             f"imports in a pod: Python {self.imports.python:.2f} s, dagster's command {self.imports.dagster:.2f} s more; on top of "
             f"that their project {self.imports.theirs:.2f} s, ours {self.imports.ours:.2f} s"
         )
         return "\n".join(
             [
-                f"{'seconds from the launch until':30}{'n':>4}{'process at work':>20}{'project loaded':>20}{'asset called':>20}",
+                f"{'seconds from launch until':26}{'n':>4}" + "".join(f"{name:>19}" for name in _NAMES),
                 *(_launches(name, launches) for name, launches in rows),
-                f"ours against theirs, medians: {median(one.began for one in ours) - median(one.began for one in theirs):+.2f} s",
-                f"from there to the first line of their assets: {_spread(lag, 1)} ms",
+                f"ours against theirs, medians: {difference:+.2f} s",
                 imports,
                 _runs("a run of theirs, from the request", self.theirs),
                 _runs("a run of ours, from the sensor's tick", self.ours),
@@ -146,12 +146,12 @@ class Measured:
 
 
 def _launches(name: str, launches: Sequence[Launch]) -> str:
-    stages = zip(*((one.reached, one.loaded, one.began) for one in launches), strict=True)
-    return f"{name:30}{len(launches):4}" + "".join(f"{_spread(values):>20}" for values in stages)
+    stages = zip(*((one.reached, one.loaded, one.began, one.at_work) for one in launches), strict=True)
+    return f"{name:26}{len(launches):4}" + "".join(f"{_spread(values):>19}" for values in stages)
 
 
 def _runs(name: str, runs: Sequence[Run]) -> str:
-    launching = mean(sum(one.began for one in run.launches) for run in runs)
+    launching = mean(sum(one.at_work for one in run.launches) for run in runs)
     return (
         f"{name} to its outputs: {_spread([run.seconds for run in runs])} s; on average {mean(run.queued for run in runs):.1f} s "
         f"until its process is at work, {launching:.1f} s launching steps, {mean(run.between for run in runs):.1f} s between them"

@@ -14,7 +14,6 @@ from benchmarks.cluster.steps import Run, read_run
 
 PROJECT = Path(__file__).with_name("stock")
 
-_FIRST_LINE = "at work"
 _LAUNCH = """mutation ($params: ExecutionParams!) { launchRun(executionParams: $params) {
   __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
 _JOB = {"jobName": "chain", "repositoryName": "__repository__", "repositoryLocationName": "project"}
@@ -51,4 +50,4 @@ def run(there: Namespace) -> Run:
     launched = there.graphql(_LAUNCH, params=params)["launchRun"]
     if launched["__typename"] != "LaunchRunSuccess":
         raise ClusterError(f"The other project's run was not launched: {launched}")
-    return read_run(there.ended(launched["run"]["runId"]), asked, _FIRST_LINE)
+    return read_run(there.ended(launched["run"]["runId"]), asked)

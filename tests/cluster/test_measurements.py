@@ -68,6 +68,6 @@ def test_one_command_measures_launches_of_both_projects(stt: Deployment, tmp_pat
         (run,) = found[project]
         assert [launch["step"] for launch in run["launches"]] == names
         for launch in run["launches"]:
-            assert 0 < launch["reached"] <= launch["loaded"] <= launch["began"]
-        assert run["seconds"] > sum(launch["began"] for launch in run["launches"])
+            assert 0 < launch["reached"] <= launch["loaded"] <= launch["began"] <= launch["at_work"]
+        assert run["seconds"] > sum(launch["at_work"] for launch in run["launches"])
     assert all(seconds > 0 for seconds in found["imports"].values())

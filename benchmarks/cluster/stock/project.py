@@ -7,25 +7,25 @@ from dagster_k8s import k8s_job_executor
 @dg.asset
 def one(context: dg.AssetExecutionContext) -> None:
     """Does nothing."""
-    context.log.info("at work")
+    context.log.info("At work.")
 
 
 @dg.asset(deps=[one])
 def two(context: dg.AssetExecutionContext) -> None:
     """Does nothing."""
-    context.log.info("at work")
+    context.log.info("At work.")
 
 
 @dg.asset(deps=[two])
 def three(context: dg.AssetExecutionContext) -> None:
     """Does nothing."""
-    context.log.info("at work")
+    context.log.info("At work.")
 
 
 @dg.asset(deps=[three])
 def four(context: dg.AssetExecutionContext) -> None:
     """Does nothing."""
-    context.log.info("at work")
+    context.log.info("At work.")
 
 
 defs = dg.Definitions(
