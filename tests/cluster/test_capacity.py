@@ -93,7 +93,8 @@ def stressed(
         "name": "stress",
         "image": image,
         "command": ["sh", "-c", f"{told} || {{ cat /tmp/told; exit 1; }}; cat /tmp/r.json"],
-        "resources": {"requests": {"cpu": "0", "memory": "512Mi"}, "limits": limits},
+        # Burstable, so that no node pins it; with a claim on the CPU, or busy neighbours would keep it below its limit.
+        "resources": {"requests": {"cpu": "1", "memory": "512Mi"}, "limits": limits},
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
     }
     security = {"runAsNonRoot": True, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}}
