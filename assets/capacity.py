@@ -20,6 +20,8 @@ from assets.step import OWNERS
 from benchmarks import trust
 from benchmarks.files import Refused
 from benchmarks.gather import Found, choose, file_name, gather, ratios
+from benchmarks.host import Host
+from benchmarks.isolation import detect
 from benchmarks.ratio import CONFIG_NAME, read_ratio, write_ratio
 
 GROUP = "capacity"
@@ -114,7 +116,10 @@ def _measure(key: str, iterations: int, capacity: CapacityResource) -> str:
     in_use = capacity.model  # a folder, perhaps, of which the key has only the name
     model = in_use if key.endswith(f"_{Path(in_use).name}") else key.rsplit("_", 1)[1]
     # A process of its own: peak memory is the engine's then, and the affinity ends with it.
-    command = [sys.executable, "-m", "stt_orchestration.cli", "benchmark", "--pin", "--overwrite", "--model", model]
+    command = [sys.executable, "-m", "stt_orchestration.cli", "benchmark", "--overwrite", "--model", model]
+    if not detect(Host.here()).one_cpu:
+        # In a pod with one CPU, the result is to say what the node isolates and not what we do.
+        command.append("--pin")
     command += ["--iterations", str(iterations), "--output", str(capacity.path / file_name(key))]
     told = subprocess.run(command, capture_output=True, text=True, check=False)
     if told.returncode:

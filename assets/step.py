@@ -13,7 +13,7 @@ from assets.resources import WorkspaceResource
 from k8s_run_launcher.peak import in_step_pod, peak_noted
 from recordings.checks import Verdict
 from recordings.locks import LocksUnavailable
-from recordings.processes import is_gone, this_process
+from recordings.processes import host_and_pid, is_gone, this_process
 from recordings.steps.common import StepFailed
 from recordings.steps.report import StepReport
 from recordings.trouble import NOT_WRITABLE, in_words
@@ -80,8 +80,10 @@ def materialize(
     Raises:
         dg.Failure: An error in words: one that no retry mends, or that the operating system gave.
     """
-    context.instance.add_run_tags(context.run.run_id, {PROCESS_TAG: process_tag(context.run.run_id)})
     key, say = context.partition_key, context.log.info
+    # Who reads the log sees which process it was; the time until here is what a launch costs (benchmarks/cluster).
+    say(f"At work on {key}, process {host_and_pid()}.")
+    context.instance.add_run_tags(context.run.run_id, {PROCESS_TAG: process_tag(context.run.run_id)})
     with peak_noted(), _permanent_failures(), workspace.open() as opened, opened.ledger.hold(key, say):
         report = step(opened, key, say)
         verdicts = check(opened, report)

@@ -189,7 +189,7 @@ def _device(settings: Settings) -> Finding:
     import ctranslate2
 
     if settings.device == "cuda" and ctranslate2.get_cuda_device_count() == 0:
-        remedy = "Check nvidia-smi and the driver; or set STT_DEVICE=cpu on purpose."
+        remedy = "Check nvidia-smi and the driver, and in a pod that it asks for nvidia.com/gpu; or set STT_DEVICE=cpu on purpose."
         return Finding("device", Verdict.BROKEN, "cuda was asked for and no GPU is visible", remedy)
     supported = ctranslate2.get_supported_compute_types(settings.device)
     if settings.computes_in not in supported:

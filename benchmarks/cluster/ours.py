@@ -1,0 +1,69 @@
+"""Our project as it is deployed: a recording is uploaded, the sensor sees it, four steps run."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import soundfile
+
+from benchmarks.cluster.kubectl import ClusterError, Namespace, forwarded, kubectl, until
+from benchmarks.cluster.steps import Run, read_run
+from speech.audio import SAMPLE_RATE, normalize
+
+NAMESPACE = "stt"
+SAMPLE = Path(__file__).resolve().parents[2] / "samples" / "jfk.opus"
+"""Eleven seconds of English."""
+
+_TICKS = """query ($selector: SensorSelector!) { sensorOrError(sensorSelector: $selector) { ... on Sensor {
+  sensorState { ticks(limit: 20) { timestamp runIds } } } } }"""
+_SENSOR = {"repositoryLocationName": "stt", "repositoryName": "__repository__", "sensorName": "audio_directory"}
+_SEEN_S = 120.0
+"""The sensor looks every 15 s, takes what two looks found alike, and a queued run may be before ours."""
+
+
+@contextmanager
+def deployment() -> Iterator[Namespace]:
+    """The one that is there.
+
+    Raises:
+        ClusterError: There is none, or it works on something else.
+    """
+    if not kubectl("get", "deployment", "stt-code", f"--namespace={NAMESPACE}", "--ignore-not-found"):
+        raise ClusterError("Ours is not deployed here: deploy/README.md, steps 1 and 2.")
+    with forwarded(NAMESPACE, "service/stt-webserver") as found:
+        yield found
+
+
+def run(there: Namespace, name: str) -> Run:
+    """Upload one short recording that nobody has heard before, and follow it to its outputs."""
+    name = f"pace-{uuid.uuid4().hex[:8]}-{name}.wav"
+    before = time.time()
+    there.kubectl(
+        "exec", "-i", "deployment/stt-code", "--container=code", "--", "sh", "-c", f"cat > /data/raw_audio/{name}",
+        given=_recording(),
+    )  # fmt: skip
+
+    def seen() -> dict[str, Any] | None:
+        found = there.graphql(_TICKS, selector=_SENSOR)["sensorOrError"]
+        ticks = found.get("sensorState", {}).get("ticks", [])
+        return next((tick for tick in ticks if tick["timestamp"] >= before and tick["runIds"]), None)
+
+    tick = until(_SEEN_S, f"a run of {name}", seen)
+    return read_run(there.ended(tick["runIds"][0]), tick["timestamp"])
+
+
+def _recording() -> bytes:
+    """The sample as a WAV file with its last sample changed: bytes that were transcribed before would not be so again."""
+    with tempfile.TemporaryDirectory() as folder:
+        wav = Path(folder, "sample.wav")
+        normalize(SAMPLE, wav)
+        sound, _ = soundfile.read(wav, dtype="int16", always_2d=True)
+        sound[-4:, 0] = [byte - 128 for byte in uuid.uuid4().bytes[:4]]  # far below what anybody hears
+        soundfile.write(wav, sound, SAMPLE_RATE)
+        return wav.read_bytes()
