@@ -33,8 +33,10 @@ def bucket(stt: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         stt.kubectl("create", "secret", "generic", "stt-s3", *literals)
         try:
             move(stt, "local-s3")
+            stt.ready()
             yield server
         finally:
+            # As it was; whoever comes next waits until it is ready.
             stt.kubectl("delete", "secret", "stt-s3")
             move(stt, "local")
 
@@ -54,7 +56,6 @@ def move(stt: Deployment, overlay: str) -> None:
     """As deploy/README.md says it: apply, and restart what lives long."""
     stt.apply(overlay)
     stt.kubectl("rollout", "restart", "deployment")
-    stt.ready()
 
 
 def test_from_an_upload_to_the_bucket_to_transcripts_in_it(stt: Deployment, bucket: S3Server) -> None:
