@@ -77,7 +77,9 @@ def run_batches(
     for key in dict.fromkeys((*_unfinished(workspace), *again)):
         with around(key):
             waited = _wait_for_others(instance, key, say, interrupted)
-            if not waited or key in _unfinished(workspace):
+            if waited and key not in _unfinished(workspace):
+                done.append(key)
+            else:
                 began = time.monotonic()
                 try:
                     _execute(definitions, instance, key)
@@ -85,11 +87,12 @@ def run_batches(
                     raise KeyboardInterrupt from error
                 except RunFailed as failed:
                     failures.append(str(failed))
-                    continue
+                else:
+                    here.append(key)
+                    done.append(key)
                 finally:
                     seconds += time.monotonic() - began
-                here.append(key)
-            done.append(key)
+        # Behind a failure too: Dagster makes one of an interrupt inside a step.
         if interrupted():
             raise KeyboardInterrupt
     if failures:

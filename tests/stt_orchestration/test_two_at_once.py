@@ -139,6 +139,12 @@ def until(true: Callable[[], object], what: str) -> None:
         time.sleep(0.02)
 
 
+def stands_still(pid: int) -> bool:
+    """Whether all threads have stopped: a signal takes effect some time after it was sent."""
+    stats = [(task / "stat").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
+    return {stat.rpartition(")")[2].split()[0] for stat in stats} == {"T"}
+
+
 def frozen_at_work(running: Running, place: Installation) -> dict[str, int]:
     """Stop a process in the middle of a step, where it holds its batch and not the ledger. Step -> recordings past it."""
 
@@ -147,6 +153,7 @@ def frozen_at_work(running: Running, place: Installation) -> dict[str, int]:
         if not holding or place.ledger.counts()[State.RECEIVED] == COUNT:
             return False
         running.send_signal(signal.SIGSTOP)
+        until(lambda: stands_still(running.pid), "a process that stands still")
         try:
             with sqlite3.connect(place.data / "ledger.db", timeout=0, isolation_level=None) as ledger:
                 ledger.execute("BEGIN IMMEDIATE")
