@@ -35,7 +35,7 @@ with warnings.catch_warnings():
     # The decorator is marked as beta: a test holds what it does here, and an operator cannot act on the warning.
     warnings.simplefilter("ignore", dg.BetaWarning)
 
-    @dg.multi_observable_source_asset(
+    @dg.multi_observable_source_asset(  # type: ignore[untyped-decorator]
         name="benchmark_files",
         specs=[
             dg.AssetSpec(
