@@ -20,7 +20,7 @@ from benchmarks.files import Refused, checked, read_json, write_json
 from benchmarks.intervals import mean_interval
 from benchmarks.isolation import Isolation
 from benchmarks.machine import Machine
-from speech.transcript import Options
+from speech.transcript import Options, Way
 
 SCHEMA = Path(__file__).with_name("schemas") / "result.json"
 
@@ -81,7 +81,7 @@ class Details(_Record):
     weights: WeightsUsed
     options: Options
     engine_version: str
-    decoding: Literal["fast", "careful"] | None = Field(description="The engine's path; null if no speech was heard.")
+    decoding: Way | None = Field(description="The engine's path; null if no speech was heard.")
     words: int = Field(ge=0, description="Words in the transcript: a run that heard nothing is no benchmark.")
     isolation: Isolation
     machine: Machine

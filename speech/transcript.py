@@ -14,6 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field
 SCHEMA_VERSION: Literal[2] = 2
 
 
+Way = Literal["fast", "ample", "careful"]
+"""How chunks are decoded first; see ``speech/paths.py``."""
+
+
 class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -92,7 +96,7 @@ class Dropped(_Record):
 class Decoding(_Record):
     """How the recording was decoded, in counts of chunks."""
 
-    path: Literal["fast", "ample", "careful"] = Field(description="Which way chunks were decoded first.")
+    path: Way = Field(description="Which way chunks were decoded first.")
     why: str = Field(description="The rule that chose the path.")
     chunks: int = Field(ge=0)
     suspects: int = Field(ge=0, description="Chunks whose first result the guard did not believe.")

@@ -107,7 +107,8 @@ def test_no_file_and_a_folder_are_refused(tmp_path: Path) -> None:
 def test_a_place_is_claimed_without_leaving_anything(tmp_path: Path) -> None:
     target = tmp_path / "deep" / "x.json"
     claim(target, overwrite=False)
-    assert list(target.parent.iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
+    target.parent.mkdir()
     target.write_text("mine")
     with pytest.raises(Refused, match="is there already"):
         claim(target, overwrite=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import subprocess
@@ -78,13 +79,16 @@ BAD: dict[str, tuple[list[str], str]] = {
 def test_bad_input_is_one_sentence_and_overwrites_nothing(case: str, result: Path) -> None:
     out = result.parent / "out"
     out.mkdir()
-    (out / "sizing_report.md").write_text("mine")
+    there = {"sizing_report.md": "an earlier one"}
+    if case != "somebody else's report":
+        there["sizing.json"] = json.dumps(dict.fromkeys(("basis", "prices", "service", "batch", "assumptions")))
+    for name, text in there.items():
+        (out / name).write_text(text)
     asked, expected = BAD[case]
     code, _, told = stt_size(result, *asked)
-    assert code == 2
     assert expected in told
-    assert [path.name for path in out.iterdir()] == ["sizing_report.md"]
-    assert (out / "sizing_report.md").read_text() == "mine"
+    assert code == 2
+    assert {path.name: path.read_text() for path in out.iterdir()} == there
 
 
 def test_a_truncated_result_is_refused(result: Path) -> None:
@@ -109,8 +113,10 @@ def test_without_a_result_the_newest_of_this_machine_is_sized(tmp_path: Path, mo
     write_result(made(noise, ids=here, timestamp="2025-12-02T10:30:00Z"), folder / "new_base.json")
     write_result(made(noise, ids=here, timestamp="2026-01-02T10:30:00Z", model="small"), folder / "new_small.json")
     write_result(made(noise, ids=("x",), timestamp="2026-01-02T10:30:00Z"), folder / "other_base.json")
-    told = CliRunner().invoke(app, asked)
-    assert told.exit_code == 0, told.stderr
+    done = subprocess.run(
+        [sys.executable, "-m", "stt_orchestration.cli", *asked], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
     assert "# Sizing: base on new_base" in (folder / "sizing" / "sizing_report.md").read_text()
 
 
