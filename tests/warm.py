@@ -70,6 +70,8 @@ def start(work: Callable[..., None], *arguments: Any, said: Path, environment: M
     context.set_forkserver_preload(_IMPORTED)
     said.mkdir(parents=True, exist_ok=True)
     out, err = said / "out", said / "err"
+    for path in (out, err):
+        path.write_text("")  # there to be read before the process is
     process = context.Process(target=_begin, args=(work, arguments, out, err, dict(environment)), daemon=True)
     process.start()
     return Running(process, out, err)
