@@ -103,7 +103,6 @@ def compare(calibration: Sequence[Served], load: Sequence[Served], servers: int,
     replayed = replay(arrivals, drawn, servers)
     starts, length = _blocks(len(load), predicted.utilization, chance)
     expected = float(np.mean([np.mean(by_clip[request.clip]) for request in load]))
-    expected = float(np.mean([np.mean(by_clip[request.clip]) for request in load]))
     drift = float(np.mean([request.service_s for request in load])) / expected - 1
     known = _Known(service * (1 + drift), replay(arrivals, drawn * (1 + drift), servers), servers, rate)
     mean_s = _figure(measured, replayed, starts, length, predicted.mean_s, played.mean_s, _mean, known)
