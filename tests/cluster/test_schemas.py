@@ -12,7 +12,7 @@ import pytest
 from tests.kubeconform import complaints
 
 PROJECT = Path(__file__).resolve().parents[2]
-OVERLAYS = sorted(path.parent for path in (PROJECT / "deploy").rglob("kustomization.yaml"))
+OVERLAYS = [PROJECT / "deploy" / "helm", *sorted((PROJECT / "deploy" / "overlays").iterdir())]
 TEMPLATES = sorted((PROJECT / "benchmarks" / "sizing" / "templates").glob("*.yaml"))
 
 pytestmark = pytest.mark.skipif(
