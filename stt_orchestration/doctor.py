@@ -161,7 +161,8 @@ def _keeps_storage_elsewhere(home: Path) -> bool:
 
     file = home / "dagster.yaml"
     stated = yaml.safe_load(file.read_text()) if file.exists() else None
-    return "postgres" in ((stated or {}).get("storage") or {})
+    storage = (stated or {}).get("storage") or {}
+    return "postgres" in storage or (storage.get("custom") or {}).get("class") == "PatientPostgresStorage"
 
 
 def _weights(settings: Settings) -> Finding:

@@ -115,7 +115,7 @@ def test_a_word_error_rate_above_the_limit_holds_the_texts_back_and_says_why(pla
     reference.write_text("Ask what your country can do for you")
     definitions = build_defs(place.settings.model_copy(update={"max_wer": 0.5}))
     with pytest.raises(RunFailed, match=r"transcript: .*word errors.*STT_MAX_WER allows 50\.00%.*inbox/jfk\.opus"):
-        run_batches(place.workspace, definitions, place.instance, lambda _: nullcontext(), lambda: False)
+        run_batches(place.workspace, definitions, place.instance, (), lambda _: nullcontext(), print, lambda: False)
     assert {m.state for m in place.workspace.ledger.members(key)} == {State.TRANSCRIBED}
     assert not (place.data / "transcripts/inbox").exists()
     # Nobody set a limit: the same rate is told and stops nothing.

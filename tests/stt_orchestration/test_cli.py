@@ -176,6 +176,13 @@ def test_the_doctor_says_what_is_broken_and_how_to_mend_it(own: Project) -> None
         assert said in bad.stdout, bad.stdout
 
 
+def test_the_doctor_knows_that_the_homes_of_the_deployment_need_not_be_written(own: Project, tmp_path: Path) -> None:
+    """On a cluster they are part of a read-only file system."""
+    for deployed in ("base/dagster.yaml", "overlays/local/dagster.yaml"):
+        shutil.copyfile(PROJECT / "deploy" / deployed, tmp_path / "dagster.yaml")
+        assert "keeps storage in PostgreSQL" in own.called("doctor", DAGSTER_HOME=str(tmp_path)).stdout
+
+
 def test_the_catalogue_can_be_listed(own: Project) -> None:
     listed = own.called("fetch-model", "--list")
     assert listed.returncode == 0
