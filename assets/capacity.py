@@ -107,7 +107,9 @@ def benchmark(
             allow_retries=False,
         )
     return dg.MaterializeResult(
-        metadata=_figures(found), check_results=[_judged(finding) for finding in trust.of_result(found.result)]
+        metadata=_figures(found),
+        check_results=[_judged(finding) for finding in trust.of_result(found.result)],
+        data_version=dg.DataVersion(found.version),
     )
 
 
@@ -217,7 +219,7 @@ def ratio(capacity: CapacityResource) -> dg.MaterializeResult:  # type: ignore[t
 def sizing(capacity: CapacityResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Size for the settings' target."""
     from benchmarks.sizing.basis import basis
-    from benchmarks.sizing.batch import Load
+    from benchmarks.sizing.batch import Load, gpu_figure
     from benchmarks.sizing.plan import plan
     from benchmarks.sizing.prices import SHIPPED, read_prices
     from benchmarks.sizing.service import Target
@@ -240,13 +242,14 @@ def sizing(capacity: CapacityResource) -> dg.MaterializeResult:  # type: ignore[
             listed.cpu_node(None, capacity.cpu_node_price),
             target=target,
             load=batch,
+            gpus=[gpu_figure(one) for one in capacity.gpus],
         )
         folder = capacity.path / "sizing"
         written = write(made, Place.claim(folder))
     except Refused as error:
         raise dg.Failure(
-            f"{error} The targets and the price are the settings STT_SIZE_RPS, STT_SIZE_P95_S, STT_SIZE_HOURS_PER_DAY, "
-            "STT_SIZE_DEADLINE_H and STT_CPU_NODE_PRICE.",
+            f"{error} The targets, the GPUs and the price are the settings STT_SIZE_RPS, STT_SIZE_P95_S, STT_SIZE_HOURS_PER_DAY, "
+            "STT_SIZE_DEADLINE_H, STT_SIZE_GPU and STT_CPU_NODE_PRICE.",
             allow_retries=False,
         ) from None
     text = (folder / REPORT).read_text(encoding="utf-8")

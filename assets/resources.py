@@ -124,6 +124,7 @@ class CapacityResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         model: Model to size for.
         rps, p95_s, mean_s: A service's load and targets; see ``benchmarks.sizing.service.Target``.
         hours_per_day, deadline_h: A batch's; see ``benchmarks.sizing.batch.Load``.
+        gpus: For the batch, each as ``benchmarks.sizing.batch.gpu_figure`` reads it.
         prices: A price file; None: the one that is shipped.
         cpu_node_price: Per hour, of the CPU-only node.
     """
@@ -137,6 +138,7 @@ class CapacityResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     mean_s: float | None
     hours_per_day: float | None
     deadline_h: float | None
+    gpus: list[str]
     prices: str | None
     cpu_node_price: float | None
 

@@ -42,7 +42,7 @@ automation = dg.AutomationConditionSensorDefinition(
 def benchmark_results(
     context: dg.SensorEvaluationContext, capacity: CapacityResource
 ) -> dg.SensorResult | dg.SkipReason:
-    """Request a run of ``benchmark`` for every platform and model whose newest result is another than before."""
+    """Request a run of ``benchmark`` for every platform and model whose newest result it has not taken in or made itself."""
     seen: dict[str, str] = json.loads(context.cursor or "{}")
     gathered = gather(capacity.path)
     now = {key: one.version for key, one in gathered.newest.items()}
@@ -62,11 +62,24 @@ def benchmark_results(
         for key in changed
     ]
     return dg.SensorResult(
-        run_requests=[dg.RunRequest(run_key=f"{key} {now[key]}", partition_key=key) for key in changed],
+        run_requests=[
+            dg.RunRequest(run_key=f"{key} {now[key]}", partition_key=key)
+            for key in changed
+            if _taken_in(context.instance, key) != now[key]
+        ],
         dynamic_partitions_requests=[platform_models.build_add_request(changed)],
         asset_events=observed,
         cursor=json.dumps(now),
     )
+
+
+def _taken_in(instance: dg.DagsterInstance, key: str) -> str | None:
+    """The version of a platform and model that ``benchmark`` holds."""
+    newest = instance.fetch_materializations(
+        dg.AssetRecordsFilter(asset_key=benchmark.key, asset_partitions=[key]), limit=1
+    ).records
+    made = newest[0].asset_materialization if newest else None
+    return (made.tags or {}).get(DATA_VERSION) if made else None
 
 
 def build_benchmark_monthly(platform_model: str, *, enabled: bool) -> dg.ScheduleDefinition:

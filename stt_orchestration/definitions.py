@@ -90,6 +90,7 @@ def build_defs(settings: Settings) -> dg.Definitions:
                 mean_s=settings.size_mean_s,
                 hours_per_day=settings.size_hours_per_day,
                 deadline_h=settings.size_deadline_h,
+                gpus=[one.strip() for one in (settings.size_gpu or "").split(",") if one.strip()],
                 prices=str(settings.prices) if settings.prices else None,
                 cpu_node_price=settings.cpu_node_price,
             ),

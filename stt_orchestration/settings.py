@@ -270,6 +270,12 @@ class Settings(BaseSettings):
         validation_alias=_names("SIZE_DEADLINE_H"),
         description="Hours above 0 within which that batch is to be done.",
     )
+    size_gpu: str | None = Field(
+        default=None,
+        validation_alias=_names("SIZE_GPU"),
+        description="GPUs that the batch is sized for as well: NAME=TIMES_REALTIME, @ORIGIN behind it for where that is from, with "
+        "commas between several.",
+    )
     size_platform: str | None = Field(
         default=None,
         validation_alias=_names("SIZE_PLATFORM"),

@@ -98,7 +98,10 @@ def test_the_whole_chain_from_a_real_measurement_to_the_report(place: Place, fol
     assert materialize(place, "sizing").success
     report = (folder / "sizing" / "sizing_report.md").read_text()
     assert f"{result.stem}: 5 iterations" in report
-    assert isinstance(take_in(place), dg.SensorResult)
+    seen = take_in(place)
+    assert isinstance(seen, dg.SensorResult)
+    assert [event.partition for event in seen.asset_events] == ["here_base"]
+    assert seen.run_requests == [], "what benchmark has measured itself it need not take in"
 
 
 def test_the_folder_is_observed_by_hand_too_and_says_which_result_is_the_newest(place: Place, folder: Path) -> None:
@@ -158,6 +161,22 @@ def test_unlike_results_give_no_ratio_and_a_warning(place: Place, folder: Path) 
     assert not check.passed
     assert "engine_version" in str(check.description)
     assert not (folder / "ratio_config.json").exists()
+
+
+def test_the_batch_is_sized_for_the_gpus_of_the_settings(
+    place: Place, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(folder, "m4", 1.0)
+    monkeypatch.setenv("STT_SIZE_HOURS_PER_DAY", "1000")
+    monkeypatch.setenv("STT_SIZE_DEADLINE_H", "8")
+    monkeypatch.setenv("STT_SIZE_GPU", "A100=120@our run of March, T4=30")
+    assert materialize(place, "sizing").success
+    report = (folder / "sizing" / "sizing_report.md").read_text()
+    assert "our run of March" in report
+    assert "T4" in report
+    monkeypatch.setenv("STT_SIZE_GPU", "A100")
+    (failed,) = materialize(place, "sizing").get_step_failure_events()
+    assert "STT_SIZE_GPU" in str(failed.event_specific_data)
 
 
 def test_sizing_without_a_price_says_which_setting_is_missing(
