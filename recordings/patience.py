@@ -23,8 +23,15 @@ _SAY_EVERY_S = 30.0
 
 _NO_WAITING_MENDS = ("authentication failed", "does not exist", "no pg_hba.conf entry")
 
-_NOTICED = {"connect_timeout": 10, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
-"""For libpq, seconds and a count: a server that vanished with its node never says so, and is noticed within a minute."""
+_NOTICED = {
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
+"""For libpq, seconds, a count and milliseconds: a server that vanished with its node never says so, and is noticed within a minute.
+The last counts where a question was on its way: keepalives then say nothing, and the kernel repeats it for a quarter of an hour."""
 
 
 def be_patient(engine: Engine, patience_s: float = PATIENCE_S) -> None:

@@ -1,6 +1,8 @@
 """Dagster's storage in PostgreSQL, with patience: a run does not die of a database that restarts.
 
-Dagster's own gives up after six seconds, and with it the process that watches over a run. ``dagster.yaml`` names this one::
+Dagster's own gives up after six seconds, and with it the process that watches over a run. What was on its way when the server went
+it does not ask again at all; in the process of a step that is a failure which no retry policy covers, as it is not the asset's.
+``dagster.yaml`` names this one::
 
     storage:
       custom:
@@ -11,19 +13,28 @@ Dagster's own gives up after six seconds, and with it the process that watches o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from inspect import isfunction
 from typing import Any
 
 import sqlalchemy as sa
-from dagster._serdes import ConfigurableClassData
+from dagster import EventLogEntry
+from dagster._core.storage.event_log import EventLogStorage, SqlEventLogStorageTable
+from dagster._core.storage.runs import RunStorage
+from dagster._core.storage.schedules import ScheduleStorage
+from dagster._serdes import ConfigurableClassData, serialize_value
 from dagster_postgres import DagsterPostgresStorage
 from dagster_postgres.utils import pg_url_from_config
 
 from recordings.patience import be_patient
 
+_TRIES = 3
+"""Of one question; each waits for the server by itself, so that only a server that comes and goes uses them up."""
+
 
 class PatientPostgresStorage(DagsterPostgresStorage):
-    """``DagsterPostgresStorage`` whose connections wait for the server.
+    """``DagsterPostgresStorage`` whose connections wait for the server, and that asks again what was cut off.
 
     The webserver makes engines of its own and tells people at once.
 
@@ -42,6 +53,16 @@ class PatientPostgresStorage(DagsterPostgresStorage):
         super().__init__(postgres_url, should_autocreate_tables, inst_data)
         for storage in (self._run_storage, self._event_log_storage, self._schedule_storage):
             be_patient(storage._engine)  # noqa: SLF001 - the only way to its connections
+        _ask_again(self._run_storage, RunStorage)
+        _ask_again(self._schedule_storage, ScheduleStorage)
+        _ask_again(self._event_log_storage, EventLogStorage)
+        forget = self._forget
+        self._event_log_storage.store_event = _persistent(  # type: ignore[method-assign]
+            self._event_log_storage.store_event, lambda event: forget([event])
+        )
+        self._event_log_storage.store_event_batch = _persistent(  # type: ignore[method-assign]
+            self._event_log_storage.store_event_batch, forget
+        )
 
     @classmethod
     def from_config_value(
@@ -50,3 +71,42 @@ class PatientPostgresStorage(DagsterPostgresStorage):
         """As Dagster constructs it from ``dagster.yaml``."""
         autocreate = config_value.get("should_autocreate_tables", True)
         return cls(pg_url_from_config(config_value), autocreate, inst_data)
+
+    def _forget(self, events: Sequence[EventLogEntry]) -> None:
+        """Remove what a cut off attempt may have stored of events: Dagster must not see the end of a step twice."""
+        log = SqlEventLogStorageTable.c
+        with self._event_log_storage.index_connection() as connection:
+            for event in events:
+                same = (log.run_id == event.run_id) & (log.event == serialize_value(event))
+                connection.execute(SqlEventLogStorageTable.delete().where(same))
+
+
+def _ask_again(storage: object, interface: type) -> None:
+    """Make every method of a storage's interface persistent, but those that store events."""
+    for name in dir(interface):
+        if not name.startswith("_") and isfunction(getattr(interface, name)) and not name.startswith("store_event"):
+            setattr(storage, name, _persistent(getattr(storage, name)))
+
+
+def _persistent(ask: Callable[..., Any], undo: Callable[..., None] | None = None) -> Callable[..., Any]:
+    """A question that is asked again when the server goes while it answers.
+
+    Args:
+        ask: The question. All but storing events may be asked twice.
+        undo: What makes it so that it may, given its arguments.
+    """
+
+    @wraps(ask)
+    def asking(*arguments: Any, **options: Any) -> Any:
+        tries = 0
+        while True:
+            try:
+                if tries and undo is not None:
+                    undo(*arguments, **options)
+                return ask(*arguments, **options)
+            except sa.exc.DBAPIError as error:
+                tries += 1
+                if not error.connection_invalidated or tries == _TRIES:
+                    raise
+
+    return asking

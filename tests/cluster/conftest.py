@@ -69,6 +69,15 @@ class Deployment:
             raise requests.RequestException(found["message"])
         return list(found["results"])
 
+    def story(self, batch: str) -> str:
+        """What the event log tells of the runs of a batch, and which pods there are: for who must find out why one did not end."""
+        message = "left(event::json->'dagster_event'->>'message', 300)"
+        of_batch = f"run_id IN (SELECT run_id FROM runs WHERE partition = '{batch}')"  # noqa: S608
+        kinds = "dagster_event_type ~ '^(PIPELINE|STEP|ENGINE)' AND dagster_event_type !~ 'PUT$'"
+        events = f"SELECT left(run_id, 8), timestamp, dagster_event_type, step_key, {message} FROM event_logs"  # noqa: S608
+        told = self.sql("dagster", f"{events} WHERE {of_batch} AND {kinds} ORDER BY id")
+        return f"{told}\n{self.kubectl('get', 'pods', '--output=wide')}"
+
     def sql(self, database: str, statement: str) -> str:
         """What PostgreSQL answers, past everything else; rows as lines, columns between bars."""
         plain = ("--host=/tmp", "--username=stt", f"--dbname={database}", "--tuples-only", "--no-align", "--quiet")
@@ -112,12 +121,13 @@ def until(seconds: float, what: str, look: Callable[[], T]) -> T:
     end = time.monotonic() + seconds
     while True:
         try:
-            found = look()
-        except requests.RequestException:
-            found = None
+            found, seen = look(), ""
+        except requests.RequestException as error:
+            found, seen = None, str(error)
         if found:
             return found
-        assert time.monotonic() < end, f"{what}: not within {seconds:.0f} s"
+        if time.monotonic() >= end:
+            pytest.fail(f"{what}: not within {seconds:.0f} s. {seen}")
         time.sleep(2)
 
 

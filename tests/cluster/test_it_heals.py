@@ -50,7 +50,10 @@ class Delivered:
             found = self.stt.runs(self.batch())
             return found if found and found[0]["status"] == "SUCCESS" else None
 
-        found = until(400, f"a run of {self.folder} that ends well", ended)
+        try:
+            found = until(400, f"a run of {self.folder} that ends well", ended)
+        except pytest.fail.Exception as error:
+            pytest.fail(f"{error}\n{self.stt.story(self.batch())}")
         assert all(run["status"] in OVER for run in found), found
         return found
 

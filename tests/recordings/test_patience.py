@@ -83,3 +83,12 @@ def test_what_no_waiting_mends_is_told_at_once(url: str) -> None:
     be_patient(engine, patience_s=3600)
     with pytest.raises(sa.exc.OperationalError, match='"nowhere" does not exist'):
         engine.connect()
+
+
+def test_a_server_that_vanishes_under_a_question_is_noticed_within_minutes(url: str) -> None:
+    """The kernel would repeat the question for a quarter of an hour; keepalives are silent meanwhile."""
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    be_patient(engine)
+    with engine.connect() as connection:
+        asked = connection.connection.dbapi_connection.get_dsn_parameters()  # type: ignore[union-attr]
+    assert int(asked["tcp_user_timeout"]) <= 120_000
