@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -62,4 +63,6 @@ def measure(image: str, postgres_image: str, repeats: int) -> Measured:
 
 
 if __name__ == "__main__":
+    # Ended from outside it still takes down what it has put up.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     sys.exit(main(sys.argv[1:]))
