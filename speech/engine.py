@@ -129,8 +129,8 @@ class Engine:
             cores=own_cores(workers) if options.device == "cpu" else None,
         )
         self.ahead = min(_MOST_AHEAD, workers * size * 8)
-        """Chunks worth having in flight: enough that every worker finds a full batch of like chunks. With half as many, 14 batches of a
-        recording of 13 minutes had a single chunk in place of 6 (our measurement)."""
+        """Chunks worth having in flight: enough that every worker finds a full batch of like chunks. With half as many, 14 batches
+        of a recording of 13 minutes had a single chunk in place of 6 (our measurement)."""
         self._pool = ThreadPoolExecutor(self.ahead, thread_name_prefix="listen")
 
     def __enter__(self) -> Self:
