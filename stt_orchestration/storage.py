@@ -51,11 +51,13 @@ class PatientPostgresStorage(DagsterPostgresStorage):
         be_patient(first)
         first.connect().close()
         super().__init__(postgres_url, should_autocreate_tables, inst_data)
-        for storage in (self._run_storage, self._event_log_storage, self._schedule_storage):
+        for storage, interface in (
+            (self._run_storage, RunStorage),
+            (self._event_log_storage, EventLogStorage),
+            (self._schedule_storage, ScheduleStorage),
+        ):
             be_patient(storage._engine)  # noqa: SLF001 - the only way to its connections
-        _ask_again(self._run_storage, RunStorage)
-        _ask_again(self._schedule_storage, ScheduleStorage)
-        _ask_again(self._event_log_storage, EventLogStorage)
+            _ask_again(storage, interface)
         forget = self._forget
         self._event_log_storage.store_event = _persistent(  # type: ignore[method-assign]
             self._event_log_storage.store_event, lambda event: forget([event])

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 BUCKET = "recordings"
 KEYS = {"AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": "tests-of-the-store", "AWS_REGION": "us-east-1"}
@@ -106,6 +107,11 @@ class PostgresServer:
 
     url: str
     _server: Any
+
+    @property
+    def driven(self) -> sa.URL:
+        """The address with the driver that Dagster speaks, as SQLAlchemy takes it."""
+        return sa.make_url(self.url).set(drivername="postgresql+psycopg2")
 
     def kill(self) -> None:
         """As a machine dies: without a word to anybody who is connected."""

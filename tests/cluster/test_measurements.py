@@ -70,6 +70,6 @@ def test_one_command_measures_launches_of_both_projects(stt: Deployment, tmp_pat
         for launch in run["launches"]:
             assert 0 < launch["reached"] <= launch["loaded"] <= launch["began"] <= launch["at_work"]
         assert run["seconds"] > sum(launch["at_work"] for launch in run["launches"])
-    # Differences of medians: on a busy machine one of few repeats may come out below nothing.
+    # What the projects add to Dagster is less than a busy machine's noise in one repeat: there the difference may be negative.
     assert set(found["imports"]) == {"python", "dagster", "theirs", "ours"}
-    assert found["imports"]["python"] > 0
+    assert found["imports"]["dagster"] > found["imports"]["python"] > 0
