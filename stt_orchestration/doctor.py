@@ -12,6 +12,8 @@ from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from benchmarks.host import Host
+from benchmarks.machine import machine
 from k8s_run_launcher.janitor import NoCluster, connect
 from k8s_run_launcher.preflight import Look
 from k8s_run_launcher.preflight import examine as look_at_cluster
@@ -24,7 +26,9 @@ from stt_orchestration.instance import InstanceUnusable, dagster_home
 from stt_orchestration.settings import Settings, SettingsError, misspelled
 
 _LOW_DISK = 2 * 1024**3
-_PACKAGES = ("dagster", "dagster-k8s", "dagster-webserver", "faster-whisper", "ctranslate2", "av", "sqlalchemy")
+_PACKAGES = ("dagster", "dagster-k8s", "dagster-webserver", "sqlalchemy")
+_DECODING = ("faster-whisper", "ctranslate2", "onnxruntime", "numpy", "av", "soundfile")
+"""What decodes sound and computes: with the processor, all that a transcript's bytes depend on beside weights and options."""
 
 
 class Verdict(StrEnum):
@@ -65,6 +69,7 @@ def examine() -> Iterator[Finding]:
         )
     for check in (_store, _ledger, _dagster_home, _weights, _device):
         yield check(settings)
+    yield _processor()
     yield from _versions()
 
 
@@ -201,9 +206,17 @@ def _device(settings: Settings) -> Finding:
     )
 
 
+def _processor() -> Finding:
+    here = machine(Host.here())
+    sets = ", ".join(here.instruction_sets) or "no instruction set that we know of"
+    forced = os.environ.get("CT2_FORCE_CPU_ISA")
+    detail = f"{here.cpu_model} ({here.architecture}): {sets}" + (f"; CT2_FORCE_CPU_ISA={forced}" if forced else "")
+    return Finding("processor", Verdict.GOOD, detail)
+
+
 def _versions() -> Iterator[Finding]:
     found = [f"python {platform.python_version()}"]
-    for package in _PACKAGES:
+    for package in (*_DECODING, *_PACKAGES):
         try:
             found.append(f"{package} {version(package)}")
         except PackageNotFoundError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
+import threading
 from pathlib import Path
 
 import pytest
@@ -14,10 +14,13 @@ from k8s_run_launcher.peak import STEP_VARIABLE, peak_bytes, peak_noted
 
 _STEP = """
 import os, pathlib, sys, time
+from k8s_run_launcher.death import peak_of
 from k8s_run_launcher.peak import peak_noted
-with peak_noted(pathlib.Path(sys.argv[1])):
+words = pathlib.Path(sys.argv[1])
+with peak_noted(words):
     eaten = os.urandom(1024) * (128 * 1024)
-    time.sleep(1.5)
+    while (peak_of(words.read_text()) or 0) <= len(eaten):
+        time.sleep(0.05)
     os.kill(os.getpid(), 9)
 """
 
@@ -41,6 +44,6 @@ def test_outside_a_pod_nothing_is_noted(tmp_path: Path, monkeypatch: pytest.Monk
     words = tmp_path / "termination-log"
     words.touch()
     with peak_noted(words):
-        time.sleep(0.7)
+        assert "memory-peak" not in {thread.name for thread in threading.enumerate()}
     assert words.read_text(encoding="ascii") == ""
     assert peak_bytes() > 1024**2

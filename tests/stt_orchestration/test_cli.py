@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import platform
 import shutil
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
+from benchmarks.host import Host
+from benchmarks.machine import cpu_model
 from tests.project import Project
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -168,6 +172,10 @@ def test_the_doctor_says_what_is_broken_and_how_to_mend_it(own: Project) -> None
     good = own.called("doctor")
     assert good.returncode == 0, good.stdout
     assert "checksums right" in good.stdout
+    assert cpu_model(Host.here()) in good.stdout
+    for name in ("ctranslate2", "onnxruntime", "numpy", "av", "faster-whisper"):
+        assert f"{name} {version(name)}" in good.stdout
+    assert f"python {platform.python_version()}" in good.stdout
     shutil.rmtree(own.data)
     own.data.write_text("a file where the folder should be")
     bad = own.called("doctor", STT_MODLE="x", ENABLE_EMOTION="true")
