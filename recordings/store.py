@@ -267,8 +267,8 @@ class DirectoryStore:
             home = (self.root / top).resolve(strict=True)
             path = (home / below).resolve(strict=True)
             return path if path == home / below and stat.S_ISREG(path.lstat().st_mode) else None
-        except (OSError, ValueError, RuntimeError) as error:  # no part of a name: NUL; a circle of links
-            if isinstance(error, OSError) and error.errno not in _NOT_THERE:
+        except (OSError, ValueError, RuntimeError) as error:  # no part of a name: NUL; a circle of links before Python 3.13
+            if isinstance(error, OSError) and error.errno not in {*_NOT_THERE, errno.ELOOP}:
                 raise
             return None
 
