@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections import defaultdict
 from pathlib import Path
 
@@ -55,10 +56,13 @@ def pins(python: str, markers: dict[str, str]) -> list[Requirement]:
 
 def wheels(platform: str, python: str) -> tuple[int, str]:
     """Let uv look for them, without fetching or installing any."""
-    command = [Path(sys.executable).with_name("uv"), "pip", "install", "--dry-run", "--target", "nowhere", "--no-deps"]
-    command += ["--only-binary", ":all:", "--python-platform", platform, "--python-version", python, "-r", LOCK]
+    uv = Path(sys.executable).with_name("uv")
+    command = [uv, "pip", "install", "--dry-run", "--no-deps", "--only-binary", ":all:", "-r", LOCK]
+    command += ["--python-platform", platform, "--python-version", python]
     environment = {**os.environ, "MACOSX_DEPLOYMENT_TARGET": MACOS}
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    with tempfile.TemporaryDirectory() as empty:
+        command += ["--target", empty]
+        ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     return ended.returncode, ended.stderr.strip()
 
 
