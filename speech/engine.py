@@ -37,7 +37,7 @@ from speech.transcript import Decoding, Meta, Options, SpeechSpan, Transcript
 from speech.wav import Wav
 from speech.weights import Weights
 
-ENGINE_VERSION = "5"
+ENGINE_VERSION = "6"
 """Part of the work key: raise it with any change that can change a transcript."""
 
 _WINDOW_FRAMES = 60 * SAMPLE_RATE // FRAME  # the detector hears a minute at a time: 4 MB a channel

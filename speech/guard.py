@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from typing import Literal
 
 from speech.heard import HeardSegment
@@ -19,6 +20,7 @@ DOUBTS = {
     "empty": "Speech was detected, and the model wrote nothing.",
     "repetition": "The text compresses too well: it says the same thing over and over.",
     "improbable": "The model itself held the text for improbable.",
+    "unstable": "Heard twice, the model wrote two different texts, and was sure of neither.",
     "too_much_text": "More text than can be said in so short a time.",
     "repeated_end": "The last words are said twice.",
     "repeated_phrase": "Four words in a row come twice.",
@@ -40,10 +42,29 @@ REPEATING = 1.5
 said, has 1.2; a prompt of eleven words that was written twice and said once has 1.8."""
 
 HOPELESS_COMPRESSION = 2.4  # OpenAI's and faster-whisper's threshold
-IMPROBABLE = -0.7
-"""Mean log-probability below which a first result is decoded again, and what is left after that bears a flag. Speech played
-backwards and the murmur of six voices come out as fluent sentences at -0.7 to -0.9; OpenAI's -1.0 would let them stand as if they
-had been said (our measurements)."""
+IMPROBABLE = -0.55
+"""Mean log-probability below which a first result is decoded again, and what is left after that bears a flag.
+
+int8 products round differently from one processor to the next, so the bound keeps away from what was measured on any one. On an AMD
+EPYC with AVX-512 VNNI the model heard speech played backwards (four samples and halves of them) and the murmur of six to ten
+voices, and eight of these also with noise at -60 dB, 20, 60 and 160 ms later and with oneDNN and CTranslate2 held to AVX2, most of
+them in float32 or by Intel's MKL. First results with no other sign against them had -0.70 at most, what was kept of careful ones
+-0.67 at most. Of 121 real recordings in six languages, as they are, two segments lie between here and -0.7, both misheard; the
+next lie at -0.535 among first results, which would only be decoded again, and at -0.48 among careful ones. OpenAI's -1.0 would
+let more than half of what was invented stand."""
+
+SURE = -0.35
+"""Mean log-probability from which on a segment stands unmarked in a result that is doubtful as a whole: about half of the best that
+was invented (-0.67, see ``IMPROBABLE``), so that what a repeated sentence lifts stays below it."""
+
+WEAK = -0.7
+"""Mean log-probability below which evidence is weak enough to drop what other signs speak against, and to prefer another result.
+No margin is added: a wrong drop loses speech, and what is not dropped is flagged."""
+
+ALIKE = 0.5
+"""Share of the words of two decodes of a chunk that is the same in both, below which they are different texts. Speech played
+backwards mostly gives less, but not always, so this is a second sign and never the only one: it marks what lies below ``SURE``.
+Four chunks of the 121 real recordings were improbable at first; none of them was unstable."""
 
 HOPELESS_LOGPROB = -1.0  # OpenAI's and faster-whisper's threshold
 NO_SPEECH = 0.6  # OpenAI's and faster-whisper's threshold, valid together with HOPELESS_LOGPROB
@@ -83,7 +104,7 @@ class Heard:
         return " ".join(segment.text for segment in self.segments if segment.text)
 
 
-def doubts(heard: Heard, language: str, *, careful: bool = False) -> tuple[str, ...]:
+def doubts(heard: Heard, language: str, *, careful: bool = False, improbable: float = IMPROBABLE) -> tuple[str, ...]:
     """Why a chunk's result is not to be believed as it is; empty when it is.
 
     Args:
@@ -91,10 +112,13 @@ def doubts(heard: Heard, language: str, *, careful: bool = False) -> tuple[str, 
         language: Whisper's code of the language it was decoded in.
         careful: Whether it was decoded the careful way. A phrase that comes twice even so was most likely said twice; forbidding it
             would spoil "press 2 to kick all users, 3 to mute all users". The end is where loops are.
+        improbable: Mean log-probability below which a text is improbable.
     """
     if not words_of(heard.text):
         return ("empty",)
-    found = [doubt for segment in heard.segments for doubt in _segment_doubts(segment, language, COMPRESSION)]
+    found = [
+        doubt for segment in heard.segments for doubt in _segment_doubts(segment, language, COMPRESSION, improbable)
+    ]
     compression = max(segment.compression_ratio for segment in heard.segments)
     found += _repeats(heard.text, compression, end=REPEATING, phrase=COMPRESSION if careful else REPEATING)
     if sum(segment.tokens for segment in heard.segments) > TOKENS_PER_S * heard.seconds + SPARE_TOKENS:
@@ -102,7 +126,27 @@ def doubts(heard: Heard, language: str, *, careful: bool = False) -> tuple[str, 
     return _in_order(found)
 
 
-def verdict(segment: HeardSegment, language: str, seconds: float) -> tuple[Verdict, tuple[str, ...]]:
+def shared_doubts(heard: Heard, first: Heard | None = None) -> tuple[str, ...]:
+    """Doubts that all segments of a careful result have in common, however a single one's evidence came out.
+
+    The model's figures are those of a window, and a sentence that it repeats looks more probable each time. So one improbable
+    segment makes its neighbours doubtful too, and so does a first result of improbable words that are not the careful result's.
+
+    Args:
+        heard: The careful result.
+        first: What the fast decode of the same chunk wrote, if there was one.
+    """
+    found = []
+    if _improbable(heard):
+        found.append("improbable")
+    if first and _improbable(first) and not _alike(first.text, heard.text):
+        found.append("unstable")
+    return _in_order(found)
+
+
+def verdict(
+    segment: HeardSegment, language: str, seconds: float, shared: Sequence[str] = ()
+) -> tuple[Verdict, tuple[str, ...]]:
     """What becomes of a segment of the careful result, and why.
 
     Dropped is what nobody can have said: text for a sound the model itself holds for no speech, phantom phrases with weak evidence,
@@ -112,14 +156,17 @@ def verdict(segment: HeardSegment, language: str, seconds: float) -> tuple[Verdi
         segment: What the careful decode wrote.
         language: Whisper's code.
         seconds: Time in which it was said.
+        shared: Doubts of the whole result, see ``shared_doubts``; they hold of every segment that the model is not sure of.
     """
-    found = list(_segment_doubts(segment, language, HOPELESS_COMPRESSION))
+    found = list(_segment_doubts(segment, language, HOPELESS_COMPRESSION, IMPROBABLE))
+    if segment.avg_logprob < SURE:
+        found += shared
     found += _repeats(segment.text, segment.compression_ratio, end=COMPRESSION, phrase=COMPRESSION)
     if len(segment.text) > CHARACTERS_PER_S * max(seconds, 0.5):
         found.append("too_much_text")
     reasons = _in_order(found)
     loop = "repetition" in reasons and ("few_unique_words" in reasons or "repeated_phrase" in reasons)
-    weak = segment.avg_logprob < IMPROBABLE or segment.no_speech_prob > NO_SPEECH
+    weak = segment.avg_logprob < WEAK or segment.no_speech_prob > NO_SPEECH
     phantom = "phantom_phrase" in reasons and (weak or "too_much_text" in reasons)
     if "not_speech" in reasons or loop or phantom or ("too_much_text" in reasons and weak):
         return "drop", reasons
@@ -129,14 +176,23 @@ def verdict(segment: HeardSegment, language: str, seconds: float) -> tuple[Verdi
 def rank(heard: Heard, language: str) -> tuple[int, float]:
     """Orders careful results of one chunk, the better first: fewer doubts, then more probable."""
     probable = [segment.avg_logprob for segment in heard.segments if segment.text]
-    return len(doubts(heard, language, careful=True)), -min(probable, default=-99.0)
+    # Inside the margin of improbability a loop is the worse of the two.
+    return len(doubts(heard, language, careful=True, improbable=WEAK)), -min(probable, default=-99.0)
 
 
-def _segment_doubts(segment: HeardSegment, language: str, compression: float) -> list[str]:
+def _improbable(heard: Heard) -> bool:
+    return any(segment.avg_logprob < IMPROBABLE for segment in heard.segments if segment.text)
+
+
+def _alike(one: str, other: str) -> bool:
+    return SequenceMatcher(None, words_of(one), words_of(other), autojunk=False).ratio() >= ALIKE
+
+
+def _segment_doubts(segment: HeardSegment, language: str, compression: float, improbable: float) -> list[str]:
     found = []
     if segment.compression_ratio > compression:
         found.append("repetition")
-    if segment.avg_logprob < IMPROBABLE:
+    if segment.avg_logprob < improbable:
         found.append("improbable")
     if segment.no_speech_prob > NO_SPEECH and segment.avg_logprob < HOPELESS_LOGPROB:
         found.append("not_speech")

@@ -14,7 +14,7 @@ from typing import Protocol
 from speech.activity import Span
 from speech.chunks import Chunk
 from speech.decoder import Samples
-from speech.guard import LONGEST_WORD_S, LOOPING, UNSAID_S, Heard, doubts, rank, verdict
+from speech.guard import LONGEST_WORD_S, LOOPING, UNSAID_S, Heard, doubts, rank, shared_doubts, verdict
 from speech.heard import HeardSegment
 from speech.transcript import Decoded
 
@@ -101,7 +101,7 @@ class Listener:
                 first = self.ears.hear(samples, self.language, words=needs_times(rest, words=self.words))
             heard = Heard((first,), rest.seconds)
             if doubts(heard, self.language) or self._skips(rest, first):
-                result = self._rescue(rest, samples, self._careful(rest, samples), "rescued")
+                result = self._rescue(rest, samples, self._careful(rest, samples), "rescued", heard)
                 return replace(result, kept=(*written, *result.kept))
             written.append(
                 Written(rest, first if self.words else replace(first, words=()), "rescued" if suspect else "batched")
@@ -119,35 +119,42 @@ class Listener:
             return self._rescue(chunk, samples, first, "sequential")
         return self._judged(chunk, first, "sequential", suspect=False)
 
-    def _rescue(self, chunk: Chunk, samples: Samples, careful: Heard, decoded: Decoded) -> ChunkResult:
+    def _rescue(
+        self, chunk: Chunk, samples: Samples, careful: Heard, decoded: Decoded, first: Heard | None = None
+    ) -> ChunkResult:
         """The better of the careful results; what is wrong with it even so is flagged or dropped.
 
-        The first result of the fast path is out of the race: it was decoded with less context, and the guard has spoken.
+        The first result of the fast path is out of the race: it was decoded with less context, and the guard has spoken. It is
+        only compared with the better one.
 
         Args:
             chunk: What was listened to.
             samples: Its audio.
             careful: The first careful result.
             decoded: How that one is called where it stays the best.
+            first: What the fast path wrote, if this is one of its suspects.
         """
         best = careful
         if LOOPING.intersection(doubts(careful, self.language, careful=True)):
             last = self._careful(chunk, samples, no_repeat=_NO_REPEAT)
             if rank(last, self.language) < rank(careful, self.language):
                 best, decoded = last, "rescued"
-        return self._judged(chunk, best, decoded, suspect=True)
+        return self._judged(chunk, best, decoded, suspect=True, first=first)
 
     def _careful(self, chunk: Chunk, samples: Samples, no_repeat: int = 0) -> Heard:
         segments = self.ears.hear_carefully(samples, self.language, words=self.words, no_repeat=no_repeat)
         return Heard(tuple(segments), chunk.seconds)
 
-    def _judged(self, chunk: Chunk, heard: Heard, decoded: Decoded, *, suspect: bool) -> ChunkResult:
+    def _judged(
+        self, chunk: Chunk, heard: Heard, decoded: Decoded, *, suspect: bool, first: Heard | None = None
+    ) -> ChunkResult:
+        shared = shared_doubts(heard, first)
         kept: list[Written] = []
         dropped: list[Written] = []
         for segment in heard.segments:
             if not segment.text:
                 continue
-            said, reasons = verdict(segment, self.language, segment.end - segment.start)
+            said, reasons = verdict(segment, self.language, segment.end - segment.start, shared)
             (dropped if said == "drop" else kept).append(Written(chunk, segment, decoded, reasons))
         return ChunkResult(tuple(kept), tuple(dropped), suspect, rescued=decoded == "rescued" and bool(kept))
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -30,7 +34,7 @@ Sound = NDArray[np.int16]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("normalized")
-    for sample in ("jfk.opus", "austen.m4a", "two-speakers.flac", "silence.wav"):
+    for sample in ("jfk.opus", "austen.m4a", "lj-printing.mp3", "two-speakers.flac", "silence.wav"):
         normalize(SAMPLES / sample, made / sample)
     return made
 
@@ -320,6 +324,10 @@ def test_no_words_are_invented_where_nobody_speaks(base_weights: Weights, tmp_pa
             assert (transcript.text, list(transcript.meta.flags)) == ("", ["no_speech"]), name
 
 
+def unmarked(transcript: Transcript) -> list[str]:
+    return [segment.text for segment in transcript.segments if not segment.flags]
+
+
 @pytest.mark.parametrize("sample", ["jfk.opus", "austen.m4a"])
 def test_what_the_model_reads_into_speech_that_says_nothing_never_stands_unmarked(
     english: Engine, folder: Path, tmp_path: Path, sample: str
@@ -329,4 +337,94 @@ def test_what_the_model_reads_into_speech_that_says_nothing_never_stands_unmarke
     transcript = listen(english, path)
     assert transcript.meta.decoding
     assert transcript.meta.decoding.suspects == transcript.meta.decoding.chunks
-    assert [segment.text for segment in transcript.segments if not segment.flags] == []
+    assert unmarked(transcript) == []
+
+
+def whispering(samples: Sound) -> Sound:
+    """With noise 60 dB below full scale, which nobody hears."""
+    noise = np.random.default_rng(7).standard_normal(len(samples)) * 32768 * 10 ** (-60 / 20)
+    return np.clip(np.rint(samples + noise), -32768, 32767).astype(np.int16)
+
+
+def later(samples: Sound) -> Sound:
+    """60 ms later, so that the detector's frames, of 32 ms, lie elsewhere in the speech."""
+    return np.concatenate([silence(0.06), samples])
+
+
+CHANGES = {"noise": whispering, "later": later}
+"""What changes the model's figures about as much as another processor does, and nothing that was said."""
+
+READ = ("jfk.opus", "austen.m4a", "lj-printing.mp3")
+
+
+@pytest.mark.parametrize(("sample", "change"), [("austen.m4a", "noise"), ("jfk.opus", "later")])
+def test_nor_does_it_where_the_sound_is_a_little_different(
+    english: Engine, folder: Path, tmp_path: Path, sample: str, change: str
+) -> None:
+    path = write(tmp_path / "backwards.wav", CHANGES[change](sound(folder / sample)[::-1]))
+    assert unmarked(listen(english, path)) == []
+
+
+def test_nor_does_it_on_the_careful_way(base_weights: Weights, folder: Path, tmp_path: Path) -> None:
+    """One decode has to tell by itself, without another to compare it with."""
+    path = write(tmp_path / "backwards.wav", sound(folder / "jfk.opus")[::-1])
+    with Engine(base_weights, Options(language="en", careful=True)) as engine:
+        assert unmarked(listen(engine, path)) == []
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_was_said_bears_no_flag_where_the_sound_is_a_little_different(
+    english: Engine, folder: Path, tmp_path: Path, change: str
+) -> None:
+    for sample in READ:
+        transcript = listen(english, write(tmp_path / "read.wav", CHANGES[change](sound(folder / sample))))
+        assert len(unmarked(transcript)) == len(transcript.segments) > 0, sample
+
+
+ELSEWHERE = """
+import json, sys
+from pathlib import Path
+from speech.engine import Engine, Subject
+from speech.transcript import Options
+from speech.weights import Weights
+
+path, name, sha256, compute_type, *recordings = sys.argv[1:]
+with Engine(Weights(name, Path(path), sha256, None, "local cache"), Options(language="en", compute_type=compute_type)) as engine:
+    heard = [engine.transcribe(Path(recording), Subject("x", "5" * 64)) for recording in recordings]
+print(json.dumps([[segment.flags for segment in transcript.segments] for transcript in heard]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("compute_type", "environment", "backwards", "read"),
+    [
+        ("float32", {}, ("austen.m4a", 0.0), READ[:1]),  # three times as slow
+        ("int8", {"CT2_FORCE_CPU_ISA": "AVX2", "ONEDNN_MAX_CPU_ISA": "AVX2"}, ("jfk.opus", 5.5), READ),
+    ],
+)
+def test_computed_otherwise_nothing_invented_stands_unmarked_and_nothing_said_bears_a_flag(
+    base_weights: Weights,
+    folder: Path,
+    tmp_path: Path,
+    compute_type: str,
+    environment: dict[str, str],
+    backwards: tuple[str, float],
+    read: tuple[str, ...],
+) -> None:
+    """Products rounded as another processor rounds them, which a process can only be told before it starts."""
+    sample, start = backwards
+    weights = (str(base_weights.path), base_weights.name, base_weights.sha256)
+    turned = write(tmp_path / "backwards.wav", sound(folder / sample, start)[::-1])
+    recordings = [turned, *(folder / name for name in read)]
+    said = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE, *weights, compute_type, *map(str, recordings)],
+        cwd=SAMPLES.parent,
+        env={**os.environ, **environment},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    invented, *heard = json.loads(said.stdout)
+    assert all(invented)
+    assert len(heard) == len(read)
+    assert all(segments and not any(segments) for segments in heard)

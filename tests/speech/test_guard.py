@@ -6,7 +6,7 @@ import zlib
 
 import pytest
 
-from speech.guard import DOUBTS, Heard, doubts, rank, verdict, words_of
+from speech.guard import DOUBTS, IMPROBABLE, SURE, WEAK, Heard, doubts, rank, shared_doubts, verdict, words_of
 from speech.heard import HeardSegment
 
 
@@ -102,6 +102,39 @@ def test_of_two_results_the_one_with_fewer_doubts_is_better_then_the_more_probab
     )
     assert sorted([loop, plain, surer], key=lambda heard: rank(heard, "en")) == [surer, plain, loop]
     assert min([Heard((), 6.0), plain], key=lambda heard: rank(heard, "en")) is plain
+
+
+def test_a_sentence_beside_an_improbable_one_is_marked_too_unless_the_model_is_sure_of_it() -> None:
+    weak, half, sure = (
+        said("Mumbled.", logprob=IMPROBABLE - 0.01),
+        said("Half.", logprob=SURE - 0.01),
+        said("Yes, sure."),
+    )
+    shared = shared_doubts(Heard((weak, half, sure), 9.0))
+    assert shared == ("improbable",)
+    assert [verdict(segment, "en", 3.0, shared)[0] for segment in (weak, half, sure)] == ["flag", "flag", "believe"]
+    assert verdict(half, "en", 3.0) == ("believe", ()), "by itself it may stand"
+
+
+def test_two_improbable_texts_that_are_not_each_others_are_marked_and_a_mended_one_is_not() -> None:
+    first = Heard((said("They're gonna blow up their muscles!", logprob=IMPROBABLE - 0.01),), 9.0)
+    other = said("Here's not going to put it in the bush.", logprob=SURE - 0.01)
+    assert shared_doubts(Heard((other,), 9.0), first) == ("unstable",)
+    assert verdict(other, "en", 3.0, ("unstable",)) == ("flag", ("unstable",))
+    assert verdict(said("Press one."), "en", 3.0, ("unstable",)) == ("believe", ())
+    same = said("They are gonna blow up their muscles.", logprob=SURE - 0.01)
+    assert shared_doubts(Heard((same,), 9.0), first) == ()
+    looped = Heard((said(LOOP),), 6.0)
+    assert shared_doubts(Heard((other,), 9.0), looped) == (), (
+        "a loop is another text than what was said, and no evidence"
+    )
+
+
+def test_inside_the_margin_nothing_is_dropped_and_a_loop_is_worse_than_an_improbable_text() -> None:
+    between = (IMPROBABLE + WEAK) / 2
+    assert verdict(said("Thank you.", logprob=between), "en", 1.0)[0] == "flag"
+    looped, unsure = Heard((said(LOOP, logprob=-0.1),), 6.0), Heard((said("Press one.", logprob=between),), 6.0)
+    assert rank(unsure, "en") < rank(looped, "en")
 
 
 def test_words_are_counted_in_scripts_without_spaces() -> None:
