@@ -1,12 +1,12 @@
-"""Audio in, truth out: everything that listens to sound or shapes what was heard.
+"""A library: audio in, transcript and annotations out.
 
-Here belong decoding, voice activity, the model and its weights, transcription, the transcript's schema, subtitles, pauses and
-the listening page. Here do not belong Dagster, stores, ledgers, queues or Kubernetes: a function of this package takes paths,
-arrays and plain options and gives plain results.
+It holds audio reading, voice-activity detection, the model and its weights, transcription, the transcript's schema, subtitles,
+pauses and the HTML page. It knows nothing of Dagster, stores, ledgers, queues or Kubernetes: its functions take paths, arrays and
+plain options and return plain results.
 """
 
 import os
 
-# Before numpy is loaded anywhere: with several threads its small products spin on other cores (5 % of a transcription), and their
-# rounding, and with it now and then a word, depends on how many there are.
+# Must be set before numpy is imported. With several threads, numpy's small matrix products keep other cores busy (5 % of a
+# transcription). Their rounding also depends on the number of threads, and so, rarely, does a word of the transcript.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

@@ -1,6 +1,6 @@
-"""Where speech is: the voice-activity detector, window by window, and the rules that turn its probabilities into spans.
+"""Finds speech: the voice-activity detector, window by window, and the options that turn its probabilities into spans.
 
-The detector is Silero VAD version 6 (MIT), as faster-whisper ships it. What it calls silence never reaches the model.
+The detector is Silero VAD version 6 (MIT), as faster-whisper ships it. Audio that it marks as silence is never given to the model.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ import numpy.typing as npt
 
 from speech.audio import SAMPLE_RATE
 
-FRAME = 512  # samples a probability stands for: what Silero v6 was trained on at 16 kHz
+FRAME = 512  # samples per probability: what Silero v6 was trained on at 16 kHz
 FRAME_S = FRAME / SAMPLE_RATE
-_CONTEXT = 64  # samples of the frame before, which the detector wants in front of each frame
-_STATE = 128  # width of its recurrent state
+_CONTEXT = 64  # samples of the previous frame, which the model needs before each frame
+_STATE = 128  # size of the LSTM state
 
 
 @dataclass(frozen=True, slots=True)
 class ActivityRules:
-    """When a run of probabilities is speech.
+    """Which runs of probabilities count as speech.
 
     Attributes:
-        threshold: Speech begins at or above it (0.5: the detector's authors' default).
-        release: Speech goes on until a frame falls below it (authors' default: threshold - 0.15).
+        threshold: Speech begins at a probability of at least this (0.5: the detector's authors' default).
+        release: Speech ends when the probability falls below this (authors' default: threshold - 0.15).
         min_silence_s: Shorter silences do not end speech (160 ms: faster-whisper's choice for batched decoding).
-        min_speech_s: Shorter bursts are clicks, not words (three frames).
-        pad_s: Kept before and after speech, because soft consonants fall below the threshold (faster-whisper: 400 ms).
+        min_speech_s: Shorter speech is dropped as a click (three frames).
+        pad_s: Seconds added before and after speech, because soft consonants are below the threshold (faster-whisper: 400 ms).
     """
 
     threshold: float = 0.5
@@ -43,23 +43,25 @@ class ActivityRules:
 
 
 Span = tuple[float, float]
-"""Start and end of a stretch, in seconds from the start of the recording."""
+"""Start and end, in seconds from the start of the recording."""
 
 
 class ActivityDetector:
-    """Hears one channel as a stream: feed it windows in order, and it remembers what it needs of the past."""
+    """Detects speech in one channel. Pass consecutive windows in order; the detector keeps its state between calls."""
 
     def __init__(self) -> None:
         self._session = _session()
+        # The model's LSTM state after the previous window, and the last samples of that window.
         self._hidden = np.zeros((1, 1, _STATE), np.float32)
         self._cell = np.zeros((1, 1, _STATE), np.float32)
         self._past = np.zeros(_CONTEXT, np.float32)
 
     def hear(self, samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Speech probability of each frame of 512 samples.
+        """Speech probability of each frame of 512 samples (32 ms): float32 of shape (ceil(n / 512),).
 
         Args:
-            samples: One channel, 16 kHz; only a stream's last window may be no multiple of 512, it is padded with silence.
+            samples: (n,) float32, one channel at 16 kHz, full scale 1. Every window but the last must have a multiple of 512
+                samples; the last one is padded with zeros.
         """
         padded = np.pad(samples, (0, -len(samples) % FRAME))
         if not len(padded):
@@ -80,11 +82,11 @@ def _session() -> Any:
 
 
 def speech_spans(probabilities: npt.NDArray[np.float32], seconds: float, rules: ActivityRules) -> list[Span]:
-    """Spans of speech, in order, apart from each other, inside the recording, with their padding.
+    """Spans of speech in seconds, with their padding: sorted, not overlapping, inside the recording.
 
     Args:
-        probabilities: One per frame of 512 samples.
-        seconds: Length of the recording.
+        probabilities: (frames,) float32, 0 to 1; frame i covers i * 0.032 s to (i + 1) * 0.032 s.
+        seconds: Length of the recording, in seconds.
         rules: See ``ActivityRules``.
     """
     min_silence, min_speech = _frames(rules.min_silence_s), _frames(rules.min_speech_s)
@@ -111,12 +113,12 @@ def speech_spans(probabilities: npt.NDArray[np.float32], seconds: float, rules: 
 
 
 def _frames(seconds: float) -> int:
-    """Whole frames that make up at least so many seconds; counting in frames, no rounding decides what is kept."""
+    """Frames in at least this many seconds, rounded up, so that floating-point rounding has no effect on comparisons."""
     return math.ceil(seconds / FRAME_S - 1e-9)
 
 
 def _padded(spans: Sequence[Span], seconds: float, pad_s: float) -> list[Span]:
-    """Widen each span by the padding; neighbours nearer to each other than that meet in the middle."""
+    """Widen each span by the padding; where the padding of two spans would overlap, both end in the middle of the gap."""
     middles = [(left[1] + right[0]) / 2 for left, right in pairwise(spans)]
     starts = [0.0, *middles]
     ends = [*middles, seconds]
@@ -127,7 +129,7 @@ def _padded(spans: Sequence[Span], seconds: float, pad_s: float) -> list[Span]:
 
 
 def joined(spans: Iterable[Span]) -> list[Span]:
-    """The union of spans that may touch or overlap, such as those of several channels, as spans apart from each other."""
+    """Merge spans that touch or overlap, such as those of several channels; the result is sorted and does not overlap."""
     union: list[Span] = []
     for start, end in sorted(spans):
         if union and start <= union[-1][1]:
@@ -138,5 +140,5 @@ def joined(spans: Iterable[Span]) -> list[Span]:
 
 
 def union_seconds(spans: Iterable[Span]) -> float:
-    """Length of the union of spans that may overlap."""
+    """Length, in seconds, of the union of spans that may overlap."""
     return sum(end - start for start, end in joined(spans))

@@ -1,4 +1,4 @@
-"""From what was heard in chunks to the transcript's segments, with times of the recording. Pure."""
+"""Converts decoded chunks to the transcript's segments, with times in the recording. Pure functions: no I/O, no state."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from speech.sentences import ends_sentence
 from speech.transcript import Dropped, Segment, Word
 
 _SENTENCE_PAUSE_S = 0.2
-"""A full stop ends a segment where at least so long a pause follows; "Mr. Smith" has none."""
+"""A segment ends after a full stop only if a pause of at least this many seconds follows: there is none in "Mr. Smith"."""
 
 
 def segments_of(results: Sequence[ChunkResult], channels: int) -> tuple[Segment, ...]:
-    """The kept segments of all chunks in the order of time.
+    """The kept segments of all chunks, by time.
 
     Args:
-        results: Of all chunks.
-        channels: Of the recording; with one, segments bear no channel.
+        results: Those of all chunks.
+        channels: Number of channels of the recording; with one, ``Segment.channel`` is None.
     """
     placed = [part for result in results for written in result.kept for part in _placed(written, channels)]
     placed.sort(key=lambda segment: (segment.start, segment.channel or 0))
@@ -28,7 +28,7 @@ def segments_of(results: Sequence[ChunkResult], channels: int) -> tuple[Segment,
 
 
 def dropped_of(results: Sequence[ChunkResult]) -> tuple[Dropped, ...]:
-    """What was taken out, in the order of time."""
+    """All dropped segments, by time."""
     found = []
     for result in results:
         for written in result.dropped:
@@ -45,7 +45,7 @@ def _bounds(written: Written) -> tuple[float, float]:
 
 
 def _placed(written: Written, channels: int) -> Iterator[Segment]:
-    """A segment as it lies in the recording, cut at sentences and at silences that were taken out."""
+    """Convert a segment to recording times, split at sentence ends and where silence was removed."""
     segment = written.segment
     if not segment.words:
         start, end = _bounds(written)
@@ -59,7 +59,7 @@ def _placed(written: Written, channels: int) -> Iterator[Segment]:
 
 
 def _parts(words: Sequence[tuple[HeardWord, Placed]]) -> list[int]:
-    """The number of the part each word belongs to."""
+    """For each word, the number of the part it belongs to."""
     numbers = [0]
     for (word, place), (_, behind) in pairwise(words):
         pause = behind.start - place.end

@@ -1,6 +1,6 @@
-"""Normalizing: any audio or video container in, one 16 kHz PCM WAV out, and the truth about what was lost on the way.
+"""Normalizing: any audio or video file in, one 16 kHz PCM WAV out, with flags for what was lost.
 
-Here belongs the judgement: what makes a recording bad, and what only needs a flag. Opening is ``speech.containers``, promised
+This module decides which losses make a recording unusable and which only set a flag. Opening is ``speech.containers``, declared
 lengths are ``speech.promises``, decoding is ``speech.decode``, channels are ``speech.channels``, the file is ``speech.wav``.
 """
 
@@ -21,25 +21,26 @@ from speech.wav import SAMPLE_RATE, Wav, WavWriter, read_window
 __all__ = ["SAMPLE_RATE", "AudioInfo", "Normalized", "Wav", "normalize", "probe", "read_window"]
 
 LOSS_SHARE = 0.05
-"""With more lost packets than this a transcript would miss or invent words all along: nothing to pass on."""
+"""Largest share of packets that may be lost. Above it a transcript would miss or invent words everywhere, so the recording is
+refused."""
 
 ROUNDING_S = 0.02
-"""Differences between samples and timestamps up to this are roundings; a lost FLAC frame or Ogg page is longer."""
+"""Differences between samples and timestamps up to this many seconds are rounding; a lost FLAC frame or Ogg page is longer."""
 
 _PROMISE_MARGIN_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Normalized:
-    """What was written, and what has to be known about it.
+    """Facts about the normalized file.
 
     Attributes:
         duration_s: Length in seconds, exactly ``samples / 16000``.
         samples: Samples of each channel.
         channels: Channels of the written file.
-        source: What the container said about itself.
+        source: The source container's description.
         flags: Flag -> reason. ``partial``: something of the recording is missing; ``gaps``: timestamps jump, silence was filled in.
-        peak_dbfs: Level of the largest sample below full scale; None if every sample is zero.
+        peak_dbfs: Level of the largest sample in decibels relative to full scale (0 or negative); None if every sample is zero.
     """
 
     duration_s: float
@@ -59,14 +60,14 @@ def normalize(
 
     Args:
         source: Any audio or video file.
-        target: Where to write; the caller gives a temporary name and renames it.
+        target: Where to write; the caller passes a temporary name and renames the file afterwards.
         max_hours: Longer recordings are refused, as soon as that is known.
-        accept_partial: Keep what is there of a cut-off recording, flagged ``partial``, instead of refusing it.
-        keep_channels: Keep channels apart that hold different sound; otherwise always mix down to one.
+        accept_partial: Keep what is there of a truncated recording, flagged ``partial``, instead of refusing it.
+        keep_channels: Keep channels that contain different sound separate; otherwise always mix down to one.
 
     Raises:
-        BadAudio: A fact about the bytes; see ``BadAudioKind`` and the sentence.
-        OSError: The source cannot be read or the target not written: the machine is at fault, trying again may help.
+        BadAudio: The bytes are unusable; see ``BadAudioKind`` and the error's sentence.
+        OSError: The source cannot be read or the target not written: this is a problem of the machine; a retry may help.
     """
     try:
         with opened(source) as delivery:
@@ -80,7 +81,7 @@ def normalize(
             heard = writer.frames > 0
             flags = _judge(delivery, decoding, promise, heard=heard, accept_partial=accept_partial)
     except BaseException:
-        with suppress(OSError):  # the error on its way is the one to know about
+        with suppress(OSError):  # do not hide the first error
             target.unlink(missing_ok=True)
         raise
     return Normalized(
@@ -94,7 +95,7 @@ def normalize(
 
 
 def _promise(delivery: Opened, max_hours: float) -> Promise | None:
-    """Return what the container promises, unless that is too long already."""
+    """Return the declared length; raise if it already exceeds the limit."""
     promise = promise_of(delivery)
     if promise is not None and promise.seconds > max_hours * 3600:
         raise _too_long(delivery, max_hours)
@@ -102,7 +103,7 @@ def _promise(delivery: Opened, max_hours: float) -> Promise | None:
 
 
 def _write(delivery: Opened, decoding: Decoding, target: Path, *, max_hours: float, keep_channels: bool) -> WavWriter:
-    """Write all that decodes, be it nothing, then fold channels together that hold the same sound."""
+    """Write all audio that can be decoded (possibly none), then mix channels that contain the same sound."""
     writer: WavWriter | None = None
     evidence: ChannelEvidence | None = None
     try:
@@ -125,14 +126,14 @@ def _write(delivery: Opened, decoding: Decoding, target: Path, *, max_hours: flo
         return writer
     finally:
         if writer is not None:
-            with suppress(OSError):  # only reached with buffered bytes when another error is on its way
+            with suppress(OSError):  # fails only when an earlier error is already being raised
                 writer.close()
 
 
 def _judge(
     delivery: Opened, decoding: Decoding, promise: Promise | None, *, heard: bool, accept_partial: bool
 ) -> dict[str, str]:
-    """Refuse what is no recording, and name what is missing from the rest."""
+    """Raise if the recording is unusable; otherwise return flags for what is missing."""
     name, codec = delivery.info.container, delivery.info.codec
     missing = []
     if promise is not None and promise.missing_s(decoding.reached_s):
@@ -180,16 +181,16 @@ def _judge(
 
 
 def _cut_off(facts: str, *, kept: bool) -> str:
-    """Refuse what was cut off, unless it is kept; then the facts are its flag."""
+    """Raise for a truncated recording, or return the text of its flag if it is to be kept."""
     if kept:
         return facts
     raise BadAudio("truncated", f"{facts} Deliver it again, or set STT_ACCEPT_PARTIAL=true to keep what is there.")
 
 
 def _lost_between_packets(delivery: Opened, decoding: Decoding) -> float:
-    """Seconds that vanished without a packet, where the container counts every sample and so gives the loss away."""
+    """Seconds lost between packets. Known only for Ogg and FLAC, which count every sample."""
     if delivery.demuxer == "ogg":
-        end_s = delivery.info.duration_s or 0.0  # by the last page, so it knows of pages lost in front as well
+        end_s = delivery.info.duration_s or 0.0  # taken from the last page, so pages lost before it are counted too
     elif delivery.demuxer == "flac":
         end_s = decoding.reached_s
     else:

@@ -1,7 +1,7 @@
-"""Gathering requests of many threads into batches of like ones.
+"""Collects requests from many threads into batches of requests with the same key.
 
-Whoever asks gets a future; an idle worker takes the fullest batch that is waiting, of equal ones the oldest. Nobody waits for
-company, but who has none comes last.
+``ask`` returns a future. An idle worker takes the fullest batch, the oldest of equally full ones. No request waits for a batch to
+fill; single requests are served last.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Answer = TypeVar("Answer")
 
 
 class Batcher(Generic[Kind, Item, Answer]):
-    """Worker threads that answer requests in batches. Use as a context manager: it owns threads."""
+    """Worker threads that process requests in batches. Use as a context manager: it owns threads."""
 
     def __init__(
         self,
@@ -35,10 +35,10 @@ class Batcher(Generic[Kind, Item, Answer]):
         """Start the workers.
 
         Args:
-            answer: Takes a kind and requests of that kind; returns an answer to each, in order.
-            workers: Batches answered at the same time.
-            size: Requests of a kind that are answered together at most.
-            cores: One for each worker to stay on; None leaves it to the system.
+            answer: Called with a key and the requests that have it; returns a result for each, in order.
+            workers: Batches processed at the same time.
+            size: Largest batch for a key.
+            cores: One core for each worker, which stays on it; None leaves it to the system.
         """
         self._answer = answer
         self._size = size
@@ -61,7 +61,7 @@ class Batcher(Generic[Kind, Item, Answer]):
         self.close()
 
     def ask(self, kind: Kind, item: Item) -> Future[Answer]:
-        """Ask for an answer.
+        """Queue a request; the future gets its result.
 
         Raises:
             RuntimeError: The batcher is closed.
@@ -75,7 +75,7 @@ class Batcher(Generic[Kind, Item, Answer]):
         return future
 
     def close(self) -> None:
-        """Cancel what is waiting, and wait for what is at work."""
+        """Cancel waiting requests and wait for running ones."""
         with self._changed:
             self._closed = True
             waiting, self._waiting = self._waiting, []
@@ -91,15 +91,15 @@ class Batcher(Generic[Kind, Item, Answer]):
                 if self._closed:
                     return None
                 self._changed.wait()
-            counts = Counter(entry[0] for entry in self._waiting)  # in the order of age
+            counts = Counter(entry[0] for entry in self._waiting)  # oldest key first
             kind = max(counts, key=lambda kind: min(counts[kind], self._size(kind)) / self._size(kind))
-            # The last ones are shared out, so that no worker idles beside another's full batch.
+            # Near the end, divide the requests evenly among the workers, so that none is idle while another has a full batch.
             most = min(self._size(kind), math.ceil(len(self._waiting) / len(self._threads)))
             taken: list[tuple[Item, Future[Answer]]] = []
             left = []
             for entry in self._waiting:
                 if entry[0] == kind and len(taken) < most:
-                    # False when whoever asked has given up.
+                    # False if the caller cancelled the request.
                     if entry[2].set_running_or_notify_cancel():
                         taken.append((entry[1], entry[2]))
                 else:
@@ -116,7 +116,7 @@ class Batcher(Generic[Kind, Item, Answer]):
                 continue
             try:
                 answers = self._answer(kind, [item for item, _ in taken])
-            except BaseException as error:  # noqa: BLE001 - it belongs to those who asked
+            except BaseException as error:  # noqa: BLE001 - raised in the callers' threads
                 for _, future in taken:
                     future.set_exception(error)
             else:

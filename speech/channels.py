@@ -1,8 +1,8 @@
-"""Which channels of a recording are worth hearing apart: two people on a telephone line are, left and right of a song are not.
+"""Decides which channels are transcribed separately: two people on a telephone line are, left and right of a song are not.
 
-Evidence is gathered while the audio streams by, in 20 ms frames, and kept as counts over levels in 1 dB steps, so it needs the
-same memory for a second and for a day and does not depend on how loud the recording is. The constants are ours: 12 dB is a factor
-of four in amplitude, more than a panned voice or two microphones in one room show and less than two ends of a telephone call do.
+Statistics are collected in 20 ms frames while the audio is read, as histograms over levels in 1 dB steps. Memory therefore does not
+depend on the length, nor the result on the loudness. We chose the constants: 12 dB is a factor of four in amplitude, more than for
+a panned voice or two microphones in one room, and less than for the two ends of a telephone call.
 """
 
 from __future__ import annotations
@@ -16,38 +16,40 @@ FRAME = 320
 """Samples in a frame: 20 ms, about a pitch period or two and shorter than any syllable."""
 
 DOMINANT_DB = 12
-"""From this difference on the louder of two channels owns the frame."""
+"""If one of two channels is louder by at least this many dB, it dominates the frame."""
 
 DIFFERENT_SHARE = 0.5
-"""Channels differ when, of the frames in which either is active, at least this share is owned by one of them."""
+"""Two channels differ if at least this share of the frames in which either is active is dominated by one of them."""
 
 OWN_SHARE = 0.05
-"""... and each owns at least this share of the frames in which it is active: otherwise it only copies or echoes the other."""
+"""Each of the two must also dominate at least this share of its own active frames; otherwise it is a copy or an echo."""
 
 OWN_FRAMES = 10
-"""... and at least this many, 0.2 s: the length of the shortest word; fewer is a click."""
+"""Each of the two must also dominate at least this many frames (0.2 s, the shortest word); fewer are a click."""
 
 CANCELLING_CORRELATION = -0.5
-"""Below it two equally loud channels lose more than 6 dB in their mean, so only the louder one is taken."""
+"""If the correlation of two channels is below this, the mean of two equally loud ones would be more than 6 dB quieter, so only the
+louder one is used."""
 
 SILENT_DBFS = -60
-"""Below it a frame holds line noise at most."""
+"""A frame below this level contains at most line noise."""
 
 ACTIVE_RANGE_DB = 35
-"""A frame is active when it is at most so far below the loudest 1 % of frames: the span of speech, above a usual line's noise."""
+"""A frame is active if its level is at most this many dB below the loudest 1 % of frames: the range of speech, above the noise of
+an ordinary line."""
 
 _LEVELS = 97  # 0 dBFS down to -96 dBFS, the smallest step of 16 bits
 
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """One channel to write: the mean of these channels of the source."""
+    """One output channel: the mean of these source channels."""
 
     members: tuple[int, ...]
 
 
 class ChannelEvidence:
-    """What was heard on each channel and how channels relate, gathered block by block.
+    """Level histograms of each channel and of each pair of channels, updated block by block.
 
     Args:
         channels: Channels of every block.
@@ -55,23 +57,28 @@ class ChannelEvidence:
 
     def __init__(self, channels: int) -> None:
         self.channels = channels
-        self._rest = np.zeros((0, channels), dtype=np.int16)
-        # All counted by the level of the louder of two channels, index = decibels below full scale.
+        self._rest = np.zeros((0, channels), dtype=np.int16)  # the last n < 320 samples, shape (n, channels)
+        # Frames counted by level; for pairs, by the level of the louder channel. Last axis: dB below full scale, 0 to 96. Of a pair
+        # in ``_either`` only [i, j] with i > j is used.
         self._either = np.zeros((channels, channels, _LEVELS), dtype=np.int64)
-        self._owned = np.zeros((channels, channels, _LEVELS), dtype=np.int64)  # [i, j]: i owns the frame against j
-        self._alone = np.zeros((channels, _LEVELS), dtype=np.int64)
-        self._loudest = np.zeros(_LEVELS, dtype=np.int64)
-        self._products = np.zeros((channels, channels), dtype=np.float64)
+        self._owned = np.zeros((channels, channels, _LEVELS), dtype=np.int64)  # [i, j]: frames in which i dominates j
+        self._alone = np.zeros((channels, _LEVELS), dtype=np.int64)  # by the channel's own level
+        self._loudest = np.zeros(_LEVELS, dtype=np.int64)  # by the level of the loudest channel
+        self._products = np.zeros((channels, channels), dtype=np.float64)  # sums of sample products, full scale 1
 
     def hear(self, block: NDArray[np.int16]) -> None:
-        """Take in the next block of shape (samples, channels); fewer than 320 samples at the very end are not heard."""
+        """Add the next int16 block of shape (samples, channels) at 16 kHz.
+
+        The last samples are ignored if they are fewer than 320.
+        """
         joined = np.concatenate((self._rest, block)) if len(self._rest) else block
         count = len(joined) // FRAME
         self._rest = joined[count * FRAME :].copy()
         if not count:
             return
         frames = joined[: count * FRAME].reshape(count, FRAME, self.channels).astype(np.float32) / np.float32(32_768)
-        frames -= frames.mean(axis=1, keepdims=True)  # a constant offset is no sound, and correlates with any other
+        # Remove the DC offset, which would correlate with any other offset.
+        frames -= frames.mean(axis=1, keepdims=True)
         flat = frames.reshape(-1, self.channels)
         self._products += (flat.T @ flat).astype(np.float64)
         power = np.einsum("fsc,fsc->fc", frames, frames) / FRAME
@@ -88,10 +95,11 @@ class ChannelEvidence:
                 self._owned[other, one] += np.bincount(louder[ahead <= -DOMINANT_DB], minlength=_LEVELS)
 
     def voices(self, *, keep_channels: bool) -> tuple[Voice, ...]:
-        """Decide what to write: one voice per channel that holds something of its own, in the order of the source.
+        """Decide the output channels: one for each source channel with sound of its own, in source order.
 
         A silent channel is dropped; a channel that does not differ from an earlier one joins it. With ``keep_channels`` false, or
-        when nothing differs, there is one voice. Channels that would cancel each other are not both members of one voice.
+        when nothing differs, there is one output channel. Channels that would cancel each other are never mixed; only the louder
+        one is used.
         """
         audible = [c for c in range(self.channels) if self._alone[c, : -SILENT_DBFS + 1].sum() >= OWN_FRAMES]
         groups: list[list[int]] = []
@@ -132,7 +140,10 @@ class ChannelEvidence:
 
 
 def mix(block: NDArray[np.int16], voices: tuple[Voice, ...]) -> NDArray[np.int16]:
-    """Return the voices of a block: shape (samples, channels) in, (samples, voices) out."""
+    """Mix an int16 block of shape (samples, channels) to int16 of shape (samples, output channels).
+
+    Means are rounded to the nearest integer.
+    """
     out = np.empty((len(block), len(voices)), dtype=np.int16)
     for index, voice in enumerate(voices):
         if len(voice.members) == 1:

@@ -1,4 +1,7 @@
-"""Cutting speech into chunks the model can hear at once: at pauses, never inside a word where that can be helped. Pure."""
+"""Splits speech into chunks that fit the model's window, at pauses and, if possible, never inside a word.
+
+Pure functions: no I/O, no state.
+"""
 
 from __future__ import annotations
 
@@ -12,24 +15,25 @@ import numpy.typing as npt
 from speech.activity import FRAME_S, Span
 
 FAST_CHUNK_S = 18.0
-"""Longest chunk of the fast path: encoding costs more than in proportion to the length (see ``speech.context``)."""
+"""Longest chunk, in seconds, of the strategies that decode batches: the encoder's time grows faster than the length (see
+``speech.context``)."""
 
 MAX_CHUNK_S = 28.0
-"""Longest chunk of the careful path.
+"""Longest chunk of the careful strategy, in seconds.
 
-Whisper hears 30 s; two seconds stay free, because words at the very edge are lost (our measurement on 13 minutes of
-LibriSpeech test-other: cuts at 28 s in silence gave 10.3 % word errors where blind cuts at 30 s gave 27.9 %)."""
+Whisper's window has 30 s; two seconds stay unused, because words at the edge of the window are lost (measured on 13 minutes of
+LibriSpeech test-other: 10.3 % WER with cuts at 28 s in silence, 27.9 % with fixed cuts at 30 s)."""
 
 HALVED_S = 10.0
-"""A shorter chunk is too short to hear two languages in it."""
+"""Chunks shorter than this many seconds are not split for language detection: half of one is too short."""
 
 GLUE_S = 0.3
-"""Silence kept between two spans that are further apart; with none, their words run into each other."""
+"""Silence inserted between two joined spans, in seconds. Without it the model merges their words."""
 
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A stretch of the recording, in seconds, and the piece of the chunk it lies in."""
+    """A span of the recording, in seconds, and the index of the chunk's piece that contains it."""
 
     piece: int
     start: float
@@ -38,39 +42,39 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Pieces of one channel that are decoded together, in order, glued with ``GLUE_S`` of silence where they are apart."""
+    """Spans (pieces) of one channel that are decoded as one audio, in order, with ``GLUE_S`` seconds of silence between them."""
 
     channel: int
     pieces: tuple[Span, ...]
 
     @property
     def seconds(self) -> float:
-        """Length of the glued audio."""
+        """Length of the chunk's audio in seconds, with the silence between its pieces."""
         return sum(end - start for start, end in self.pieces) + GLUE_S * (len(self.pieces) - 1)
 
     def second_half(self) -> Chunk | None:
-        """What lies behind the middle; None in a chunk of under ``HALVED_S``."""
+        """The second half of the chunk; None if the chunk is shorter than ``HALVED_S``."""
         if self.seconds < HALVED_S:
             return None
         middle = self.place(self.seconds / 2, self.seconds / 2)
         return self.after(middle.piece, middle.start)
 
     def after(self, piece: int, moment: float) -> Chunk | None:
-        """What is left of the chunk behind a moment of the recording that lies in a piece; None when nothing is."""
+        """The part of the chunk after a time of the recording (inside a piece); None if nothing is left."""
         end = self.pieces[piece][1]
         left = (((moment, end),) if end > moment else ()) + self.pieces[piece + 1 :]
         return Chunk(self.channel, left) if left else None
 
     def place(self, start: float, end: float) -> Placed:
-        """Where a stretch of the glued audio lies in the recording: wholly in the piece that it overlaps most.
+        """Convert a span of the chunk's audio to a span of the recording, limited to the piece that it overlaps most.
 
-        The model may begin a word before the glue and end it behind; in the recording the two may be minutes apart.
+        The model may place a word across the inserted silence; in the recording its two ends could be minutes apart.
         """
         best, offset = Placed(0, *self.pieces[0]), 0.0
         most = -math.inf
         for i, (first, last) in enumerate(self.pieces):
             length = last - first
-            # Negative in a piece that the stretch misses: the nearest one wins then.
+            # Negative if they do not overlap; then the nearest piece is used.
             overlap = min(end, offset + length) - max(start, offset)
             if overlap > most:
                 most = overlap
@@ -90,15 +94,16 @@ def plan_chunks(
 ) -> list[Chunk]:
     """Group spans of speech into chunks of at most ``max_s`` seconds.
 
-    A silence up to ``max_gap_s`` stays as it is; a longer one is cut down to ``GLUE_S``, because Whisper invents words in
-    long silences. A span longer than a chunk is cut where the detector was least sure of speech.
+    A silence up to ``max_gap_s`` stays as it is; a longer one is cut down to ``GLUE_S``, because Whisper invents words in long
+    silences. A span longer than a chunk is cut at the frame with the lowest speech probability.
 
     Args:
-        spans: Speech in order, apart from each other.
-        probabilities: The detector's, one per frame, to find where to cut a long span.
+        spans: Speech spans, sorted and not overlapping.
+        probabilities: (frames,) float32 of the whole channel, 32 ms a frame, frame 0 at the start of the recording. They decide
+            where a long span is cut.
         channel: Zero-based.
-        max_s: Longest chunk.
-        max_gap_s: Longest silence that is kept whole inside a chunk.
+        max_s: Longest chunk, in seconds.
+        max_gap_s: Longest silence that is kept whole inside a chunk, in seconds.
     """
     chunks: list[Chunk] = []
     pieces: list[Span] = []
@@ -116,10 +121,11 @@ def plan_chunks(
 
 
 def _parts(span: Span, probabilities: npt.NDArray[np.float32], max_s: float) -> list[Span]:
+    """Cut a span into parts of at most ``max_s`` seconds; ``probabilities`` are those of ``plan_chunks``."""
     start, end = span
     parts: list[Span] = []
     while end - start > max_s:
-        # Between half and the whole of what fits: a cut too early makes chunks too short to give the model context.
+        # Search the cut in the second half of the maximal length: earlier cuts would give chunks with too little context.
         first, last = int((start + max_s / 2) / FRAME_S), int((start + max_s) / FRAME_S)
         window = probabilities[first:last]
         cut = (first + int(np.argmin(window)) + 0.5) * FRAME_S if len(window) else start + max_s

@@ -1,13 +1,12 @@
-"""Opening what was delivered: which containers we listen to, and what the bytes are when they are none of them.
+"""Opens a delivered file: which containers are accepted, and a message that says what the file is when it is none of them.
 
-Here belongs everything between a path and an open container; nothing is decoded here. Deliveries are hostile until proven
-otherwise:
+From a path to an open container; no audio is read here. Every delivered file is treated as possibly hostile:
 
 * Only the containers listed below are opened. Playlists, concat scripts, DASH, SDP, numbered pictures and the like are
   refused before they are read, because their purpose is to make the reader open other files and addresses.
-* FFmpeg gets bytes, never a name: a file called ``http:x.mp3`` or ``-i.mp3`` is only a file, a name that is no UTF-8 is no
-  difficulty, a lying extension decides nothing, and with no protocol allowed there is nothing else that it could open.
-* A read that fails is an ``OSError`` of Python, never mistaken for the end of a damaged file.
+* FFmpeg gets an open file, never a name. So a file called ``http:x.mp3`` or ``-i.mp3`` is read as a file, names that are not UTF-8
+  work, and a wrong extension has no effect. No protocol is allowed, so FFmpeg cannot open anything else.
+* A failed read raises Python's ``OSError``; it is never treated as the end of a damaged file.
 """
 
 from __future__ import annotations
@@ -62,20 +61,21 @@ CONTAINERS = {
     "voc": "VOC",
     "nistsphere": "NIST SPHERE",
 }
-"""FFmpeg's name of each demuxer we allow, and what people call it. None of them refers to other files once ``enable_drefs`` is off.
+"""FFmpeg's name of each demuxer we allow -> the container's common name. None of them refers to other files once ``enable_drefs``
+is off.
 
-Left out on purpose are formats without any mark of their own (raw PCM, A-law, GSM, G.722): any bytes would "decode" as them,
-to noise.
-"""
+Formats without magic bytes (raw PCM, A-law, GSM, G.722) are left out on purpose: any file would be accepted as one of them and give
+noise."""
 
 _OPTIONS = {
     "format_whitelist": ",".join(CONTAINERS),
     "protocol_whitelist": "",
-    "enable_drefs": "0",  # MP4 can name other files as its data; this is FFmpeg's default, and must stay it
+    # An MP4 can refer to other files for its data. 0 is FFmpeg's default; it is set here so that it cannot change.
+    "enable_drefs": "0",
 }
 
 _MP4_BOXES = 4_096
-"""Boxes looked at in search of the index: real files have a handful in front of it, hostile ones millions."""
+"""Most MP4 boxes read while looking for the index. Real files have fewer than ten before it; a hostile file can have millions."""
 
 _OTHER_MARKS = (
     (0, b"\x89PNG", "a PNG picture"),
@@ -112,17 +112,17 @@ _SOUND_MARKS = (
 
 @dataclass(frozen=True, slots=True)
 class AudioInfo:
-    """What a container says about itself before anything is decoded.
+    """The container's own description of its audio, read from the headers.
 
     Attributes:
-        container: What people call the container, for example ``MP4``.
+        container: Common name of the container, for example ``MP4``.
         codec: FFmpeg's name of the first audio stream's codec.
         sample_rate: Samples a second of the first audio stream; 0 if the container does not say.
         channels: Channels of the first audio stream; 0 if the container does not say.
-        duration_s: Length in seconds as announced or, for containers that announce none, estimated from the bit rate; None if
+        duration_s: Length in seconds as declared or, for containers that declare none, estimated from the bit rate; None if
             unknown.
         audio_streams: How many audio streams there are.
-        video: Whether there is moving picture; cover art is none.
+        video: Whether there is a video stream. Cover art does not count.
     """
 
     container: str
@@ -135,9 +135,9 @@ class AudioInfo:
 
 
 class Source:
-    """The bytes of one delivery as FFmpeg gets to see them: without a name, and without an ID3 tag in front.
+    """The file object given to FFmpeg: it has no name, and position 0 is behind any ID3 tag.
 
-    The tag is passed over here because FFmpeg recognises the container from the first mebibyte only, and cover art can be larger.
+    The tag is skipped because FFmpeg looks for the container only in the first mebibyte, and cover art in the tag can be larger.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -170,7 +170,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """An open container with the audio stream we listen to."""
+    """An open container with the audio stream that is transcribed."""
 
     source: Source
     container: InputContainer
@@ -209,7 +209,7 @@ def opened(path: Path) -> Iterator[Opened]:
 
 
 def probe(path: Path) -> AudioInfo:
-    """Read what the container says about itself; decodes no more than FFmpeg needs to know the codec.
+    """Read the container's headers. FFmpeg decodes only as much as it needs to identify the codec.
 
     Raises:
         BadAudio: See ``opened``.
@@ -254,7 +254,7 @@ def _info(container: InputContainer, demuxer: str) -> AudioInfo:
 
 
 def _refusal(source: Source) -> BadAudio:
-    """Say what the bytes are instead of what FFmpeg failed at."""
+    """Make the error that says what kind of file this is, instead of FFmpeg's message."""
     head = source.peek(0, 512)
     size = f"{source.size:,} bytes"
     other, sound = _marked(head, _OTHER_MARKS), _marked(head, _SOUND_MARKS)
@@ -281,7 +281,8 @@ def _marked(head: bytes, marks: tuple[tuple[int, bytes, str], ...]) -> str | Non
 
 def _is_text(head: bytes) -> bool:
     try:
-        codecs.getincrementaldecoder("utf-8")().decode(head)  # incremental: the last character may be cut
+        # An incremental decoder accepts a last character that is cut in two.
+        codecs.getincrementaldecoder("utf-8")().decode(head)
     except UnicodeDecodeError:
         return False
     return b"\0" not in head
@@ -307,7 +308,8 @@ def _mp4_index_is_cut(source: Source) -> bool:
             size = int.from_bytes(head[8:], "big")
         if head[4:8] == b"moov":
             return position + size > source.size
-        if size < 8:  # 0 is "to the end of the file", and nothing else is below a header's length
+        # A size of 0 means "to the end of the file"; other sizes below 8 are invalid, because the header itself has 8 bytes.
+        if size < 8:
             return False
         position += size
     return False

@@ -1,6 +1,7 @@
-"""From packets to 16 kHz samples, as a stream: what was lost, what was skipped, and where on the clock each sample belongs.
+"""Turns a container's packets into a stream of 16 kHz samples.
 
-Here belong FFmpeg's decoder and resampler and the timeline; what the findings mean for a recording is decided in ``speech.audio``.
+It keeps each sample at its time in the recording and counts what was lost or skipped. The codec, the resampler and the timeline are
+here; whether a recording with losses is accepted is decided in ``speech.audio``.
 """
 
 from __future__ import annotations
@@ -27,44 +28,47 @@ MAX_CHANNELS = 64
 """More than any recorder of speech has; a header that claims hundreds is damaged or hostile."""
 
 RATES = range(1_000, 768_001)
-"""Sample rates we resample from. Below, a small file would swell to hours; above, the resampling filter alone fills the memory."""
+"""Sample rates we resample from, in Hz. Below this range a small file would become hours of audio; above it the resampling filter
+would fill the memory."""
 
 GAP_S = 0.1
-"""Timestamps ahead of the samples by more than this are a gap. Rounding and paddings stay below; half a syllable is longer."""
+"""If a frame's timestamp is later than the end of the samples by more than this many seconds, there is a gap. Rounding and padding
+are shorter; half a syllable is longer."""
 
 UNPROMISED_FILL_S = 60.0
-"""Silence filled in at most, in all, where no header promises a length that could bound it."""
+"""Most silence, in seconds per recording, that is filled into gaps when no header declares a length."""
 
 _CHECKED_CODECS = ("flac", "wavpack")
-"""Their frames carry checksums, which FFmpeg passes over unless asked: damage would be heard as noise instead of counted."""
+"""Codecs whose frames have checksums. FFmpeg checks them only on request; without that, damage would become noise instead of an
+error."""
 
 _DEMUX_RETRIES = 20
 
 _FLOATS = {"flt": np.float32, "fltp": np.float32, "dbl": np.float64, "dblp": np.float64}
-"""Sample formats that can hold what is no number."""
+"""Floating-point sample formats, which can contain NaN and infinity."""
 
 
 class Decoding:
     """One pass over an audio stream.
 
-    Iterate over ``blocks``; the other attributes are true once it is exhausted.
+    Iterate over ``blocks()`` to the end first; only then do the other attributes have their final values.
 
     Args:
         delivery: The open container.
-        limit_s: Position up to which gaps may be filled with silence; None if nothing promises one.
-        every_stream: Follow the timestamps of all streams, not only of the one decoded.
+        limit_s: Position, in seconds, up to which gaps may be filled with silence; None if no header declares a length.
+        every_stream: Use the timestamps of all streams for ``reached_s``, not only those of the audio stream.
 
     Attributes:
         channels: Channels of every block; 0 before the first.
         packets: Packets of the audio stream.
-        failed: Packets that could not be decoded, without the cut-off rest of one at the very end of the file.
+        failed: Packets that could not be decoded. A packet cut off at the end of the file does not count.
         failed_s: Approximate length of the failed packets in seconds.
-        reached_s: How far the container's packets reach, in seconds: with ``every_stream`` from time zero, else from the first
-            packet.
-        gaps_s: Silence filled in after the beginning, in seconds, where timestamps jump and no packet failed.
+        reached_s: End of the last packet, in seconds: counted from time zero with ``every_stream``, else from the first packet.
+        gaps_s: Silence, in seconds, filled into gaps that no failed packet explains. Silence before the first sample does not
+            count.
         jumps_s: Jumps of the timestamps that were too long to fill, in seconds.
         values: Decoded samples, over all channels.
-        no_numbers: How many of them are not finite; zeros stand in their place.
+        no_numbers: How many of them were NaN or infinite and were replaced by zero.
     """
 
     def __init__(self, delivery: Opened, *, limit_s: float | None, every_stream: bool) -> None:
@@ -81,16 +85,17 @@ class Decoding:
         self._stream = delivery.stream
         self._info = delivery.info
         self._every_stream = every_stream
-        # Plain numbers, because arithmetic on fractions for every packet was a third of the profile of ten hours of Opus.
+        # Floats instead of fractions: fractions for every packet took a third of the time for ten hours of Opus.
         self._ticks_s = [float(stream.time_base or 0) for stream in delivery.container.streams]
         self._limit_s = limit_s
         self._unpromised_s = UNPROMISED_FILL_S
         self._origin_s = (delivery.container.start_time or 0) / av.time_base
-        self._position_s = 0.0  # on the source's clock, of the next sample we hand out
+        self._position_s = 0.0  # time in the recording of the next sample, in seconds
         self._skipped_s = 0.0
         self._frame_s = 0.0
-        self._pending, self._pending_s = 0, 0.0  # failures since the last success
-        self._owed_s = 0.0  # of failed packets: a gap of that length in the timestamps is theirs, and explained
+        self._pending, self._pending_s = 0, 0.0  # failed packets, and their seconds, since the last packet that decoded
+        # Seconds of failed packets for which no gap was seen yet; a gap of that length is explained by them.
+        self._owed_s = 0.0
         self._first_pts_s: float | None = None
         self._fifo = AudioFifo()
         self._resampler: AudioResampler | None = None
@@ -99,28 +104,28 @@ class Decoding:
         if not every_stream:
             for stream in delivery.container.streams:
                 if stream.index != self._stream.index:
-                    stream.discard = Discard.all  # an hour of pictures need not be read to hear an hour of sound
+                    stream.discard = Discard.all  # skip the packets of other streams, such as video
         if delivery.info.codec in _CHECKED_CODECS:
             self._stream.codec_context.options = {"err_detect": "crccheck+explode"}
-        # One thread, so that an error belongs to the packet that caused it.
+        # With one thread an error is raised for the packet that caused it.
         self._stream.codec_context.thread_count = 1
 
     def blocks(self) -> Iterator[NDArray[np.int16]]:
-        """Yield the audio as blocks of shape (samples, channels), about a second each.
+        """Yield the audio as int16 blocks of shape (samples, channels) at 16 kHz, about 16,000 samples each.
 
         Raises:
-            BadAudio: ``undecodable``, for a number of channels or a sample rate beyond all bounds.
+            BadAudio: ``undecodable``, for a number of channels or a sample rate outside ``MAX_CHANNELS`` and ``RATES``.
         """
         for frame in self._frames():
             yield from self._silence_before(frame)
             yield from self._take(frame)
         yield from self._drain()
-        # A short failure at the very end is a frame cut by the end of the file, or a tag behind the audio: nothing that sounded.
+        # A short failure at the very end is a frame cut off by the end of the file, or a tag behind the audio. No sound was lost.
         if self._pending_s > SLACK_FLOOR_S or (self._pending and not self.channels):
             self._count_failures()
 
     def short_of(self, end_s: float) -> float:
-        """Seconds that lie between the last sample and ``end_s``, and are not those of failed packets."""
+        """Seconds between the last sample and ``end_s`` that failed packets do not explain."""
         return max(0.0, end_s - self._position_s - self._owed_s - self._pending_s)
 
     def _frames(self) -> Iterator[AudioFrame]:
@@ -149,9 +154,10 @@ class Decoding:
                     self.packets += bool(packet.size)
                     yield packet
             except IndexError:
-                return  # PyAV trips over streams that only appear midway, after it has flushed ours
+                # PyAV raises this for streams that begin in the middle of the file; our stream is complete by then.
+                return
             except av.FFmpegError:
-                # Damage between packets: the demuxer goes on behind it. One piece is lost, however often it has to try.
+                # Damage between packets: the demuxer continues behind it. Several errors in a row count as one lost piece.
                 errors += 1
                 self._pending += errors == 1
             else:
@@ -173,13 +179,16 @@ class Decoding:
         self.reached_s = max(self.reached_s, start_s + (packet.duration or 0) * tick_s - self._first_pts_s)
 
     def _silence_before(self, frame: AudioFrame) -> Iterator[NDArray[np.int16]]:
-        """Fill what the timestamps leave out before a frame, so that times in the transcript are times of the player."""
+        """Fill a gap before a frame with silence, so that a time in the transcript is the time that a player shows.
+
+        Yields int16 blocks of shape (samples, channels) at 16 kHz.
+        """
         self._accept(frame)
         if frame.time is None:
             return
         ahead_s = frame.time - self._origin_s - self._skipped_s - self._position_s
         if ahead_s <= GAP_S:
-            return  # timestamps that go back are ignored: sound that is there is never thrown away
+            return  # timestamps that go back are ignored, so that no sound is dropped
         room_s = self._unpromised_s if self._limit_s is None else self._limit_s - self._position_s
         if ahead_s > room_s:
             self._skipped_s += ahead_s
@@ -199,7 +208,7 @@ class Decoding:
             left -= count
 
     def _accept(self, frame: AudioFrame) -> None:
-        """Check what a frame claims to be, and remember the channels of the first one."""
+        """Check a frame's channels and sample rate; keep the channels of the first frame."""
         channels = frame.layout.nb_channels
         if channels > MAX_CHANNELS or frame.sample_rate not in RATES:
             raise BadAudio(
@@ -212,20 +221,23 @@ class Decoding:
             self._layout = frame.layout
 
     def _take(self, frame: AudioFrame) -> Iterator[NDArray[np.int16]]:
-        """Collect frames for about a second before resampling: a call per frame would cost more than the resampling."""
+        """Collect frames for about a second before resampling: a call per frame would cost more than the resampling.
+
+        Yields int16 blocks of shape (samples, channels) at 16 kHz.
+        """
         source_format = (frame.format.name, frame.layout.name, frame.sample_rate)
         if source_format != self._source_format:
             yield from self._drain()
             self._source_format = source_format
         self._frame_s = frame.samples / frame.sample_rate
         self._position_s += self._frame_s
-        frame.pts = None  # the timeline is ours; the queue would refuse frames whose timestamps do not adjoin
+        frame.pts = None  # this class keeps the time; the FIFO rejects frames whose timestamps are not consecutive
         self._fifo.write(frame)
         if self._fifo.samples >= frame.sample_rate:
             yield from self._resample(self._fifo.read())
 
     def _drain(self) -> Iterator[NDArray[np.int16]]:
-        """Hand out everything collected, to the last sample, and start afresh."""
+        """Yield everything that is buffered as int16 (samples, channels) at 16 kHz, then reset the buffer and the resampler."""
         if self._fifo.samples:
             yield from self._resample(self._fifo.read())
         if self._resampler is not None:
@@ -234,8 +246,9 @@ class Decoding:
         self._resampler = None
 
     def _resample(self, frame: AudioFrame | None) -> Iterator[NDArray[np.int16]]:
+        """Resample a frame of any format to int16 blocks of shape (samples, channels) at 16 kHz; None flushes the resampler."""
         if self._resampler is None:
-            # The layout of the first frame for all: a stream that changes its layout midway is mapped onto it.
+            # All frames are converted to the channel layout of the first one, even if the layout changes later.
             self._resampler = AudioResampler(format="s16", layout=self._layout, rate=SAMPLE_RATE)
         if frame is not None:
             self._count_numbers(frame)
@@ -244,13 +257,14 @@ class Decoding:
                 yield out.to_ndarray().astype(np.int16, copy=False).reshape(-1, self.channels)
 
     def _count_numbers(self, frame: AudioFrame) -> None:
-        """Put zeros for what is no number: the resampler would smear one NaN over its neighbours, or make full scale of it."""
+        """Replace NaN and infinity by 0: the resampler would spread a NaN over neighbouring samples or turn it into full scale."""
         channels = frame.layout.nb_channels
         self.values += frame.samples * channels
         kind = _FLOATS.get(frame.format.name)
         if kind is None:
             return
-        count = frame.samples * (1 if frame.format.is_planar else channels)  # a plane may be longer than its samples
+        # A plane's buffer may be longer than its samples.
+        count = frame.samples * (1 if frame.format.is_planar else channels)
         for plane in frame.planes:
             samples = np.frombuffer(memoryview(plane), kind, count)
             wrong = ~np.isfinite(samples)

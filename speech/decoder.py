@@ -1,4 +1,4 @@
-"""The model: loaded once, asked for languages and for the words of chunks. The only module that calls faster-whisper's model."""
+"""The Whisper model: loads it, detects languages, decodes chunks. The only module that calls faster-whisper's model."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from speech.wordtimes import trimmed
 
 Device = Literal["cpu", "cuda"]
 Samples = npt.NDArray[np.float32]
-"""One channel at 16 kHz, between -1 and 1."""
+"""float32 array of shape (n,): one channel at 16 kHz, full scale -1 to 1."""
 
-_FRAMES_PER_S = 100
+_FRAMES_PER_S = 100  # feature frames a second: 10 ms each
 _SPARE_TOKENS = 24
 _TOKENS_PER_S = 8
-"""A decode ends after ``_SPARE_TOKENS`` and so many tokens a second of audio. The fastest speech of our corpora has 5; a loop would
-otherwise run to 448 tokens before the guard sees it."""
+"""Decoding stops after this many tokens per second of audio plus the spare ones (``_SPARE_TOKENS``). The fastest speech of our
+corpora has 5 per second; a loop would otherwise run to 448 tokens before the hallucination checks see it."""
 
 _ENCODE_WHOLE_S = 20
-"""Chunks are encoded together as long as their attention, which grows with the square of the context, takes no more memory than
-that of one chunk of so many seconds: 32 MB, which ``speech.allocator`` keeps. Encoding more at once is no faster; writing is (our
-measurement at 22 s of context: 1.20 s a chunk alone, 0.98 s by two, 0.87 s by four)."""
+"""Chunks are encoded in one batch while their attention matrices need at most the memory of one chunk of this many seconds (32 MB,
+which ``speech.allocator`` keeps; the size grows with the square of the window). Larger encoder batches are not faster; larger
+decoder batches are (measured at a window of 22 s: 1.20 s per chunk alone, 0.98 s with two, 0.87 s with four)."""
 
 _MAX_TOKENS = 448  # Whisper's text window
-_OPENING = "\"'“¿([{-"  # punctuation that belongs to the word behind it
-_CLOSING = "\"'.。,，!！?？:：”)]}、"  # and to the word before it
+_OPENING = "\"'“¿([{-"  # punctuation joined to the following word
+_CLOSING = "\"'.。,，!！?？:：”)]}、"  # punctuation joined to the previous word
 
 
 class DeviceUnavailable(Exception):  # noqa: N818 - reads as what it says
-    """The device that was asked for cannot run the model. Never answered by using another device."""
+    """The device that was asked for cannot run the model. We never fall back to another device."""
 
 
 class Decoder:
@@ -50,10 +50,10 @@ class Decoder:
 
         Args:
             weights: Checked weights.
-            device: Where to run. A device that is not there is an error, never replaced by another.
+            device: Where to run. A missing device is an error; no other one is used instead.
             compute_type: CTranslate2's name, such as ``int8`` or ``float16``.
-            workers: Calls answered at the same time. Each has one thread: a second thread inside one decode makes it four
-                times slower (our measurement: base, int8, two x86 cores, a parallel region for every small matrix).
+            workers: Calls that run at the same time. Each has one thread: a second thread inside one decode makes it four times
+                slower (our measurement: base, int8, two x86 cores, a parallel region for every small matrix).
 
         Raises:
             DeviceUnavailable: The device is not there, or cannot compute in that type.
@@ -91,20 +91,26 @@ class Decoder:
         return bool(self._model.model.is_multilingual)
 
     def languages(self, batch: Sequence[Samples], context_s: int) -> Sequence[Mapping[str, float]]:
-        """Probability of each language for each chunk."""
+        """For each chunk, language code -> probability (0 to 1).
+
+        Args:
+            batch: Chunks, each (n,) float32 at 16 kHz.
+            context_s: Seconds of the encoder's window.
+        """
         return self._languages(self._encode(batch, context_s))
 
     def hear(
         self, batch: Sequence[Samples], context_s: int, language: str, beam_size: int, *, words: bool
     ) -> list[HeardSegment]:
-        """Decode chunks together, each as one text without timestamps, with the encoder's work cut to ``context_s``.
+        """Decode a batch of chunks, each as one text without timestamps, on a window of ``context_s`` seconds.
 
-        What is heard in a chunk does not depend on the others: matrix products quantize and multiply row by row.
+        The result for a chunk does not depend on the other chunks of the batch: quantization and matrix products work row by row.
+        Word times are in seconds from the start of the chunk.
 
         Args:
-            batch: Chunks, each at most ``context_s`` long.
-            context_s: Seconds the encoder is given; shorter chunks are padded with silence, which (unlike padding their
-                features with zeros) costs no accuracy.
+            batch: Chunks, each (n,) float32 at 16 kHz with n <= context_s * 16,000.
+            context_s: Seconds of the encoder's window; shorter chunks are padded with silence, which (unlike padding their features
+                with zeros) costs no accuracy.
             language: Whisper's code.
             beam_size: Hypotheses kept while searching.
             words: Whether to find each word's times.
@@ -114,13 +120,17 @@ class Decoder:
     def hear_unknown(
         self, batch: Sequence[Samples], context_s: int, beam_size: int, wanted: Collection[str], *, words: bool
     ) -> list[tuple[Mapping[str, float], HeardSegment | None]]:
-        """Ask for each chunk's language and decode it in the likeliest if that is wanted, encoding it once."""
+        """Detect each chunk's language, and decode the chunk in it if the language is in ``wanted``.
+
+        If all chunks have the same wanted language, the encoder runs once. Arguments and times are as in ``hear``; a result is
+        (language code -> probability, hypothesis or None).
+        """
         encoded = self._encode(batch, context_s)
         answers = self._languages(encoded)
         spoken = [likeliest(answer) for answer in answers]
         if len(set(spoken)) == 1 and spoken[0] in wanted:
             return list(zip(answers, self._write(encoded, batch, context_s, spoken[0], beam_size, words), strict=True))
-        # Words are aligned for one language at a time, so those of several are encoded again, each for itself.
+        # Alignment handles one language per call, so chunks of different languages are encoded and decoded again, one by one.
         return [
             (
                 answer,
@@ -132,17 +142,20 @@ class Decoder:
     def hear_carefully(
         self, samples: Samples, language: str, beam_size: int, *, words: bool, no_repeat: int = 0
     ) -> list[HeardSegment]:
-        """Decode one chunk sequentially on the whole window, seeking on after each timestamp, unconditioned by what was before.
+        """Decode one chunk sequentially on the full window.
 
-        The temperature stays 0: above it the model samples at random, CTranslate2 cannot be given a seed per call, and a rerun
-        would not give the same bytes. ``no_repeat`` is the way out of a loop that needs no dice.
+        As OpenAI's code does, it continues after the last timestamp, but without the previous text as a prompt. Times are in
+        seconds from the start of the chunk.
+
+        The temperature stays 0: higher values sample at random, CTranslate2 takes no seed per call, and a rerun would give other
+        bytes. ``no_repeat`` ends loops without randomness.
 
         Args:
-            samples: At most 30 s.
+            samples: (n,) float32 at 16 kHz, n <= 480,000 (30 s).
             language: Whisper's code.
             beam_size: Hypotheses kept while searching.
             words: Whether to find each word's times.
-            no_repeat: Forbid to write the same run of so many tokens twice; 0 allows it.
+            no_repeat: Size of the token n-grams that may not be written twice; 0 allows them.
         """
         segments, _ = self._model.transcribe(
             samples,
@@ -157,6 +170,11 @@ class Decoder:
         return [_heard(segment) for segment in segments]
 
     def _encode(self, batch: Sequence[Samples], context_s: int) -> Any:
+        """Pad or cut each (n,) float32 chunk to ``context_s`` seconds, compute log-mel features and encode them.
+
+        The features are (batch, mels, context_s * 100) float32, 10 ms a frame, with 80 or 128 mels. The output is a StorageView
+        (batch, context_s * 50, width), 20 ms a frame.
+        """
         import ctranslate2
 
         wanted = context_s * SAMPLE_RATE
@@ -173,6 +191,7 @@ class Decoder:
         return parts[0] if len(parts) == 1 else ctranslate2.StorageView.from_array(np.concatenate(parts))
 
     def _languages(self, encoded: Any) -> list[dict[str, float]]:
+        """Language code -> probability (0 to 1) for each row of ``encoded``, a StorageView (batch, frames, width)."""
         return [
             {token[2:-2]: float(probability) for token, probability in answers}
             for answers in self._model.model.detect_language(encoded)
@@ -189,9 +208,10 @@ class Decoder:
     def _write(
         self, encoded: Any, batch: Sequence[Samples], context_s: int, language: str, beam_size: int, words: bool
     ) -> list[HeardSegment]:
+        """Search the text of each row of ``encoded``, the output of ``_encode`` for ``batch``; word times as in ``_align``."""
         seconds = [len(samples) / SAMPLE_RATE for samples in batch]
         tokenizer, prompt, suppressed = self._tokenizer(language)
-        # From the context and not from the lengths: a chunk's limit must not depend on its companions.
+        # Computed from the window, not from the chunks' lengths: the limit must not depend on the other chunks of the batch.
         most = len(prompt) + _SPARE_TOKENS + _TOKENS_PER_S * context_s
         written = self._model.model.generate(
             encoded,
@@ -213,11 +233,20 @@ class Decoder:
     def _align(
         self, encoded: Any, seconds: Sequence[float], tokens: Sequence[list[int]], tokenizer: Any
     ) -> list[tuple[HeardWord, ...]]:
+        """Find the words and their times, in seconds from the start of the chunk.
+
+        Args:
+            encoded: StorageView (batch, frames, width), 20 ms a frame.
+            seconds: Length of each chunk.
+            tokens: Text token ids of each chunk.
+            tokenizer: faster-whisper's, for the language of all chunks.
+        """
         from faster_whisper.transcribe import merge_punctuations
 
         timed = []
         for output, duration, ids in zip(_rows(encoded, len(tokens)), seconds, tokens, strict=True):
-            # One at a time: CTranslate2 normalizes attention over a whole batch, padding included, which moves words by a frame.
+            # Align one chunk per call: for a batch, CTranslate2 normalizes the attention including padding, which shifts words by a
+            # frame.
             (alignment,) = self._model.find_alignment(tokenizer, [ids], output, [round(duration * _FRAMES_PER_S)])
             merge_punctuations(alignment, _OPENING, _CLOSING)
             timed.append(
@@ -231,7 +260,10 @@ class Decoder:
 
 
 def _rows(encoded: Any, count: int) -> list[Any]:
-    """What the encoder made of each chunk of a batch, apart."""
+    """Split a StorageView (count, frames, width) into ``count`` of (1, frames, width).
+
+    They are float32 on the CPU; a single row stays as it is.
+    """
     if count == 1:
         return [encoded]
     from ctranslate2 import DataType, Device, StorageView
@@ -251,7 +283,7 @@ def _segment(text: str, result: Any, tokens: int, seconds: float, words: tuple[H
         end=words[-1].end if words else seconds,
         words=words,
         tokens=tokens,
-        # The score is the mean over the tokens; the end token counts as one more, as in Whisper's own figure.
+        # The score is a mean over the text tokens; Whisper's avg_logprob also counts the end token.
         avg_logprob=float(result.scores[0]) * length / (length + 1),
         compression_ratio=float(get_compression_ratio(text)) if text else 0.0,
         no_speech_prob=float(result.no_speech_prob),

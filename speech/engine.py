@@ -1,7 +1,7 @@
-"""From normalized audio to a transcript: detector, language, path, chunks, listening, assembly.
+"""From normalized audio to a transcript: voice activity, language, strategy, chunks, decoding, assembly.
 
-Memory does not grow with the audio. Every part is a module of its own; this one passes results on and owns the threads. A
-recording without speech never touches the model, so a batch of silence loads none.
+Memory does not grow with the audio. Each step is its own module; this one connects them and owns the threads. Without speech the
+model is not loaded, so a batch of silent recordings loads none.
 """
 
 from __future__ import annotations
@@ -40,21 +40,21 @@ from speech.weights import Weights
 ENGINE_VERSION = "6"
 """Part of the work key: raise it with any change that can change a transcript."""
 
-_WINDOW_FRAMES = 60 * SAMPLE_RATE // FRAME  # the detector hears a minute at a time: 4 MB a channel
+_WINDOW_FRAMES = 60 * SAMPLE_RATE // FRAME  # the detector reads one minute at a time: 4 MB a channel
 _JOURNAL_CHUNKS = 4
-"""Recordings of fewer chunks, under a minute of speech, keep no journal: they are quickly done again."""
+"""Recordings with fewer chunks (under a minute of speech) write no checkpoint: repeating them is quick."""
 
 _MOST_AHEAD = 64
-"""Recordings in flight at most: each may have a minute of audio in memory."""
+"""Most chunks, and most recordings, in flight: each recording may have a minute of audio in memory."""
 
 _BATCH = {"cpu": 4, "cuda": 16}
-"""Chunks decoded together. On two x86 cores four short ones are 15 % faster than single ones and eight no faster. Eight long ones
-would write 17 % faster than four, but took ten hours of speech above a gigabyte (our measurements)."""
+"""Batch size per device. On two x86 cores a batch of four short chunks is 15 % faster than single ones, a batch of eight is no
+faster. Eight long chunks are 17 % faster than four, but ten hours of speech then need more than 1 GB (measured)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Which recording it is: what the transcript says about its origin."""
+    """Name and checksum of the recording, as written to the transcript."""
 
     name: str
     sha256: str
@@ -62,7 +62,14 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class _Activity:
-    spans: tuple[tuple[Span, ...], ...]  # of each channel
+    """Detected speech of a recording.
+
+    Attributes:
+        spans: For each channel, sorted (start, end) in seconds.
+        probabilities: For each channel, (frames,) float32, 32 ms a frame.
+    """
+
+    spans: tuple[tuple[Span, ...], ...]
     probabilities: tuple[npt.NDArray[np.float32], ...]
 
     @property
@@ -81,7 +88,7 @@ class _Activity:
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """What is asked of the model; chunks are only decoded together when everything here is equal."""
+    """A request to the model. Only chunks with equal requests share a batch."""
 
     ask: str  # hear, unknown, languages or careful
     context_s: int = 0
@@ -111,9 +118,9 @@ class Engine:
         Args:
             weights: Checked weights.
             options: Everything that can change the text.
-            workers: Batches decoded at the same time; cores on a CPU, 1 on a GPU.
-            batch: Chunks decoded together; default: what is fastest on the device.
-            rules: The detector's rules.
+            workers: Batches decoded at the same time: the number of cores on a CPU, 1 on a GPU.
+            batch: Chunks in a batch; default: the fastest size on the device.
+            rules: Options of the voice-activity detector.
         """
         self.weights = weights
         self.options = options
@@ -129,8 +136,8 @@ class Engine:
             cores=own_cores(workers) if options.device == "cpu" else None,
         )
         self.ahead = min(_MOST_AHEAD, workers * size * 8)
-        """Chunks worth having in flight: enough that every worker finds a full batch of like chunks. With half as many, 14 batches
-        of a recording of 13 minutes had a single chunk in place of 6 (our measurement)."""
+        """Chunks in flight at the same time, enough for full batches for every worker. With half as many, a recording of 13 minutes
+        had 14 batches of one chunk instead of 6 (measured)."""
         self._pool = ThreadPoolExecutor(self.ahead, thread_name_prefix="listen")
 
     def __enter__(self) -> Self:
@@ -167,9 +174,10 @@ class Engine:
 
         Args:
             path: Normalized audio: 16 kHz WAV or RF64, any number of channels.
-            subject: Whose it is.
-            progress: Told the share of the speech done, 0 to 1, often enough to be stopped by an error it raises.
-            journal: Opens a journal of this recording; called for long ones only. The caller removes it.
+            subject: The recording's name and checksum.
+            progress: Called often with the finished share of the speech, 0 to 1; an exception that it raises stops the
+                transcription.
+            journal: Opens this recording's checkpoint; called for long recordings only. The caller deletes the file.
 
         Raises:
             DeviceUnavailable: See ``Decoder``.
@@ -197,7 +205,7 @@ class Engine:
         segments = segments_of(results, channels)
         flags = dict(verdict.flags) if verdict else {}
         if not segments:
-            # Of what has no words, no language can be doubted.
+            # Without words, flags about the language make no sense.
             flags = {
                 "no_speech": "The voice-activity detector heard something like speech, and the model found no words in it that "
                 "can be believed."
@@ -216,6 +224,7 @@ class Engine:
         return Transcript(file=subject.name, language=language if segments else None, meta=meta, segments=segments)
 
     def _activity(self, wav: Wav, progress: Callable[[float], None] | None) -> _Activity:
+        """Detect speech in windows of (channels, 60 s * 16,000) float32 at 16 kHz."""
         detectors = [ActivityDetector() for _ in range(wav.channels)]
         collected: list[list[npt.NDArray[np.float32]]] = [[] for _ in detectors]
         for start in range(0, wav.frames, _WINDOW_FRAMES * FRAME):
@@ -231,13 +240,16 @@ class Engine:
     def _language(
         self, chunks: Sequence[Chunk], read: Callable[[Chunk], Samples], bandwidth: float
     ) -> tuple[LanguageVerdict | None, dict[Chunk, HeardSegment]]:
-        """The language by ear, None when it is forced; and first results of the chunks asked, where they were written in it."""
+        """Detect the language (None if it is forced).
+
+        Also returns the hypotheses of chunks that were already decoded in that language.
+        """
         if self.options.language is not None:
             return None, {}
         if not self.decoder.multilingual:
             return LanguageVerdict("en", 1.0, ()), {}
         asked = spread(chunks)
-        # The sound alone tells some of the way: what will be decoded as it is heard now is written at once.
+        # The bandwidth already decides part of the strategy. Chunks whose window will not change are decoded in the same call.
         room = choose("en", bandwidth, careful=self.options.careful).room
         ask = "unknown" if room else "languages"
         room = room or SNUG
@@ -283,7 +295,7 @@ class Engine:
         return results
 
     def _in_order(self, chunks: Sequence[Chunk], listen: Callable[[Chunk], ChunkResult]) -> Iterator[ChunkResult]:
-        # A few chunks ahead of the slowest, not all: a long recording's audio must not lie in memory at once.
+        # Only a limited number of chunks is submitted ahead, so that a long recording is never in memory as a whole.
         running = [self._pool.submit(listen, chunk) for chunk in chunks[: self.ahead]]
         try:
             for i in range(len(chunks)):
@@ -310,7 +322,7 @@ class Engine:
                 return [careful(samples, words=words) for samples in batch]
 
     def ask(self, question: _Question, samples: Samples) -> _Answer:
-        """Ask the model, together with whoever else asks the same, and wait for the answer."""
+        """Run a request in a batch with equal requests and wait for its result."""
         return self._batcher.ask(question, samples).result()
 
     def _meta(
@@ -336,7 +348,7 @@ class Engine:
 
 @dataclass(frozen=True, slots=True)
 class _Ears:
-    """The engine's model, as ``speech.listening`` asks it."""
+    """``Ears`` that send their requests through the engine's batches."""
 
     engine: Engine
     room: Room | None
@@ -372,7 +384,11 @@ def _decoding(way: DecodingPath, results: Sequence[ChunkResult]) -> Decoding:
 
 
 def _samples(path: Path, chunk: Chunk) -> Samples:
-    """The glued audio of a chunk. Every thread opens the file for itself: a reader has one position."""
+    """Read a chunk's audio, with silence between its pieces.
+
+    Returns float32 of shape (n,) at 16 kHz, n = chunk.seconds * 16,000 up to rounding. Each call opens the file, because a reader
+    has only one position.
+    """
     glue = np.zeros(round(GLUE_S * SAMPLE_RATE), np.float32)
     parts: list[npt.NDArray[np.float32]] = []
     with Wav(path) as wav:

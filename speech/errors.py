@@ -1,7 +1,8 @@
-"""What can be wrong with a recording, as opposed to what can be wrong with the machine.
+"""Errors that are the recording's fault. Errors of the machine are raised as they are.
 
-A ``BadAudio`` is a fact about the bytes: trying again changes nothing, so the recording is quarantined with the sentence and its
-batch goes on. Everything else that is raised while listening (a full disk, a lost GPU) is infrastructure and fails the step.
+``BadAudio`` means that the bytes themselves are unusable, so a retry cannot help: the recording is quarantined with the error's
+sentence, and the rest of its batch continues. Any other exception during transcription (a full disk, a lost GPU) is an
+infrastructure problem and fails the step.
 """
 
 from __future__ import annotations

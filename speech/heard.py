@@ -1,4 +1,4 @@
-"""What the model wrote, with its evidence, before anybody judged it: the values the engine's parts hand to each other.
+"""The model's output with its scores, before any check: the types that the parts of the engine exchange.
 
 Times are seconds from the start of the chunk that was decoded.
 """
@@ -20,18 +20,18 @@ class HeardWord:
 
 @dataclass(frozen=True, slots=True)
 class HeardSegment:
-    """A text the model wrote in one go.
+    """One segment of text from the model.
 
     Attributes:
         text: Without spaces around it.
-        start: Where it begins, as far as the model said.
-        end: Where it ends.
-        words: Empty when no word times were asked for.
-        tokens: Text tokens.
+        start: Start as given by the model, in seconds from the start of the chunk.
+        end: End, in seconds from the start of the chunk.
+        words: Empty if no word timestamps were requested.
+        tokens: Number of text tokens.
         avg_logprob: Mean natural logarithm of the tokens' probabilities.
         compression_ratio: Bytes of the text over bytes of it compressed by zlib.
         no_speech_prob: Probability of the model's no-speech token.
-        temperature: Of the sampling; 0 is a search.
+        temperature: Sampling temperature; 0 means beam search.
     """
 
     text: str

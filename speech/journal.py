@@ -1,7 +1,7 @@
-"""The journal of a long recording: what was heard so far, on the disk as it comes.
+"""Checkpoint of a long recording: the finished chunks, saved one by one.
 
-A killed process loses a chunk group at most. A line per chunk, in order, behind a line that says whose journal it is. A torn last
-line, which a kill leaves, is forgotten.
+A killed process loses at most the chunks in flight. The file is JSON Lines: a header with the key, then one line per chunk in
+order. An incomplete last line, which a kill leaves, is ignored.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ class Journal:
     """An append-only file of chunk results. Use as a context manager."""
 
     def __init__(self, path: Path, key: str) -> None:
-        """Open or begin it.
+        """Open the file or create it.
 
         Args:
-            path: Where it lies; its folder exists.
-            key: Everything that the results depend on. A journal of another key is begun anew.
+            path: The file; its folder exists.
+            key: Everything that the results depend on. ``read`` empties a file with another key.
         """
         self._header = json.dumps({"key": key}).encode() + b"\n"
         self._file = path.open("a+b")
@@ -41,7 +41,10 @@ class Journal:
         self._file.close()
 
     def read(self) -> list[ChunkResult]:
-        """The results so far, in order; what cannot be read is cut off, and what follows is written in its place."""
+        """The results so far, in order.
+
+        The file is truncated at the first line that cannot be read, and later results are appended there.
+        """
         self._file.seek(0)
         results: list[ChunkResult] = []
         whole = 0

@@ -1,4 +1,7 @@
-"""Which language is spoken, from the model's answers at several places of the speech. Pure: the engine does the asking."""
+"""Decides the language from the model's language probabilities at several places of the recording.
+
+Pure functions; the engine calls the model.
+"""
 
 from __future__ import annotations
 
@@ -19,19 +22,20 @@ LANGUAGES = frozenset(_CODES.split())
 """Whisper's language codes: the 99 of its first vocabulary, and yue, which large-v3 added."""
 
 WINDOWS = 5
-"""Places asked.
+"""How many chunks are used to detect the language.
 
-One is what peers do, and a foreign greeting or a jingle at the start then decides for the whole recording. They cost
-next to nothing: the same encoding serves for the text, where the language turns out to be the recording's."""
+Other programs use one, so that a foreign greeting or a jingle at the start decides for the whole recording. More cost almost
+nothing: their encoding is reused for the text if the language is that of the recording."""
 
 LOW_CONFIDENCE = 0.5
-"""Below it, half of the evidence speaks for other languages, and the transcript says so."""
+"""Below this probability, more than half of the evidence is for other languages, and the transcript gets the flag
+``language_uncertain``."""
 
 MIXED_CONFIDENCE = 0.7
-"""A place that is surer than this of another language than the recording's speaks for two languages..."""
+"""A place with another language at this probability or more sets the flag ``language_mixed``, if it is long enough."""
 
 MIXED_LEAST_S = 3.0
-"""... if it is at least so long: a single word is often taken for another language."""
+"""Shorter places, in seconds, do not set ``language_mixed``: a single word is often taken for another language."""
 
 _ALTERNATIVES = 3
 T = TypeVar("T")
@@ -39,7 +43,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One place asked, and how many seconds of speech it has."""
+    """One place at which the language was detected, and its seconds of speech."""
 
     heard: LanguageWindow
     seconds: float
@@ -47,7 +51,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class LanguageVerdict:
-    """The language, its mean probability over all places asked, and the runners-up."""
+    """The language, its mean probability over all places, and the next most probable languages."""
 
     language: str
     probability: float
@@ -56,7 +60,7 @@ class LanguageVerdict:
 
     @property
     def flags(self) -> dict[str, str]:
-        """Flags with their reasons when the verdict is not to be relied on, or is not true of all places."""
+        """Flags and reasons if the language is uncertain or differs between places."""
         flags = {}
         if self.probability < LOW_CONFIDENCE:
             others = ", ".join(f"{guess.language} {guess.probability:.0%}" for guess in self.alternatives)
@@ -73,7 +77,7 @@ class LanguageVerdict:
 
     @property
     def elsewhere(self) -> tuple[LanguageWindow, ...]:
-        """Places that are sure of another language."""
+        """Places with a high probability of another language."""
         return tuple(
             place.heard
             for place in self.places
@@ -91,13 +95,13 @@ def spread(items: Sequence[T], count: int = WINDOWS) -> list[T]:
 
 
 def decide(answers: Sequence[tuple[Chunk, Mapping[str, float]]]) -> LanguageVerdict:
-    """Average the answers, each with the weight of its seconds, and name the likeliest language.
+    """Average the probabilities, weighted by seconds of speech, and return the most probable language.
 
     Args:
-        answers: Places asked, and the probability of each language there.
+        answers: The chunks, and for each the probability (0 to 1) of each language.
 
     Raises:
-        ValueError: No answers: there was no speech to ask about.
+        ValueError: No answers: there was no speech.
     """
     if not answers:
         raise ValueError("No answers to decide a language from.")
@@ -113,12 +117,12 @@ def decide(answers: Sequence[tuple[Chunk, Mapping[str, float]]]) -> LanguageVerd
 
 
 def likeliest(answer: Mapping[str, float]) -> str:
-    """The language of the highest probability."""
+    """The language with the highest probability."""
     return _ranked(answer)[0][0]
 
 
 def _ranked(answer: Mapping[str, float]) -> list[tuple[str, float]]:
-    # Ties by name, so that the same answers always give the same verdict.
+    # Equal probabilities are sorted by code, so that the result is always the same.
     return sorted(answer.items(), key=lambda item: (-item[1], item[0]))
 
 

@@ -1,7 +1,6 @@
-"""Where text may be broken, and where it is best broken: the units of a segment and the lines they are set in.
+"""Line breaks: the units of a segment that no break may split, and the best breaks between them.
 
-Here belong what no line break may split, the width of text, and the choice of line breaks. What a cue is and when it is shown
-stands in ``speech/subtitles.py``.
+It finds unbreakable units, measures text width and chooses line breaks. Cues and their times are in ``speech/subtitles.py``.
 
 Characters are counted as columns: a full-width character (Chinese, Japanese, Korean) takes two.
 """
@@ -18,7 +17,7 @@ from speech.pauses import PAUSE_S
 from speech.sentences import CLOSERS, ends_sentence
 from speech.transcript import Segment
 
-# From here on a pause is as good a place for a break as the middle of a sentence has.
+# A pause of at least this many seconds is the best place for a break inside a sentence.
 LONG_PAUSE_S = 0.5
 
 _CLAUSE_ENDS = frozenset(",;:—–、，；：،؛")
@@ -32,7 +31,7 @@ class Unit:
         text: Without any white space.
         start: Seconds.
         end: Seconds.
-        spaced: Whether a space stands before it.
+        spaced: Whether a space is before it.
         opens: Whether it is the first of its segment.
         voice: Who says it: channel and speaker.
     """
@@ -86,7 +85,10 @@ def _spread(start: float, end: float, count: int) -> list[tuple[float, float]]:
 
 
 def _unbreakable(piece: str, offset: int, seams: Container[int], max_width: int) -> Iterator[str]:
-    """Cut a piece without spaces where its script allows a line break; between words first, inside one only if it is too long."""
+    """Cut a piece without spaces where its script allows a line break.
+
+    It is cut between words; inside a word only if the word is too long for a line.
+    """
     breaks = [index for index in range(1, len(piece)) if _may_break(piece[index - 1], piece[index])]
     for start, end in pairwise([0, *(index for index in breaks if offset + index in seams), len(piece)]):
         inside = [] if width_of(piece[start:end]) <= max_width else [index for index in breaks if start < index < end]
@@ -103,9 +105,10 @@ _SPACELESS = (
     (0xF900, 0xFAFF),
     (0xFF00, 0xFFEF),
 )
-# What must not open a line: small kana, the long mark and the repeat mark; Thai and Lao vowels written behind their consonant.
+# Characters that must not begin a line: small kana, the long mark and the repeat mark; Thai and Lao vowels written behind their
+# consonant.
 _NEVER_FIRST = frozenset("ぁぃぅぇぉっゃゅょゎァィゥェォッャュョヮー々〻ゝゞヽヾะาำๅๆฯະາຳໆ")
-# What must not close one: Thai and Lao vowels written before their consonant, and marks that stack the next consonant.
+# Characters that must not end a line: Thai and Lao vowels written before their consonant, and marks that stack the next consonant.
 _NEVER_LAST = frozenset("เแโใไເແໂໃໄ\u1039\u17d2\u200d")
 
 
@@ -142,11 +145,11 @@ class Layout:
         return self._edges[end] - self._edges[first] - self.units[first].spaced
 
     def fits(self, first: int, end: int) -> bool:
-        """Whether they are one line; a single unit always is, since nothing may split it."""
+        """Whether the units fit into one line. A single unit always counts as fitting, because it cannot be split."""
         return self.width(first, end) <= self._max_width or end - first == 1
 
     def ends(self, first: int, max_lines: int) -> Iterator[int]:
-        """Every end up to which the text from ``first`` on can be set in so many lines."""
+        """Every end up to which the text from ``first`` on can be set in this many lines."""
         lines, line_first = 1, first
         for end in range(first + 1, len(self.units) + 1):
             if not self.fits(line_first, end):
@@ -158,7 +161,7 @@ class Layout:
     def wrap(self, first: int, end: int, max_lines: int) -> tuple[float, list[int]] | None:
         """The best line breaks and their cost, or None if the text needs more lines.
 
-        One line where it fits (Netflix), else breaks at punctuation, lines of like length, the lower one longer.
+        One line where it fits (Netflix), else breaks at punctuation, lines of similar length, the lower one longer.
         """
         if self.fits(first, end):
             return 0.0, []
@@ -172,7 +175,7 @@ class Layout:
             upper, lower = self.width(first, middle), self.width(middle, rest[1][0] if rest[1] else end)
             uneven = abs(upper - lower) / self._max_width + (0.25 if upper > lower else 0.0)
             if best is not None and max_lines == 2 and upper <= lower and 0.4 + uneven >= best[0]:
-                break  # from here on the lines only grow more unlike
+                break  # from here on the lengths of the lines only differ more
             cost = 0.4 + 0.8 * self.seams[middle] + uneven + rest[0]
             if best is None or cost < best[0]:
                 best = cost, [middle, *rest[1]]
@@ -192,10 +195,10 @@ def text_of(units: Sequence[Unit]) -> str:
 
 
 def _seam(left: Unit, right: Unit) -> float:
-    """How bad a break between two units is: 0 after a sentence, 1 in the middle of a phrase, more after a little word.
+    """How bad a break between two units is: 0 after a sentence, 1 in the middle of a phrase, 1.5 after a short word.
 
-    A word of up to three letters is most often an article, a preposition or a pronoun, in any language written with spaces;
-    Netflix asks not to part it from what follows.
+    A word of up to three letters is most often an article, a preposition or a pronoun, in any language written with spaces; Netflix
+    asks to keep it with the next word.
     """
     if ends_sentence(left.text):
         return 0.0

@@ -1,8 +1,8 @@
-"""The listening page: one HTML file in which a person reads, hears and checks a transcript.
+"""The HTML page: one file to read a transcript, play its audio and check it.
 
-Here belong what the page says and the audio it carries; how it looks and behaves stands in ``page.html.jinja`` beside this
-module. The file asks nothing of any server: style and script are inline, and its Content-Security-Policy allows exactly those two
-by their checksums, so that nothing a recording says or is called can ever run.
+This module has what the page says and the audio in it; its look and behaviour are in ``page.html.jinja`` beside this module. The
+file loads nothing from a server. Its Content-Security-Policy allows only the inline style and script, by checksum, so text or names
+from a recording can never run as code.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from jinja2 import Environment, StrictUndefined, Template
 from speech.pauses import PauseReport, SpeechRate
 from speech.transcript import Segment, Transcript
 
-# A word the model gave less than this is marked; the same even chance that a listener would call a guess.
+# Words with a probability below this, an even chance, are marked.
 DOUBTFUL_BELOW = 0.5
 # Enough for speech at 16 kHz to be followed and checked, and 14.4 MB an hour and channel (19.2 MB as base64).
 _BITS_PER_CHANNEL = 32_000
@@ -57,7 +57,7 @@ class LinkedAudio:
 
 
 def relative_href(path: str) -> str:
-    """A relative path as a link: percent-encoded, so that "#", "?", "%" and ":" in a file name mean themselves."""
+    """A relative path as a link: percent-encoded, so that "#", "?", "%" and ":" in a file name are not read as URL syntax."""
     return quote(path)
 
 
@@ -83,6 +83,7 @@ def embed_mp3(wav_path: Path) -> EmbeddedAudio:
         position = 0
         for block in source.blocks(source.samplerate * _BLOCK_S, dtype="float32", always_2d=True):
             kept = block if source.channels == channels else block.mean(axis=1, keepdims=True)
+            # The block is (samples, channels) float32; PyAV's fltp format wants (channels, samples).
             frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(kept.T), format="fltp", layout=layout)
             frame.sample_rate, frame.pts = source.samplerate, position
             position += len(block)
@@ -109,7 +110,7 @@ def render(
         siblings: Name of a file as shown -> link to it, relative to the page and percent-encoded.
 
     Raises:
-        ValueError: A link leads away from the page's own place.
+        ValueError: A link is not relative.
     """
     links = dict(siblings or {})
     for href in [*links.values(), *([audio.href] if isinstance(audio, LinkedAudio) else [])]:
@@ -134,7 +135,7 @@ def render(
 
 @lru_cache(maxsize=1)
 def _template() -> Template:
-    """Compiled once a process: that takes longer than writing the page of a short recording."""
+    """Compiled once per process: compiling takes longer than rendering a short page."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True)
     environment.filters["sha256"] = lambda text: base64.b64encode(hashlib.sha256(str(text).encode()).digest()).decode()
     return environment.from_string(Path(__file__).with_name("page.html.jinja").read_text(encoding="utf-8"))
@@ -196,7 +197,7 @@ def _rate_facts(rate: SpeechRate) -> Iterator[tuple[str, str, str]]:
 
 
 def _lanes(transcript: Transcript) -> Iterator[dict[str, str | int]]:
-    """Where speech was heard, as one path for each channel, a thousand units wide."""
+    """Detected speech, as one SVG path for each channel, a thousand units wide."""
     duration = transcript.meta.audio_duration_sec
     if not duration or not transcript.meta.speech:
         return
@@ -250,7 +251,7 @@ def _label(segment: Segment) -> str:
 
 
 def _why(segment: Segment) -> str:
-    """Why a reader should look twice, with the evidence in the words of the transcript."""
+    """The segment's flags and scores, for a tooltip."""
     evidence = (
         f"log-probability {segment.avg_logprob:.2f}, compression {segment.compression_ratio:.1f}, "
         f"no speech {100 * segment.no_speech_prob:.0f} %, temperature {segment.temperature:.1f}, {segment.decoded}"
@@ -270,5 +271,5 @@ def _clock(seconds: float) -> str:
 
 
 def _number(seconds: float) -> str:
-    """Seconds to the millisecond, as short as they can be written; a page has ten thousand of them."""
+    """Seconds to the millisecond without trailing zeros, because a page has thousands of them."""
     return f"{seconds:.3f}".rstrip("0").rstrip(".")

@@ -1,14 +1,14 @@
-"""Pauses and the rate of speech, from the times of words and from where speech was heard.
+"""Pauses and the rate of speech, from the times of words and the spans of detected speech.
 
-Here belong the definitions and their arithmetic; what a page or a file makes of them does not.
+Definitions and computation only; display is elsewhere.
 
 * A pause is a gap of at least 250 ms between two consecutive words of one channel. The threshold is Goldman-Eisler's
   (Psycholinguistics: Experiments in Spontaneous Speech, 1968), below which a gap may be the closure of a consonant; it is the
   usual one in research on pauses.
-* The speech rate is words over the time somebody was speaking, pauses counted in. A pause counts where the voice-activity
-  detector heard one stretch of speech around it. A silence between two stretches does not: there another channel speaks, or
-  nobody, and a listener is not a slow speaker. How long a silence must be to part two stretches is the detector's setting.
-* The articulation rate is words over the same time with all pauses left out.
+* The speech rate is words over the time somebody was speaking, including pauses. A pause counts if one span of detected speech
+  covers it. A silence between two spans does not count: another channel speaks, or nobody, and the person is listening, not
+  speaking slowly. The detector's options decide how long a silence separates two spans.
+* The articulation rate is words over the same time without any pauses.
 
 What is unknown is None: there is no rate where nothing was said or where the times of words are missing.
 """
@@ -25,8 +25,8 @@ from speech.transcript import Segment, SpeechSpan, Transcript
 
 # Seconds; Goldman-Eisler (1968), see above.
 PAUSE_S = 0.25
-# Whisper's codes of the languages written without spaces, where its words are no words: the list by which its own tokenizer
-# decides to split text at characters.
+# Whisper's codes of the languages written without spaces, where Whisper's words are not words of the language: the list by which
+# its own tokenizer decides to split text at characters.
 SPACELESS_LANGUAGES = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
 
 
@@ -37,7 +37,7 @@ class Pause:
     Attributes:
         start: Seconds from the start of the recording.
         end: Seconds from the start of the recording.
-        while_speaking: Whether it lies within one stretch of speech, so that it counts in the speech rate.
+        while_speaking: Whether one span of detected speech covers it, so that it counts in the speech rate.
     """
 
     start: float
@@ -60,8 +60,8 @@ class SpeechRate:
     Attributes:
         words: Words said.
         characters: Characters said.
-        speech_s: Seconds of speaking, pauses within stretches of speech included. Over several channels it is their sum.
-        articulation_s: The same without any pause; None where words have no times.
+        speech_s: Seconds of speaking, pauses within spans of speech included. Over several channels it is their sum.
+        articulation_s: The same without any pause; None if words have no timestamps.
         words_per_minute: The speech rate.
         articulation_wpm: The articulation rate in words a minute.
         characters_per_second: The speech rate in characters.
@@ -147,7 +147,14 @@ def analyse(transcript: Transcript) -> PauseReport:
 
 @dataclass(frozen=True, slots=True)
 class _Tally:
-    """What was said on one channel: how much, from when to when, with which pauses, and whether words had times."""
+    """Totals of one channel, in words or characters and seconds.
+
+    Attributes:
+        count: Words or characters.
+        total_s: Seconds from the first word to the last.
+        pauses: All pauses.
+        timed: Whether all words have timestamps.
+    """
 
     count: int
     total_s: float
@@ -165,7 +172,7 @@ def _tally(segments: Sequence[Segment], spans: Sequence[SpeechSpan], unit: str) 
     ]
     if not said:
         return _Tally(0, 0.0, (), timed=True)
-    # The furthest end so far, because a word inside another one opens no gap.
+    # Latest end so far: a word that lies inside another one does not start a gap.
     pauses = []
     until = said[0][1]
     for start, end in said[1:]:
@@ -181,9 +188,9 @@ def _tally(segments: Sequence[Segment], spans: Sequence[SpeechSpan], unit: str) 
 
 
 def _heard_through(start: float, end: float, spans: Sequence[SpeechSpan]) -> bool:
-    """Whether one stretch of speech covers the whole silence. Without any stretch on record nothing parts it, so it counts.
+    """Whether one span of speech covers the whole silence. If no speech spans are known, the silence counts.
 
-    Stretches of a channel are in order and apart, so only the last to begin before the silence can.
+    Spans of a channel are sorted and do not overlap, so only the last one that begins before the silence can cover it.
     """
     if not spans:
         return True

@@ -1,6 +1,9 @@
-"""Phrases that Whisper writes where nobody says them: credits and farewells of the videos it was trained on. Pure.
+"""Stock phrases that Whisper writes for audio without speech: credits and closing words of its training videos.
 
-They are a doubt, never proof: somebody may say "thank you". The guard drops one only when the other evidence is weak as well.
+Pure functions: no I/O, no state.
+
+The phrases are a suspicion, not a proof: somebody may really say "thank you". A segment is dropped only if its scores are weak as
+well.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ _AROUND = " \t\n.,!?;:…-–—♪*[]()\"'«»。！？、"
 
 
 def is_phantom(text: str) -> bool:
-    """Whether a text is nothing but such a phrase, or nothing but marks such as notes."""
+    """Whether a text consists only of stock phrases, or only of punctuation and music notes."""
     bare = text.lower().strip(_AROUND)
     if not bare:
         return bool(text.strip())

@@ -1,7 +1,7 @@
-"""The cores of this process, and giving each decoding thread one of its own where there are exactly as many as such threads.
+"""Pins each decoding thread to its own core if the process has exactly as many cores as decoding threads.
 
-Some kernels keep threads that wake each other on one core while another idles (seen in small virtual machines whose host asks to
-pack work on few virtual cores: two workers together were no faster than one).
+Some kernels run threads that wake each other on one core while another core is idle (seen in small virtual machines whose host
+packs work onto few cores: two workers were no faster than one).
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ def usable_cores() -> list[int]:
 
 
 def own_cores(threads: int) -> list[int] | None:
-    """The cores of this process if there is exactly one for each of several threads; else None.
+    """The cores of this process if there are exactly as many as threads, and at least two; else None.
 
-    On a machine with more cores than threads others may have pinned theirs to the same ones, so nothing is pinned there.
+    With more cores than threads nothing is pinned: another process may have pinned its threads to the same cores.
     """
     if threads < 2 or not hasattr(os, "sched_getaffinity"):
         return None

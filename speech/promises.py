@@ -1,8 +1,8 @@
-"""How long a container says it is, when it says so in a header and not by guessing from the bit rate.
+"""The length that a container's header declares. Lengths that FFmpeg estimates from the bit rate do not count.
 
-A promise is what makes a cut-off delivery visible: decoders end without complaint where the bytes end. Estimates must not count
-as promises, or every mp3 with a variable bit rate would look cut off; and since FFmpeg does not tell which of the two its
-durations are, the headers that matter are read here.
+The declared length is needed to detect truncated files: a decoder stops without an error where the bytes end. An estimate must not
+be used, or every mp3 with a variable bit rate would look truncated. FFmpeg does not say whether a duration is declared or
+estimated, so this module reads the headers that matter itself.
 """
 
 from __future__ import annotations
@@ -14,19 +14,22 @@ from dataclasses import dataclass
 from speech.containers import Opened, Source
 
 SLACK_S = 1.0
-"""So much less than promised is no truncation: players' and encoders' paddings stay below it, a lost sentence does not."""
+"""Up to this many seconds may be missing without the file counting as truncated. Padding by players and encoders is shorter than
+this; a lost sentence is longer."""
 
 SLACK_SHARE = 0.05
-"""Short recordings are held to this share of their promise instead ..."""
+"""For short recordings the tolerance is this share of the declared length."""
 
 SLACK_FLOOR_S = 0.25
-"""... but never to less than this: two frames of AAC at 8 kHz (2 x 1,024 samples), the coarsest padding among usual codecs."""
+"""The tolerance is at least this many seconds: two AAC frames at 8 kHz (2 x 1,024 samples), the longest padding among common
+codecs."""
 
 _HEADER_DURATIONS = ("mov", "aiff", "au", "wv", "tta", "ape", "tak", "dsf")
-"""Containers that count their samples in the header, and FFmpeg's figure is that count (for MP4 in fragments, of those present)."""
+"""Containers whose header has a sample count, which FFmpeg reports as the duration (for fragmented MP4: the count of the fragments
+in the file)."""
 
 _CHILDREN = 4_096
-"""Chunks or elements looked at before the search for a header is given up: real files have dozens, hostile ones millions."""
+"""Most chunks or elements read while looking for a header. Real files have dozens; a hostile file can have millions."""
 
 _OGG_PAGE = 65_307
 """Bytes of the longest Ogg page: a header of 27, 255 segment lengths, as many segments of 255."""
@@ -38,12 +41,12 @@ _PLACEHOLDER_SPAN = 0x1000
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """What a header promises.
+    """The length that a container's header declares.
 
     Attributes:
-        seconds: The promised length.
-        delivered_s: How much of it lies in the file, where the header counts bytes; None where only decoding can tell.
-        whole_file: The promise is about all streams together, of which the audio may be a shorter one.
+        seconds: The declared length.
+        delivered_s: Seconds of it that are in the file, if the header counts bytes; None if only reading the audio can tell.
+        whole_file: Whether the length covers all streams, so that it is that of the longest one; the audio stream may be shorter.
     """
 
     seconds: float
@@ -51,17 +54,17 @@ class Promise:
     whole_file: bool = False
 
     def missing_s(self, reached_s: float) -> float:
-        """Seconds that are missing if decoding reached ``reached_s``; paddings count as nothing."""
+        """Seconds that are missing if the audio ends at ``reached_s``; 0 if they are so few that they may be padding."""
         missing_s = self.seconds - (reached_s if self.delivered_s is None else self.delivered_s)
         return missing_s if missing_s > SLACK_FLOOR_S else 0.0
 
     def broken_by(self, reached_s: float) -> bool:
-        """Whether so much is missing that the recording is cut off, not merely frayed at its end."""
+        """Whether the recording is truncated: more is missing than the tolerance allows."""
         return self.missing_s(reached_s) > min(SLACK_S, max(SLACK_FLOOR_S, SLACK_SHARE * self.seconds))
 
 
 def promise_of(delivery: Opened) -> Promise | None:
-    """Return what the container's header promises; None when it promises nothing."""
+    """Return the length that the container's header declares; None if it declares none."""
     reader = _READERS.get(delivery.demuxer)
     if reader is not None:
         return reader(delivery)
@@ -109,7 +112,10 @@ def _flac(delivery: Opened) -> Promise | None:
 
 
 def _caf(delivery: Opened) -> Promise | None:
-    """Frames by the size of the data or by the packet table; FFmpeg's duration is clipped to the file, its count is not."""
+    """Frames by the size of the data or by the packet table.
+
+    FFmpeg limits the duration to what is in the file, but not the frame count.
+    """
     frames, rate = delivery.stream.frames, delivery.info.sample_rate
     return Promise(frames / rate) if frames and rate else None
 
@@ -122,7 +128,7 @@ def _mp3(delivery: Opened) -> Promise | None:
         version, layer, rate_index = head[start + 1] >> 3 & 3, head[start + 1] >> 1 & 3, head[start + 2] >> 2 & 3
         if (
             head[start + 1] >= 0xE0 and version != 1 and layer == 1 and rate_index != 3
-        ):  # none of them reserved, layer III
+        ):  # layer III, and no field has a reserved value
             rate = (44_100, 48_000, 32_000)[rate_index] >> {3: 0, 2: 1, 0: 2}[version]
             frames = _mp3_frames(head[start : start + 54], mpeg1=version == 3)
             return Promise(frames * (1152 if version == 3 else 576) / rate) if frames else None
@@ -140,7 +146,7 @@ def _mp3_frames(frame: bytes, *, mpeg1: bool) -> int:
 
 
 def _matroska(delivery: Opened) -> Promise | None:
-    """Segment/Info/Duration (RFC 9559, section 5.1.2.10); live recordings have none, and FFmpeg then guesses."""
+    """Segment/Info/Duration (RFC 9559, section 5.1.2.10); live recordings have none, and FFmpeg then estimates."""
     source, duration = delivery.source, delivery.container.duration
     for segment, segment_begin, segment_end in _elements(source, 0, source.size):
         if segment != 0x18538067 or not duration:
@@ -150,7 +156,7 @@ def _matroska(delivery: Opened) -> Promise | None:
                 inner == 0x4489 for inner, _, _ in _elements(source, begin, end)
             ):  # Info, Duration
                 return Promise(duration / 1e6, whole_file=True)
-            if identity == 0x1F43B675:  # the first Cluster: what describes the file is over
+            if identity == 0x1F43B675:  # the first Cluster: the headers end here
                 return None
     return None
 
@@ -175,7 +181,7 @@ def _elements(source: Source, position: int, end: int) -> Iterator[tuple[int, in
 def ogg_is_ended(source: Source) -> bool:
     """Whether an Ogg file ends with a whole page that is marked as a stream's last (RFC 3533, section 6).
 
-    Ogg promises no length, but its writers mark the end, so a file without the mark was cut off, who knows where.
+    Ogg declares no length, but writers mark the last page. A file without that mark is truncated by an unknown amount.
     """
     tail = source.peek(max(0, source.size - _OGG_PAGE), _OGG_PAGE)
     start = tail.rfind(b"OggS")

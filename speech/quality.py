@@ -1,7 +1,7 @@
-"""What can be told of a transcript's quality from the transcript alone: rules, each with the findings that break it.
+"""Quality rules for a transcript, without a reference text.
 
-A rule takes a transcript and gives a sentence with figures per finding, none when all is well; where there is nothing to judge by,
-it gives None. Here belong rules and their bounds; what becomes of a transcript that breaks one is decided by whoever asks.
+A rule yields one sentence with figures per problem, nothing if all is well, and returns None if it does not apply. The caller
+decides what a problem means.
 """
 
 from __future__ import annotations
@@ -17,45 +17,46 @@ from speech.pauses import PauseReport, analyse
 from speech.transcript import Segment, Transcript
 
 FRAME_S = 0.02
-"""Length of a frame of Whisper's encoder and the step of its timestamps: what is shorter moves no word."""
+"""Length of a frame of Whisper's encoder and the step of its timestamps, in seconds: differences below this do not change the time
+of a word."""
 
 HOLE_S = 3.0
-"""Detected speech without a word is a hole from this length on. Ours: about seven words at a usual pace are a clause lost, while a
-laugh, a cough or a drawn-out "um" that the model rightly leaves out is shorter."""
+"""Detected speech without a word is reported from this many seconds on. We chose 3 s: about seven words at a usual pace, a lost
+clause. A laugh, a cough or a long "um", which the model rightly omits, is shorter."""
 
 NEAR_S = ActivityRules().pad_s
-"""A word covers so much before and behind it, because the detector's spans of speech are padded by as much."""
+"""Each word also covers this many seconds before and after it, because speech spans are padded by the same amount."""
 
 FASTEST_SEGMENT_WPS = 11.0
-"""Words a second in a segment. The fastest talker on record said 655 words in a minute (Sean Shannon, Guinness, 1995)."""
+"""Most words a second in a segment. The fastest talker on record said 655 words in a minute (Sean Shannon, Guinness, 1995)."""
 
 FASTEST_WPS = 9.1
-"""Words a second over a recording. A word has at least one syllable, and the fastest of 170 speakers of 17 languages came to 9.1
-syllables a second over a text (Coupé, Oh, Dediu and Pellegrino, Science Advances 2019)."""
+"""Most words a second over a recording. A word has at least one syllable, and the fastest of 170 speakers of 17 languages came to
+9.1 syllables a second over a text (Coupé, Oh, Dediu and Pellegrino, Science Advances 2019)."""
 
 SLOWEST_WPS = 0.5
-"""Words a second over a recording. Broadcasts made for learners, the slowest speech meant to be followed, have about 1.5 (Voice of
-America's Special English); a third of that is no longer somebody talking."""
+"""Fewest words a second over a recording. Broadcasts made for learners, the slowest speech meant to be followed, have about 1.5
+(Voice of America's Special English); a third of that is not talking any more."""
 
 MAX_SUSPECTS = 0.5
-"""Share of chunks whose first result was not believed. Beyond a half the audio, or the guard, is not what the fast path was made
-for: a first try that fails that often saves nothing (our measurement of greedy decoding with rescue by beam search)."""
+"""Largest share of suspect chunks. Above one half the fast strategy saves no time (measured: greedy decoding with beam search as a
+fallback), so the audio or the hallucination checks are not what it was made for."""
 
 FEW_CHUNKS = 4
-"""Below so many chunks a share says nothing."""
+"""With fewer chunks the share is not judged."""
 
-_FEW_WORDS = 4  # a rate over fewer is a matter of where the model put one boundary
-_SHORT_S = 10.0  # of speech; below it one drawn-out word makes a recording slow
+_FEW_WORDS = 4  # with fewer words one wrong boundary decides the rate
+_SHORT_S = 10.0  # seconds of speech; below them one long word makes a recording look slow
 
 Rule = Callable[[Transcript], Iterator[str] | None]
 
 
 def duration_kept(transcript: Transcript, seconds: float) -> Iterator[str]:
-    """The transcript speaks of a recording as long as the one that was normalized.
+    """The transcript's audio length equals that of the normalized audio.
 
     Args:
         transcript: The transcript.
-        seconds: Length of the normalized audio.
+        seconds: Length of the normalized audio, in seconds.
     """
     told = transcript.meta.audio_duration_sec
     if not same_length(told, seconds):
@@ -68,7 +69,7 @@ def same_length(one: float, other: float) -> bool:
 
 
 def times_in_order(transcript: Transcript) -> Iterator[str]:
-    """On each channel segments begin in order, in each segment words do, nothing ends before it begins or behind the recording."""
+    """Segments of a channel and words of a segment start in order; nothing ends before its start or after the recording."""
     last = transcript.meta.audio_duration_sec + FRAME_S
     for _, segments in _by_channel(transcript):
         before = 0.0
@@ -90,7 +91,7 @@ def times_in_order(transcript: Transcript) -> Iterator[str]:
 
 
 def speech_covered(transcript: Transcript) -> Iterator[str]:
-    """No stretch of detected speech of ``HOLE_S`` or more is without a word, except where one was dropped on purpose."""
+    """Detected speech has no span of ``HOLE_S`` or more without a word, except where text was dropped on purpose."""
     for channel, spans in _spans(transcript).items():
         said = [(start - NEAR_S, end + NEAR_S) for start, end in _stretches(transcript, channel)]
         dropped = [(d.start, d.end) for d in transcript.meta.dropped if d.channel == channel]
@@ -105,7 +106,7 @@ def speech_covered(transcript: Transcript) -> Iterator[str]:
 
 
 def words_inside_speech(transcript: Transcript) -> Iterator[str]:
-    """No word lies wholly outside detected speech."""
+    """No word lies completely outside detected speech."""
     heard = _spans(transcript)
     for channel, segments in _by_channel(transcript):
         spans = heard.get(channel, [])
@@ -119,7 +120,7 @@ def words_inside_speech(transcript: Transcript) -> Iterator[str]:
 
 
 def speech_rate_plausible(transcript: Transcript) -> Iterator[str] | None:
-    """Nobody speaks so fast, or so slowly. Not judged in languages written without spaces, where a word is not known."""
+    """The speech rate is possible for a person. Not judged for languages without spaces, where words cannot be counted."""
     report = analyse(transcript)
     return _implausible(transcript, report) if report.recording.words else None
 
@@ -141,7 +142,7 @@ def _implausible(transcript: Transcript, report: PauseReport) -> Iterator[str]:
 
 
 def language_certain(transcript: Transcript) -> Iterator[str] | None:
-    """One language, and with confidence. Not judged where it was forced or nothing was said: there it is nobody's guess."""
+    """Exactly one language, with sufficient probability. Not judged if the language was forced or nothing was said."""
     doubts = [reason for flag, reason in transcript.meta.flags.items() if flag.startswith("language")]
     probability = transcript.meta.language_probability
     if not doubts and probability is None:
@@ -152,7 +153,7 @@ def language_certain(transcript: Transcript) -> Iterator[str] | None:
 
 
 def few_suspects(transcript: Transcript) -> Iterator[str] | None:
-    """The engine believed its first result for at least half of the chunks. Not judged where no speech reached the model."""
+    """At most half of the chunks were suspect. Not judged if no speech reached the model."""
     made = transcript.meta.decoding
     if made is None:
         return None
@@ -164,7 +165,7 @@ def few_suspects(transcript: Transcript) -> Iterator[str] | None:
 
 
 def too_many(suspects: int, chunks: int) -> bool:
-    """Whether the share of suspects says that something is wrong."""
+    """Whether more chunks are suspect than ``MAX_SUSPECTS`` allows."""
     return chunks >= FEW_CHUNKS and suspects > MAX_SUSPECTS * chunks
 
 
@@ -179,7 +180,7 @@ def _channel(segment: Segment) -> int:
 
 
 def _spans(transcript: Transcript) -> Mapping[int, list[Span]]:
-    """Detected speech per channel, in order and apart."""
+    """Detected speech per channel, sorted and not overlapping."""
     spans: dict[int, list[Span]] = {}
     for span in transcript.meta.speech:
         spans.setdefault(span.channel, []).append((span.start, span.end))
@@ -187,14 +188,17 @@ def _spans(transcript: Transcript) -> Mapping[int, list[Span]]:
 
 
 def _stretches(transcript: Transcript, channel: int) -> Iterator[Span]:
-    """Where something is said: words, or segments whose words have no times."""
+    """Times of the words, or of the segments whose words have no timestamps."""
     for segment in transcript.segments:
         if _channel(segment) == channel:
             yield from ((said.start, said.end) for said in segment.words or (segment,))
 
 
 def _holes(start: float, end: float, covers: Sequence[Span], first: int) -> Iterator[Span]:
-    """What of a span no cover lies over. Covers are in order and apart; ``first`` is the first to end behind the span's start."""
+    """The parts of a span that no cover overlaps.
+
+    Covers are sorted and do not overlap; ``first`` is the index of the first cover that ends after the span's start.
+    """
     while first < len(covers) and covers[first][0] < end:
         yield start, covers[first][0]
         start = covers[first][1]

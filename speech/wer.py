@@ -1,8 +1,8 @@
-"""Word error rate: how far a text is from its reference, in words, and how sure a figure over several recordings is.
+"""Word error rate of a text against its reference, and its confidence interval over several recordings.
 
 Counted by jiwer over texts that Whisper's own normalizers made comparable (the English one spells out contractions and numbers
-alike; the basic one only takes out case and punctuation), as the Open ASR leaderboard does, so that our figures can stand beside
-published ones.
+alike; the basic one only takes out case and punctuation), as the Open ASR leaderboard does, so that our figures can be compared
+with published ones.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from functools import lru_cache
 
 @dataclass(frozen=True, slots=True)
 class WordErrors:
-    """What has to change in a text to make it its reference, in words.
+    """The word changes that turn a text into its reference.
 
     Attributes:
-        substitutions: Words heard as others.
+        substitutions: Words of the reference that were replaced by another word.
         deletions: Words of the reference that are missing.
         insertions: Words that nobody said.
         reference_words: Words of the reference, after normalization.
@@ -35,7 +35,7 @@ class WordErrors:
 
     @property
     def rate(self) -> float | None:
-        """Errors per word of the reference, above 1 where much was invented; None where the reference has no word."""
+        """Errors per word of the reference, above 1 if there are many insertions; None if the reference has no word."""
         return self.errors / self.reference_words if self.reference_words else None
 
 
@@ -44,7 +44,7 @@ def word_errors(reference: str, text: str, language: str | None, *, keep_parenth
 
     Args:
         reference: What was said.
-        text: What was heard.
+        text: The text to be scored.
         language: Whisper's code; ``en`` gets the English normalizer, every other one and None the basic one.
         keep_parenthesised: Words in parentheses in the reference were spoken, as in LJ Speech. Both normalizers take them for
             stage directions and would drop them.
@@ -76,13 +76,13 @@ def confidence_interval(
 ) -> tuple[float, float]:
     """Bootstrap interval of the total rate over recordings drawn anew with replacement (Bisani and Ney, ICASSP 2004).
 
-    Words of one recording stand or fall together, so recordings are what is drawn.
+    Errors within a recording are correlated, so whole recordings are resampled.
 
     Args:
         counts: One per recording.
         level: Share of the resampled rates inside the interval.
         resamples: How often to draw.
-        seed: Of the draws; the same counts and seed give the same interval.
+        seed: Seed of the draws; the same counts and seed give the same interval.
 
     Returns:
         Lower and upper end, as rates.
@@ -92,6 +92,7 @@ def confidence_interval(
     """
     import numpy as np
 
+    # ``rows``: (recordings, 2) float64, errors and reference words; ``sums``: (resamples, 2), their totals per resample.
     rows = np.array([(row.errors, row.reference_words) for row in counts], np.float64).reshape(-1, 2)
     if not rows[:, 1].sum():
         raise ValueError("There is no word error rate without a word in any reference.")

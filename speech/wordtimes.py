@@ -1,4 +1,4 @@
-"""Mending the word times that alignment gives: where nobody speaks, alignment stretches the nearest word over the pause. Pure."""
+"""Corrects word timestamps: the alignment extends a word over a pause next to it. Pure functions: no I/O, no state."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from speech.sentences import ends_sentence
 
 _LONGEST_MEDIAN_S = 0.7
 _LONGEST = 2.0
-"""A word at the edge of a sentence is at most so many times as long as the median word, which counts as 0.7 s at most (both as in
-OpenAI's and SYSTRAN's code for the same trouble)."""
+"""Longest word at the edge of a sentence, as a multiple of the median word; the median counts as at most 0.7 s (both values as in
+OpenAI's and SYSTRAN's (faster-whisper) code)."""
 
 
 def trimmed(words: Iterable[HeardWord]) -> tuple[HeardWord, ...]:
-    """Shorten the words at the edges of sentences that alignment stretched over a pause.
+    """Shorten the words at the edges of sentences that the alignment extended over a pause.
 
     Args:
-        words: In order, with times from the start of the chunk.
+        words: In order, with times in seconds from the start of the chunk.
     """
     found = list(words)
     lengths = [word.end - word.start for word in found if word.end > word.start]
