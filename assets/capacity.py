@@ -1,4 +1,4 @@
-"""The capacity assets: ``benchmark``, ``ratio`` and ``sizing``, and the checks that say whether to believe them.
+"""The capacity assets ``benchmark``, ``ratio`` and ``sizing``, and the checks of their quality.
 
 Results of machines outside (a Mac, a cloud node) come as files in the capacity folder, the observable source ``benchmark_files``; a
 sensor sees them and has ``benchmark`` take them in. ``ratio`` and ``sizing`` follow by declarative automation.
@@ -30,7 +30,7 @@ platform_models = dg.DynamicPartitionsDefinition(name="platform_models")
 """A platform and a model, ``m4_base``: what one result stands for."""
 
 FOLLOWS = dg.AutomationCondition.eager().without(~dg.AutomationCondition.any_deps_missing())
-"""As soon as something above has changed; a platform that failed to come in does not hold up the others."""
+"""Materialize when a dependency has changed, even if the result of one platform is missing."""
 
 
 with warnings.catch_warnings():
@@ -115,12 +115,12 @@ def benchmark(
 
 def _measure(key: str, iterations: int, capacity: CapacityResource) -> str:
     """Measure this machine; returns what the command said."""
-    in_use = capacity.model  # a folder, perhaps, of which the key has only the name
+    in_use = capacity.model  # may be a folder path; the partition key contains only its last part
     model = in_use if key.endswith(f"_{Path(in_use).name}") else key.rsplit("_", 1)[1]
-    # A process of its own: peak memory is the engine's then, and the affinity ends with it.
+    # A separate process, so that peak memory is that of the engine and the CPU affinity does not affect this process.
     command = [sys.executable, "-m", "stt_orchestration.cli", "benchmark", "--overwrite", "--model", model]
     if not detect(Host.here()).one_cpu:
-        # In a pod with one CPU, the result is to say what the node isolates and not what we do.
+        # In a pod with one CPU we do not pin, so that the result shows only what the node itself isolates.
         command.append("--pin")
     command += ["--iterations", str(iterations), "--output", str(capacity.path / file_name(key))]
     told = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -1,7 +1,7 @@
 """Checks as Dagster knows them: specs for the assets, and results that a step yields together with its materialization.
 
-A check in an op of its own would be a Kubernetes Job of its own, seconds for milliseconds of work; and it would run beside the step
-below, not before it.
+A check in its own op would need its own Kubernetes Job: seconds of start for milliseconds of work. It would also run in parallel
+with the next step and could not block it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from recordings.checks import Verdict
 
 
 class _Ruled(Protocol):
-    """A check, whoever makes its rule."""
+    """What ``recordings.checks.Check`` and ``benchmarks.trust.Rule`` have in common."""
 
     @property
     def name(self) -> str: ...
@@ -36,7 +36,7 @@ def specs(
     Args:
         asset: Its name.
         checks: What is checked.
-        partitions: The asset's; a verdict is then of one of them.
+        partitions: The partitions of the asset; each check result then belongs to one partition.
     """
     with warnings.catch_warnings():
         # Since 1.13 a result knows its partition, marked as a preview: a test holds it, and an operator cannot act on the warning.
@@ -50,7 +50,7 @@ def specs(
 
 
 def result(verdict: Verdict) -> dg.AssetCheckResult:
-    """A verdict as Dagster keeps it: an error stops what lies below, a warning does not."""
+    """Convert a check result for Dagster. Severity ERROR blocks the following assets, WARN does not."""
     figures = {
         name: dg.MetadataValue.int(value) if isinstance(value, int) else dg.MetadataValue.float(value)
         for name, value in verdict.figures.items()

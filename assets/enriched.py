@@ -30,7 +30,7 @@ def enriched(
     context: dg.AssetExecutionContext, workspace: WorkspaceResource, options: OptionsResource
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Run ``recordings.steps.enriched`` over the batch."""
-    # Twice the cores: half of the time goes to waiting until the disk has five small files.
+    # Two workers per core, because half of the time is spent waiting for the disk (five small files per recording).
     return materialize(
         context,
         workspace,

@@ -14,7 +14,7 @@ from recordings.states import State
 from recordings.steps import enriched
 from recordings.steps.report import StepReport, words_of
 
-_ROWS = 200  # every event row stores its tables; a batch is no larger by default
+_ROWS = 200  # Dagster stores these tables in every event, so they are limited; 200 is also the default batch size
 
 
 def of_report(report: StepReport, pages_url: str) -> Mapping[str, dg.MetadataValue]:
@@ -74,7 +74,7 @@ def _link(member: Member, pages_url: str) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text that Markdown cannot take for anything else."""
+    """Escape text so that Markdown shows it unchanged."""
     escaped = html.escape(text, quote=False)
     for character in "\\`*_[]~|!#":
         escaped = escaped.replace(character, "\\" + character)

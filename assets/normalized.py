@@ -1,4 +1,4 @@
-"""The ``normalized`` asset: audio as the engine hears it."""
+"""The ``normalized`` asset: audio as 16 kHz WAV, the input of the engine."""
 
 import dagster as dg
 

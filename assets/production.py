@@ -1,4 +1,4 @@
-"""The closed loop: what a production run cost, against what the benchmark of this machine predicts."""
+"""Compares the cost of a production run with the prediction from this machine's benchmark."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from recordings.steps.transcript import STEP
 from recordings.workspace import Workspace
 
 DRIFT_BOUND = 0.5
-"""Runs that cost more than half as much again as predicted, or less than half, point to a changed machine or a wrong prediction.
+"""A run that costs more than 1.5 times the prediction, or less than 1/1.5 of it, points to a changed machine or a wrong prediction.
 Batches of short recordings and loading the model move an honest run by some tenths."""
 
 _LEAST_AUDIO_S = 120.0
-"""Of a shorter run, loading the model is a large part."""
+"""Shorter runs are not compared, because loading the model is a large part of their time."""
 
 PREDICTED = Check(
     "cost_as_predicted",
@@ -29,7 +29,7 @@ PREDICTED = Check(
 
 
 _FULL = 0.9
-"""Share of its cores' time that a run has when it is alone on them and has work for all."""
+"""A run that used at least this share of its cores' time had the cores for itself and enough work."""
 
 
 def as_predicted(workspace: Workspace, report: StepReport, folder: Path, cpu_s: float) -> Verdict:
@@ -71,7 +71,7 @@ def as_predicted(workspace: Workspace, report: StepReport, folder: Path, cpu_s: 
         "cores": run.cores,
         "share_of_cores": round(share, 4),
     }
-    # As a factor: half as much again one way is two thirds the other way.
+    # Symmetric as a factor: between 1/1.5 and 1.5.
     passed = 1 / (1 + DRIFT_BOUND) <= measured / predicted <= 1 + DRIFT_BOUND
     return Verdict(PREDICTED, passed, sentence if passed else f"{sentence} {PREDICTED.remedy}", figures)
 

@@ -1,7 +1,7 @@
 """What a step needs from outside, as Dagster resources: the workspace, the engine and the operator's options.
 
-Values come from the settings, in the shell above; nothing here reads the environment. Each opens what it names when a step
-asks, so loading the definitions touches no disk and no database.
+Values come from the settings, in the shell above; nothing here reads the environment. Files and databases are opened only when a
+step runs, so loading the definitions touches no disk and no database.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class EngineResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         )
 
     def options(self) -> Options:
-        """Everything that can change a text, but for the weights."""
+        """All options that can change a transcript, except the model weights."""
         return Options(
             language=self.language,
             beam_size=self.beam_size,

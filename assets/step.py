@@ -1,4 +1,4 @@
-"""What the four step assets share: their look in Dagster, their retries, and which errors no retry can mend."""
+"""Shared by the four step assets: group and owners in Dagster, retry policy, and the errors that a retry cannot fix."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ PROCESS_TAG = "stt/process"
 """On a run: which process executes it, so that others can see whether it still lives; see ``process_tag``."""
 
 RETRY_INFRASTRUCTURE = dg.RetryPolicy(max_retries=2, delay=10, backoff=dg.Backoff.EXPONENTIAL)
-"""A step only fails for the machine's sake, and a full disk or a lost database is often mended within a minute."""
+"""A step fails only because of infrastructure errors, and a full disk or a lost database connection is often repaired within a
+minute."""
 
 _NO_RETRY_MENDS = (LocksUnavailable, DeviceUnavailable, WrongWeights, UnknownModel, LookupError, StepFailed)
 
@@ -52,8 +53,9 @@ def _permanent_failures() -> Iterator[None]:
     try:
         yield
     except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError) as error:
-        # Somebody wants it to end; a retry would go on in spite of them. A pod of its own is also ended when its node is drained or
-        # wanted for others, and there a retry is right: who cancels a run ends the pod that would retry as well.
+        # Outside a step pod an interrupt comes from a person, so the step must not be retried. A step pod is also stopped when its
+        # node is drained or preempted, and then a retry is right; when a person cancels the run, the pod that would retry is
+        # stopped too.
         raise dg.Failure(description="Interrupted.", allow_retries=in_step_pod()) from error
     except _NO_RETRY_MENDS as error:
         raise dg.Failure(description=str(error), allow_retries=False) from error
@@ -67,9 +69,9 @@ def materialize(
     step: Callable[[Workspace, str, Callable[[str], None]], StepReport],
     check: Callable[[Workspace, StepReport], list[Verdict]],
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]
-    """Run a step over the run's batch, alone, check what stands there then, and turn both into a materialization.
+    """Lock the batch of this run, run the step, run its checks, and return both as a Dagster materialization.
 
-    Whoever works on the batch at the same time is waited for; what it has finished by then is left as it is.
+    If another process works on the same batch, wait until it ends; work it has finished is not repeated.
 
     Args:
         context: Of the asset; its partition is the batch.
@@ -78,10 +80,11 @@ def materialize(
         check: Takes workspace and report; returns a verdict per check of the asset.
 
     Raises:
-        dg.Failure: An error in words: one that no retry mends, or that the operating system gave.
+        dg.Failure: An error with a sentence for the operator: permanent errors without retries, OSErrors with retries unless the
+            path is not writable.
     """
     key, say = context.partition_key, context.log.info
-    # Who reads the log sees which process it was; the time until here is what a launch costs (benchmarks/cluster).
+    # Log which process does the work. benchmarks/cluster also uses the time of this line to measure the launch time.
     say(f"At work on {key}, process {host_and_pid()}.")
     context.instance.add_run_tags(context.run.run_id, {PROCESS_TAG: process_tag(context.run.run_id)})
     with peak_noted(), _permanent_failures(), workspace.open() as opened, opened.ledger.hold(key, say):

@@ -1,6 +1,7 @@
-"""What we hold and what became of it: the store, identity, arrivals, batches, the ledger, and the steps that move a recording on.
+"""Everything about a recording except its sound.
 
-Here belongs every decision about a recording that is not about sound: is it new, whose bytes are they, which batch takes it,
-what state is it in, which outputs exist. Here do not belong Dagster (a step is called by an asset, never the other way round)
-and signal processing (that is ``speech``).
+The package stores its bytes, identifies it, notices new files and groups them into batches, keeps the ledger of states, and
+contains the processing steps. It decides whether a file is new, which recording its bytes belong to, which batch processes it,
+which state it is in and which outputs exist. It does not contain Dagster (a step is called by an asset, never the other way round)
+or signal processing (that is ``speech``).
 """

@@ -1,8 +1,10 @@
-"""Which files of a listing have arrived: settled, new, within this look's budget. Pure; the caller lists and remembers.
+"""Finds the files in a folder listing that are new and no longer being written, within the limits of one scan.
 
-A file has settled when two looks found the same size and modification time, because a writer may still be at it. Between looks
-the unsettled ones wait in a cursor, with the place where the next look begins, so that a look is bounded however
-many files there are.
+Pure; the caller lists and remembers.
+
+A file is settled when two scans found the same size and modification time. Until then a program may still be writing to it. The
+cursor keeps the unsettled files and the name where the next scan starts. So the work of one scan is limited, however many files
+there are.
 """
 
 from __future__ import annotations
@@ -22,10 +24,10 @@ CURSOR_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class LookLimits:
-    """The bounds of one look.
+    """The limits of one scan.
 
     Attributes:
-        entries: Directory entries to examine; the next look goes on behind the last one.
+        entries: Directory entries to examine; the next scan continues after the last one.
         pending: Unsettled files to remember; bounds the cursor (about 100 bytes each).
     """
 
@@ -35,7 +37,7 @@ class LookLimits:
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """What one look tells the next: where to go on, and which files it saw for the first time, with size and version."""
+    """State kept between two scans: the name to continue after, and the unsettled files with their size and version."""
 
     after: str = ""
     pending: dict[str, tuple[int, str]] = field(default_factory=dict)
@@ -48,7 +50,10 @@ class Cursor:
 
     @classmethod
     def load(cls, text: str | None) -> Cursor:
-        """From JSON. A cursor of another version, or none, begins anew: that costs a look, never a file."""
+        """From JSON. A missing cursor, or one of another version, is replaced by an empty one.
+
+        Files are then noticed one scan later; none is lost.
+        """
         try:
             stored = json.loads(text or "null")
             if stored["version"] != CURSOR_VERSION:
@@ -61,14 +66,14 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What one look found.
+    """The result of one scan.
 
     Attributes:
         settled: New deliveries, ready to be registered.
         cursor: For the next look.
-        unsettled: How many new files still have to prove that nobody writes them.
-        ignored: Why -> how many entries are no inputs.
-        more: Whether the listing went on behind this look's budget.
+        unsettled: Number of new files that are not yet known to be complete.
+        ignored: Reason -> number of entries that are not inputs.
+        more: Whether the listing has more entries than this scan was allowed to read.
     """
 
     settled: tuple[Delivery, ...]
@@ -84,13 +89,13 @@ def look(
     cursor: Cursor,
     limits: LookLimits,
 ) -> Look:
-    """Read a listing that begins behind ``cursor.after`` and say what has arrived.
+    """Find the settled new files in a listing that starts after the name ``cursor.after``.
 
     Args:
         listing: Entries in the order of their names.
         known: Tells which delivery ids have been registered before.
-        cursor: What the last look left.
-        limits: Bounds of this look.
+        cursor: State after the last scan.
+        limits: Limits of this scan.
     """
     iterator = iter(listing)
     seen = list(islice(iterator, limits.entries))
@@ -102,7 +107,7 @@ def look(
     settled = tuple(d for d in new if cursor.pending.get(d.name) == (d.size, d.version))
     unsettled = [d for d in new if cursor.pending.get(d.name) != (d.size, d.version)]
     here = {entry.name for entry in entries}
-    # Files that this look did not reach keep waiting as they were.
+    # Files that this scan did not reach keep waiting as they were.
     elsewhere = {
         name: state
         for name, state in cursor.pending.items()

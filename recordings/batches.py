@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One arrival of bytes under a name. The same name with other bytes, or later bytes, is another delivery.
+    """One arrival of bytes under a name. If the size or the version of the file under that name changes, it is a new delivery.
 
     Attributes:
         name: Name below the input folder (see ``recordings.names``).
         size: Bytes.
         version: mtime in nanoseconds, or ETag: what changes when the content may have.
-        attempt: How often it has been re-armed.
+        attempt: How often it was reset for a retry (``stt retry``).
     """
 
     name: str
@@ -34,7 +34,7 @@ class BatchLimits:
     """How large a batch may become. A single recording may exceed the bytes: it is a batch of its own.
 
     The defaults keep a batch near an hour of work on the two cores we measure on: 200 recordings of a call centre, or 2 GiB of
-    compressed speech at most. Bytes stand for hours because nobody has read the audio yet.
+    compressed speech at most. The limit is in bytes because the length of the audio is not known before it is read.
     """
 
     recordings: int = 200

@@ -23,7 +23,7 @@ _TEMPORARY_FOLDER = ".tmp"
 
 
 def bucket_at(url: str) -> BucketStore:
-    """The store at ``s3://bucket/prefix``; nobody has asked yet whether the bucket is there."""
+    """Create the store for ``s3://bucket/prefix``. This does not check that the bucket exists."""
     bucket, _, prefix = url.removeprefix("s3://").partition("/")
     return BucketStore(Objects(bucket), unquote(prefix))
 
@@ -31,9 +31,9 @@ def bucket_at(url: str) -> BucketStore:
 class BucketStore:
     """A store below a prefix of a bucket.
 
-    An object is there with all its bytes or not at all, so writes need no temporary keys. What is fetched, and what is to be
-    written, lies in a local file meanwhile (below ``TMPDIR``). Work in progress stays on this machine: after it is lost, the
-    recording's step begins anew.
+    S3 shows an object only when it is complete, so writes need no temporary keys. What is fetched, and what is to be written, lies
+    in a local file meanwhile (below ``TMPDIR``). Temporary work files are only on this machine. If they are lost, the step starts
+    again for that recording.
     """
 
     lists_whole = True
@@ -48,7 +48,7 @@ class BucketStore:
         return f"BucketStore({self.locate('')!r})"
 
     def prepare(self) -> None:
-        """Make sure that the bucket is there, and of a local folder that is ours alone."""
+        """Check that the bucket exists and create a local folder that only this user can read."""
         self._objects.check()
         self._local.mkdir(parents=True, exist_ok=True, mode=0o700)
         if self._local.stat().st_uid != os.getuid():
@@ -157,7 +157,7 @@ class BucketStore:
         return local + sum(self._objects.abort_uploads(f"{self._prefix}{folder}/", oldest) for folder in Folder)
 
     def _key(self, key: str) -> str:
-        """The whole key of an object: what was delivered bears its own bytes, outputs bear names."""
+        """The full object key. A delivered file keeps the original bytes of its name; an output uses the encoded name."""
         own = decode_name(key).decode() if key.startswith(f"{Folder.RAW}/") else key
         return self._prefix + own
 

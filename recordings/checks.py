@@ -1,8 +1,8 @@
-"""What is checked of a batch after each step, on what now stands in the store and in the ledger, and in words an operator reads.
+"""The checks that run on a batch after each step. They read the store and the ledger and give a sentence for the operator.
 
-A check that stops is for data that would be wrong further down; the others point to what somebody should listen to. Every name that
-carries a recording is looked at, finished ones too, so that damage after the fact is noticed. What of a finished recording
-was tidied away is no damage.
+A check with ``stops=True`` blocks the next steps because their results would be wrong. The other checks only warn about recordings
+that a person should listen to. Every name of every recording in the batch is checked, also finished recordings, so later damage is
+noticed. If the files of a finished recording were deleted on purpose, that is not a failure.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from speech.wav import Wav
 from speech.wer import WordErrors, total, word_errors
 
 MOST_NAMED = 20
-"""Recordings a verdict names; every check of every batch is kept as an event."""
+"""Maximum number of recordings that a result lists. Dagster stores every result as an event, so it must stay small."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A rule that a batch is held to.
+    """A rule that every batch must satisfy.
 
     Attributes:
         name: As Dagster shows it.
         rule: What should hold, as a sentence.
         remedy: What to do where it does not.
-        stops: Whether the steps below must not see what breaks it.
+        stops: Whether a failure blocks the following steps.
     """
 
     name: str
@@ -51,14 +51,14 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a check came to.
+    """The result of one check.
 
     Attributes:
         check: Which.
         passed: Whether the rule holds.
         sentence: What an operator needs to know.
         figures: Counts and rates by name.
-        named: The first recordings that break it, each with what was found.
+        named: The first recordings that break the rule, each with a sentence about the violation.
     """
 
     check: Check
@@ -126,7 +126,7 @@ WORD_ERRORS = Check(
     "word_error_rate",
     "Texts agree with the references beside recordings (NAME.ref.txt); where STT_MAX_WER is set, up to that rate over the batch.",
     "Compare the named transcripts with their references; a larger model (STT_MODEL) may hear better.",
-    stops=True,  # who sets a limit says that a text beyond it must not be passed on; without one it only reports
+    stops=True,  # with STT_MAX_WER set, a batch above the limit is blocked; without it the check only reports
 )
 
 AFTER_RAW = (LEDGER,)
@@ -220,14 +220,14 @@ def _reconciled(workspace: Workspace, report: StepReport, settled: Callable[[Mem
     missing = size - sum(states.values())
     if missing:
         tally.found.append((report.batch_key, f"{size} deliveries, but {size - missing} over all states"))
-    # A delivery overtaken by newer bytes under its name is left alone; the batch of the newer ones carries the name.
+    # A superseded delivery (a newer file has the same name) is not checked; the batch of the newer delivery is.
     open_members = [m for m in report.members if not m.superseded and not settled(m)]
     tally.found += [(m.delivery.name, f"still {m.state} after the {report.step} step") for m in open_members]
     return tally.verdict(LEDGER)
 
 
 def _with_outputs(report: StepReport, state: State) -> Iterator[tuple[Member, Recording]]:
-    """Deliveries under whose names the outputs of a state should stand."""
+    """Deliveries that must have outputs because their recording reached ``state``."""
     for member in report.members:
         if member.recording is not None and not member.superseded and reached(member.state, state):
             yield member, member.recording
@@ -249,14 +249,14 @@ def _audio_length(workspace: Workspace, member: Member, recording: Recording) ->
 
 
 class _Unreadable(Exception):  # noqa: N818 - reads as what it says
-    """What stands under a transcript's name is no transcript of that recording."""
+    """The transcript file is missing, damaged, or belongs to another recording."""
 
 
 def _transcript(workspace: Workspace, member: Member, recording: Recording) -> Transcript | None:
     """The transcript under a delivery's name; None where it was tidied away.
 
     Raises:
-        _Unreadable: It is missing, broken, or another's.
+        _Unreadable: The transcript is missing, not valid, or belongs to another recording.
     """
     name = member.delivery.name
     try:
@@ -277,14 +277,17 @@ def _transcript(workspace: Workspace, member: Member, recording: Recording) -> T
 
 @dataclass
 class _Tally:
-    """Recordings looked at, and those that break a rule."""
+    """Counts the recordings checked against one rule, and keeps the violations."""
 
     checked: int = 0
     found: list[tuple[str, str]] = field(default_factory=list)
     figures: dict[str, int | float] = field(default_factory=dict)
 
     def add(self, member: Member, findings: Iterable[str] | None) -> None:
-        """Note a recording and its findings: the first in words, the others in number. None: it could not be judged."""
+        """Count one recording. Of its violations the first is kept as text, the others as a number.
+
+        ``None`` means it could not be checked and is not counted.
+        """
         if findings is None:
             return
         self.checked += 1
@@ -310,7 +313,7 @@ def _sentence(check: Check, checked: int, found: Sequence[tuple[str, str]]) -> s
 
 @dataclass
 class _References:
-    """Texts of a batch compared with what is known to be said."""
+    """Compares the transcripts of a batch with their reference texts."""
 
     workspace: Workspace
     counts: list[tuple[str, WordErrors]] = field(default_factory=list)
@@ -325,7 +328,7 @@ class _References:
             self.bad.append((name, str(bad)))
             return
         if reference is not None:
-            # A reference holds what was said, whatever stands around it.
+            # Text in parentheses counts too: a reference contains only spoken words.
             errors = word_errors(reference, transcript.text, transcript.language, keep_parenthesised=True)
             self.counts.append((name, errors))
 

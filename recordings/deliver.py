@@ -1,4 +1,4 @@
-"""Delivering by hand: files from elsewhere copied into the input folder, as ``stt run PATH`` does."""
+"""Copy files given by a person (``stt run PATH``) into the input folder."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class CannotDeliver(Exception):  # noqa: N818 - reads as what it says
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """What came of delivering.
+    """The result of ``deliver``.
 
     Attributes:
         names: The names under which the files now stand, in the order given.
-        inside: Names of files and folders in the input folder that were named; nothing had to be copied. The input folder itself
-            is the empty name.
+        inside: Names of given paths that are already in the input folder and were not copied. The empty string is the input folder
+            itself.
         refused: A sentence for every file that could not be taken in; the others were.
     """
 
@@ -43,12 +43,12 @@ class Delivered:
 def deliver(store: Store, paths: Sequence[Path]) -> Delivered:
     """Copy files, and folders with all that is in them, into the input folder.
 
-    A file goes under its own name, a folder under its own name with the paths inside it kept. Modification times are kept too,
-    so delivering the same file twice is one delivery. What a look at the input folder would ignore (hidden and temporary
-    names, symbolic links) is not copied; only a recording's reference comes along, and replaces an older one.
+    A file goes under its own name, a folder under its own name with the paths inside it kept. Modification times are kept too, so
+    delivering the same file twice is one delivery. Files that a scan of the input folder would ignore (hidden or temporary names,
+    symbolic links) are not copied. A reference text next to a recording is copied too and replaces an older one.
 
     Args:
-        store: Where to.
+        store: The store whose input folder receives the files.
         paths: Files and folders outside the input folder; a path inside it is delivered already.
 
     Raises:
@@ -57,7 +57,7 @@ def deliver(store: Store, paths: Sequence[Path]) -> Delivered:
         OSError: The input folder cannot be written.
     """
     root = store.folder
-    # Not resolve(): a link that a person names stands under the link's name.
+    # Not resolve(): if the given path is a symbolic link, the recording gets the name of the link.
     asked = [Path(os.path.abspath(path)) for path in paths]  # noqa: PTH100
     for path, absolute in zip(paths, asked, strict=True):
         _must_be_a_place(path, absolute, root)
@@ -97,7 +97,7 @@ def _must_be_a_place(path: Path, absolute: Path, root: Path | None) -> None:
 def _files(folder: Path, leave_out: Path | None, refused: list[str]) -> Iterator[Path]:
     """The files below a folder that are inputs; folders that cannot be read are added to ``refused``.
 
-    The data folder may lie below it, or be it: copies are not copied again.
+    ``leave_out`` is skipped: the given folder may contain the data folder, whose files must not be copied into itself.
     """
 
     def unreadable(error: OSError) -> None:
@@ -111,7 +111,7 @@ def _files(folder: Path, leave_out: Path | None, refused: list[str]) -> Iterator
         for name in sorted(files):
             path = Path(parent, name)
             if why_ignored(name) is None and _is_regular(path, otherwise=True):
-                yield path  # where nobody could tell, whoever opens it will say why
+                yield path  # if lstat failed, opening the file will raise the real error
 
 
 def _is_regular(path: Path, otherwise: bool) -> bool:
@@ -142,9 +142,9 @@ def _take(store: Store, source: Path, base: Path) -> str:
 
 
 def _take_reference(store: Store, source: Path, name: str) -> None:
-    """Copy what is said in a recording, where that lies beside it."""
+    """Copy the reference text of a recording if there is one beside it."""
     reference = source.with_name(source.name + REFERENCE_SUFFIX)
-    if _is_regular(reference, otherwise=False):  # a name too long for the file system is nobody's
+    if _is_regular(reference, otherwise=False):  # a name that is too long cannot exist, so there is no reference
         _copy(store, reference, reference_key(name))
 
 
@@ -163,7 +163,7 @@ def _copy(store: Store, source: Path, key: str, *, first: bool = False) -> None:
 
 
 def _readable(source: Path) -> BinaryIO:
-    """The file, open; one that cannot be read is no trouble of the machine, and no reason to leave the others."""
+    """Open the file for reading. An unreadable file raises ``CannotDeliver``, so the other files are still copied."""
     try:
         return source.open("rb")
     except OSError as error:

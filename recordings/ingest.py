@@ -1,4 +1,4 @@
-"""Taking in: from the input folder to batches to be run. What a sensor, a schedule and a command share."""
+"""Intake: register new files of the input folder and group them into batches. Used by the sensor, the schedule and ``stt run``."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from recordings.store import Entry
 from recordings.workspace import Workspace
 
 _SETTLE_S = 1.0
-"""Between a command's two looks: a file that a program writes to right now grows within a second."""
+"""Seconds between the two scans of a command. A file that is being written changes its size within that time."""
 
-_EVERYTHING = LookLimits(entries=10**9, pending=10**9)  # a command may take its time
+_EVERYTHING = LookLimits(entries=10**9, pending=10**9)  # a command has no time limit for one scan
 
 _LISTED_S = 20.0
-"""For so long a sensor's tick lists at most; the next one goes on. Dagster's daemon gives a tick 60 s."""
+"""Maximum seconds of listing in one sensor tick; the next tick continues. Dagster's daemon allows 60 s for a tick."""
 
-_ALL = 10**6  # batches; the oldest may all be waiting for their next try, and must not hide the others
+_ALL = 10**6  # batches: no real limit; the oldest may all be waiting for a retry, and must not hide later ones
 
 _ORPHANED_AFTER_S = 60.0
-"""A batch whose run was not requested within a minute of its making lost its maker; a tick takes seconds."""
+"""If no run was requested for a batch within this time, the process that created the batch has died: a tick takes only seconds."""
 
 
 def look_and_register(workspace: Workspace, cursor: Cursor, limits: LookLimits) -> Look:
-    """Look at the input folder once, from where the cursor left off, and register what has settled since the last look."""
+    """Scan the input folder once, from where the cursor stopped, and register what has settled since the last scan."""
     found = look(workspace.store.inputs(cursor.after), workspace.ledger.known, cursor, limits)
     workspace.ledger.register(found.settled)
     return found
@@ -40,12 +40,12 @@ def look_and_register(workspace: Workspace, cursor: Cursor, limits: LookLimits) 
 def look_in_bucket(
     workspace: Workspace, cursor: SkimCursor, limits: SkimLimits, listed_s: float = _LISTED_S
 ) -> Skimmed:
-    """Look at a bucket's listing once, from where the cursor left off, and register what is new in it.
+    """Scan a bucket's listing once, from where the cursor stopped, and register what is new in it.
 
     Args:
         workspace: Store and ledger.
-        cursor: What the last look left.
-        limits: Bounds of this look.
+        cursor: State after the last scan.
+        limits: Limits of this scan.
         listed_s: For how long it lists at most, seconds.
     """
     store, known = workspace.store, workspace.ledger.known
@@ -58,16 +58,16 @@ def look_in_bucket(
 
 
 def walk_bucket(workspace: Workspace, cursor: SkimCursor, limits: SkimLimits, walked_s: float = _LISTED_S) -> Skimmed:
-    """Look again and again, each time from where the last look left off: for a caller that looks rarely.
+    """Scan repeatedly, each time from where the last scan stopped. For a schedule, which runs rarely.
 
     Args:
         workspace: Store and ledger.
-        cursor: What the last walk left.
-        limits: Bounds of each look.
-        walked_s: Seconds after which no further look begins; the caller's next walk goes on there.
+        cursor: State after the last call.
+        limits: Limits of each scan.
+        walked_s: Seconds after which no further scan begins; the caller's next call continues there.
 
     Returns:
-        What the last look found. Its ``more`` tells whether the listing goes on.
+        The result of the last scan. Its ``more`` tells whether the listing goes on.
     """
     until = time.monotonic() + walked_s
     while True:
@@ -78,13 +78,13 @@ def walk_bucket(workspace: Workspace, cursor: SkimCursor, limits: SkimLimits, wa
 
 
 def register_old_enough(workspace: Workspace, age_s: float) -> int:
-    """Register every new file that nobody has written to for ``age_s`` seconds, in one look at everything.
+    """Register every new file that nobody has written to for ``age_s`` seconds, in one scan of everything.
 
-    Where nothing is listed before it is whole, nothing has to grow old. For a folder, and for a command, which may take its time; a
-    schedule's tick walks a bucket with ``walk_bucket``.
+    In a store that lists only complete objects (S3) the age is ignored. Used for folders and by commands; a schedule on a bucket
+    uses ``walk_bucket``.
 
     Returns:
-        How many new files are too young and stay for the next look.
+        How many new files are too young and stay for the next scan.
     """
     now = time.time()
     age_s = float("-inf") if workspace.store.lists_whole else age_s
@@ -102,7 +102,7 @@ def register_old_enough(workspace: Workspace, age_s: float) -> int:
 def form_batches(workspace: Workspace, limits: BatchLimits, origin: str, most: int) -> list[str]:
     """Make batches of all waiting deliveries, up to ``most`` batches, and return their keys.
 
-    A batch that somebody else took a delivery from in this moment is not made; what is left of it waits for the next call.
+    If another process claims one of the deliveries first, that batch is not created; its other deliveries wait for the next call.
     """
     waiting = workspace.ledger.waiting(most * limits.recordings)
     made: list[str] = []
@@ -118,7 +118,7 @@ def form_batches(workspace: Workspace, limits: BatchLimits, origin: str, most: i
 def unattended_batches(
     workspace: Workspace, live: Container[str], past: Callable[[str], PastRuns], most: int
 ) -> dict[str, str]:
-    """Unfinished batches that nobody works on or will: their maker died before it asked for a run, or their runs failed.
+    """Unfinished batches without an active run: the process that created them died before it requested a run, or their runs failed.
 
     Args:
         workspace: Store and ledger.
@@ -137,7 +137,7 @@ def unattended_batches(
 
 @dataclass(frozen=True, slots=True)
 class TakenIn:
-    """What a command left where it was.
+    """The result of ``take_in``: files that were not registered, and which recordings the command selected.
 
     Attributes:
         unsettled: How many files are still being written.
@@ -155,10 +155,10 @@ def take_in(workspace: Workspace, paths: Sequence[Path], limits: BatchLimits, or
 
     Raises:
         CannotDeliver: A path cannot be taken in.
-        OSError, LedgerError: The machine's trouble.
+        OSError, LedgerError: An infrastructure error (disk, network, database); not caused by a recording.
     """
     delivered = deliver(workspace.store, paths)
-    # What we copied ourselves is whole; nobody has to look twice.
+    # Files that we copied are complete, so one scan is enough.
     entries = [workspace.store.look(name) for name in delivered.names]
     workspace.ledger.register(delivery_of(e) for e in entries if e is not None)
     unsettled = 0

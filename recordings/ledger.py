@@ -1,7 +1,7 @@
-"""The ledger: what was delivered, which recording its bytes are, and the one state each recording is in.
+"""The ledger: a SQL database of deliveries, of the recording each one contains (by sha256), and of each recording's state.
 
-SQL through SQLAlchemy Core: SQLite by default, PostgreSQL where several machines work. Every change of state is one
-compare-and-set statement, so of two processes exactly one makes it. No other truth about progress exists anywhere.
+SQL through SQLAlchemy Core: SQLite by default, PostgreSQL where several machines work. Every change of state is one compare-and-set
+statement, so if two processes try the same change, exactly one succeeds. Progress is stored nowhere else.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _HEAD = _VERSIONS[-1]
 T = TypeVar("T")
 
 CHANGED = "changed"
-"""Kind of a quarantine because the bytes were gone, or others, when they were to be read."""
+"""Value of ``kind`` for a quarantine because the file was missing or changed when it was to be read."""
 
 
 class LedgerError(Exception):
@@ -41,7 +41,28 @@ class LedgerError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """One content and what became of it. Column comments of ``recordings.schema`` say what each fact means."""
+    """One audio content, identified by its sha256, and its state.
+
+    Attributes:
+        sha256: Of the delivered bytes.
+        name: The first name under which it was delivered.
+        size: Bytes.
+        state: The state it is in.
+        kind: Short name of what is wrong; None in a good state.
+        reason: What is wrong, as a sentence; None in a good state.
+        flags: Flag -> reason: ``no_speech``, ``partial``.
+        seconds: Length of the normalized audio, seconds.
+        channels: Channels of the normalized audio.
+        speech_seconds: Length of the speech in it, seconds.
+        language: Language of the transcript.
+        words: Number of words in the transcript.
+        preview: The first words, for tables.
+        normalized_key: Work key of the normalized audio; see ``recordings.work``.
+        transcript_key: Work key of the transcript.
+        enriched_key: Work key of the other outputs.
+        timings: Step -> seconds of wall time spent on this recording.
+        changed_at: Time of the last change of state, seconds since the epoch.
+    """
 
     sha256: str
     name: str
@@ -65,7 +86,19 @@ class Recording:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What one run of a step cost. Column comments of ``recordings.schema`` say what each figure means."""
+    """The cost of one run of a step.
+
+    Attributes:
+        step: Name of the step.
+        batch_key: Which batch.
+        ended_at: When it ended, seconds since the epoch.
+        recordings: Number of recordings processed in this run.
+        audio_seconds: Length of their audio.
+        wall_seconds: Duration of the step, including loading the model.
+        cores: Decoding threads, one per core.
+        model_sha256: sha256 of the model weights.
+        options: Options of the engine: all that can change a transcript.
+    """
 
     step: str
     batch_key: str
@@ -89,7 +122,7 @@ class Member:
     flags: Mapping[str, str] = field(default_factory=dict)
     placed: Mapping[str, str] = field(default_factory=dict)
     superseded: bool = False
-    """A newer delivery came under the same name, so the name's bytes and outputs are no longer this one's."""
+    """True if a newer delivery has the same name; the file and the outputs under that name then belong to the newer one."""
 
     @property
     def state(self) -> State:
@@ -106,7 +139,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """How many deliveries there are, counted without regard to states, and how many show each state: the sum must be the same."""
+    """The total number of deliveries, and the number in each state. The sum over the states must equal the total."""
 
     inputs: int
     states: Mapping[State, int]
@@ -143,7 +176,8 @@ class Ledger:
         ledger = cls(engine)
         with ledger._write() as connection:
             _migrate(connection)
-        # One that never answered is more likely misspelled than restarting.
+        # Reconnecting is enabled only after the first connection worked: if the server never answered, the URL is more likely wrong
+        # than the server restarting.
         be_patient(engine)
         return ledger
 
@@ -153,19 +187,19 @@ class Ledger:
         return self._engine.url.render_as_string(hide_password=True)
 
     def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections."""
         self._engine.dispose()
 
     @contextmanager
     def hold(self, batch_key: str, say: Callable[[str], None]) -> Iterator[None]:
-        """Be the only one at work on a batch among all threads, processes and machines that share this ledger.
+        """Hold an exclusive lock on a batch, across all threads, processes and machines that use this ledger.
 
-        Whoever comes second waits. The lock is a file in a folder beside a SQLite ledger, or PostgreSQL's own; both are free again
-        as soon as their holder has died.
+        A second caller waits. The lock is a file in a folder beside a SQLite ledger, or an advisory lock in PostgreSQL. Both are
+        released when the process that holds them dies.
 
         Args:
             batch_key: Which batch.
-            say: Told who holds it, at once and then every minute.
+            say: Called with a line that names the holder, at once and then every minute while waiting.
 
         Raises:
             LocksUnavailable: The ledger lies on a file system without locks.
@@ -185,8 +219,8 @@ class Ledger:
     def register(self, arrived: Iterable[Delivery]) -> int:
         """Note deliveries; those already known stay as they are. Returns how many are new.
 
-        One that other bytes had followed under its name, or that was gone when it was to be read, is here again: it is new, but
-        keeps its row and waits for a batch once more.
+        A known delivery that was superseded or missing and is now present again counts as new: it keeps its row and waits for a
+        batch again.
         """
         rows = [
             {
@@ -203,7 +237,8 @@ class Ledger:
         ]
         if not rows:
             return 0
-        # Received in the order given, written in one order: two that register the same at once must not wait in a circle.
+        # ``received_at`` has the given order. The rows are written in the order of their ids, so two processes that register the
+        # same deliveries cannot deadlock.
         rows.sort(key=itemgetter("id"))
         dialect = postgresql if self._engine.dialect.name == "postgresql" else sqlite
         with self._write() as connection:
@@ -220,7 +255,7 @@ class Ledger:
                         kind=None,
                         reason=None,
                         flags={},
-                        placed={},  # what stands under the name was made from other bytes
+                        placed={},  # the outputs under this name were made from other bytes
                         received_at=time.time(),
                     )
                 ).rowcount
@@ -229,7 +264,10 @@ class Ledger:
         return back + new
 
     def known(self, ids: Sequence[str]) -> set[str]:
-        """Which of these deliveries the ledger holds as what lies under their names; see ``register`` for the others."""
+        """The ids of those deliveries that the ledger knows as the current file under their name.
+
+        ``register`` would add the others, or re-activate them.
+        """
         found: set[str] = set()
         with self._read() as connection:
             for part in _parts(ids, _VARIABLES):
@@ -238,7 +276,7 @@ class Ledger:
         return found
 
     def waiting(self, limit: int) -> list[Delivery]:
-        """The oldest deliveries that no batch holds, re-armed ones among them."""
+        """The oldest deliveries that are in no batch, including those reset for a retry."""
         query = (
             sa.select(deliveries)
             .where(deliveries.c.batch_key.is_(None))
@@ -254,7 +292,7 @@ class Ledger:
             taken = 0
             for part in _parts(sorted(d.id for d in members), _VARIABLES):
                 free = deliveries.c.id.in_(part) & deliveries.c.batch_key.is_(None)
-                # PostgreSQL locks rows in this order, so that two claims of the same do not wait for each other in a circle.
+                # PostgreSQL locks the rows in this order, so two claims of the same deliveries cannot deadlock.
                 connection.execute(sa.select(deliveries.c.id).where(free).order_by(deliveries.c.id).with_for_update())
                 taken += connection.execute(sa.update(deliveries).where(free).values(batch_key=key)).rowcount
             if taken != len(members):
@@ -269,10 +307,10 @@ class Ledger:
         Args:
             key: The new batch.
             members: The deliveries, each with its next attempt.
-            origin: See ``claim``.
+            origin: Who creates the batch: the name of a sensor, a schedule or a command.
         """
         with self._write() as connection:
-            for member in sorted(members, key=lambda member: member.id):  # in one order, as above
+            for member in sorted(members, key=lambda member: member.id):  # ordered, so that two calls cannot deadlock
                 here = (deliveries.c.id == member.id) & (deliveries.c.attempt == member.attempt - 1)
                 new = {"batch_key": key, "attempt": member.attempt}
                 if not connection.execute(sa.update(deliveries).where(here).values(**new)).rowcount:
@@ -307,7 +345,7 @@ class Ledger:
 
     def open_batches(self, made_before: float, limit: int) -> list[str]:
         """Batches made before a time (seconds since the epoch) with a member that has not ended, oldest first."""
-        # A recording that is done is not yet done under a name that still lacks its outputs: a duplicate, say.
+        # A recording can be done while one of its names (a duplicate) still has no outputs.
         lacking = sa.func.coalesce(deliveries.c.placed["enriched"].as_string(), "") != recordings.c.enriched_key
         unplaced = (recordings.c.state == State.DONE) & lacking & ~_superseded()
         open_member = _shown_state().not_in([str(state) for state in ENDED]) | unplaced
@@ -330,7 +368,10 @@ class Ledger:
     # What became of a delivery's bytes
 
     def bind(self, delivery: Delivery, sha256: str, size: int) -> Recording:
-        """Say whose bytes a delivery carries. The first delivery of a content names the recording, later ones are duplicates."""
+        """Assign a delivery to the recording with this sha256, and create the recording if it is new.
+
+        The first delivery names the recording; later ones with another name are flagged as duplicates.
+        """
         now = time.time()
         dialect = postgresql if self._engine.dialect.name == "postgresql" else sqlite
         fresh = {"sha256": sha256, "name": delivery.name, "size": size, "state": State.RECEIVED}
@@ -350,13 +391,14 @@ class Ledger:
         return _recording(row)
 
     def reject(self, delivery: Delivery, kind: str, reason: str, *, bound_to: str | None = None) -> None:
-        """Say that nothing can come of a delivery itself, whatever its bytes are; it counts as quarantined.
+        """Quarantine one delivery (not its recording), for example because outputs cannot be written under its name.
 
         Args:
             delivery: Which.
             kind: Short name of what is wrong.
             reason: The same in a sentence.
-            bound_to: The recording it carries, None when nobody has read it. If that is not so any more, nothing is changed.
+            bound_to: sha256 of its recording, or None if it was not read yet. If the ledger says something else, nothing is
+                changed.
         """
         as_known = (deliveries.c.id == delivery.id) & (deliveries.c.sha256.is_not_distinct_from(bound_to))
         with self._write() as connection:
@@ -375,7 +417,7 @@ class Ledger:
             False when the recording was not in ``source``: somebody else moved it, and nothing was changed.
 
         Raises:
-            ValueError: The states do not know the move.
+            ValueError: This transition is not allowed.
         """
         check_move(source, target)
         with self._write() as connection:
@@ -384,7 +426,7 @@ class Ledger:
     def finish(
         self, sha256: str, source: State, target: State, *, step: str, key: str, members: Sequence[Member], **facts: Any
     ) -> bool:
-        """Move a recording on and say under which names the outputs of the step now stand, both or neither.
+        """Change the state of a recording and record the names that now have the step's outputs, in one transaction.
 
         Args:
             sha256: Which recording.
@@ -406,7 +448,7 @@ class Ledger:
         return moved
 
     def place(self, step: str, key: str, members: Sequence[Member]) -> None:
-        """Say that the outputs of a step, made under a work key, now stand under these deliveries' names too."""
+        """Record that these deliveries now have the outputs of a step that were made with this work key."""
         with self._write() as connection:
             _place(connection, step, key, members)
 
@@ -438,9 +480,9 @@ class Ledger:
         return self.totals().inputs
 
     def totals(self) -> Totals:
-        """All deliveries, and deliveries by the state they show, as of one moment."""
+        """The number of deliveries, in total and by state, read in one statement."""
         state = _shown_state()
-        # One statement, because two could see what arrived between them, and the ledger would look damaged.
+        # One statement: between two, new deliveries could arrive, and the two counts would differ.
         inputs = sa.select(sa.func.count()).select_from(deliveries.alias("all_of_them")).scalar_subquery()
         query = sa.select(state, sa.func.count(), inputs).select_from(_joined()).group_by(state)
         with self._read() as connection:
@@ -474,7 +516,7 @@ class Ledger:
             return [_member(row) for row in connection.execute(query)]
 
     def rearm(self, members: Sequence[Member]) -> int:
-        """Put quarantined and failed deliveries back to ``received`` and let them wait for a new batch. Returns how many."""
+        """Reset quarantined and failed deliveries to ``received`` for a retry in a new batch. Returns how many were reset."""
         rearmed = 0
         with self._write() as connection:
             for member in members:
@@ -532,7 +574,7 @@ class Ledger:
             ) from error
 
     def _remedy(self, error: sa.exc.DatabaseError, cause: str) -> str | None:
-        """What to do about an error of the database; None where it is one of ours, such as a broken constraint."""
+        """What to do about an error of the database; None if the cause is a programming error, such as a broken constraint."""
         if "not a database" in cause or "malformed" in cause:
             return (
                 "The file is damaged: restore it from a backup, or move it away with its -wal and -shm files (a new ledger begins "
@@ -565,16 +607,18 @@ def _busy_seconds(url: sa.URL) -> float:
 
 
 def _configure_sqlite(connection: Any, _: Any) -> None:
-    # The driver's own transactions begin too late to be compare-and-set; ours begin in _begin_sqlite.
+    # Turn off the driver's automatic transactions, which begin only at the first write; _begin_sqlite begins them earlier, so that
+    # compare-and-set works.
     connection.isolation_level = None
     connection.execute("PRAGMA journal_mode=WAL")
-    # A power cut may cost the last moves, never the file's soundness; a rerun makes the same moves again.
+    # A power cut may lose the last transactions but does not damage the file. Running the batch again makes the same changes.
     connection.execute("PRAGMA synchronous=NORMAL")
     connection.execute("PRAGMA foreign_keys=ON")
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    # A reader that turns writer in the middle can only fail when another was quicker; a writer says so at its start.
+    # A transaction that starts reading and then writes fails if another process wrote in between. Writers therefore use BEGIN
+    # IMMEDIATE.
     writes = connection.get_execution_options().get("ledger_writes", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
@@ -644,7 +688,7 @@ def _superseded() -> sa.ColumnElement[bool]:
 
 
 def _stands() -> sa.ColumnElement[bool]:
-    """Whether a delivery's bytes were, as far as anybody knows, under its name when somebody last looked."""
+    """Whether, as far as the ledger knows, the delivery's file is still unchanged under its name (not superseded, not missing)."""
     missed = sa.exists().where(recordings.c.sha256 == deliveries.c.sha256, recordings.c.kind == CHANGED)
     return ~_superseded() & (sa.func.coalesce(deliveries.c.kind, "") != CHANGED) & ~missed
 

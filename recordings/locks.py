@@ -1,6 +1,6 @@
-"""One at a time: locks that the operating system or the database takes back when their holder dies, however it dies.
+"""Exclusive locks. The operating system or the database releases them when the process that holds them ends, even if it is killed.
 
-Here belongs how a lock is taken and waited for; what is locked, and where its file lies, the callers know.
+This module acquires locks and waits for them. The callers decide what is locked and where the lock file is.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Lock(Protocol):
         """Who holds it, for a person: host and process id, as far as can be told."""
 
     def release(self) -> None:
-        """Give it back; nothing when it was not taken."""
+        """Release the lock. Does nothing if it is not held."""
 
 
 @contextmanager
@@ -86,7 +86,7 @@ class FileLock:
         try:
             if not self._locked(descriptor):
                 return False
-            with suppress(OSError):  # a full disk must not stop whoever would make room
+            with suppress(OSError):  # a full disk must not prevent a run that would free space
                 os.truncate(descriptor, 0)
                 os.write(descriptor, host_and_pid().encode())
             self._descriptor, descriptor = descriptor, -1
@@ -107,7 +107,8 @@ class FileLock:
                 "kept apart. Put the folder on a local disk or turn locking on for its mount; where several machines work, "
                 "keep the ledger in PostgreSQL (STT_LEDGER_URL).",
             ) from error
-        # The holder before us removed the file on giving it back: then ours is one that nobody else can find.
+        # The previous holder deletes the file when it releases the lock. If that happened after we opened it, our lock is on a
+        # deleted file and does not count.
         try:
             return os.path.samestat(os.fstat(descriptor), self._path.stat())
         except FileNotFoundError:
@@ -142,9 +143,9 @@ class AdvisoryLock:
     def take(self) -> bool:
         """See ``Lock.take``."""
         if self._connection is None:
-            # Without transactions: one that stays open for hours would keep the server from tidying up.
+            # Autocommit: a transaction that stays open for hours would prevent VACUUM.
             self._connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-            self._connection.detach()  # never back into the pool: the lock must end with us
+            self._connection.detach()  # never returned to the pool: the lock must end when this connection closes
             named = sa.text("SELECT set_config('application_name', :name, false)")
             self._connection.execute(named, {"name": f"stt {host_and_pid()}"[:63]})
         taken = sa.text("SELECT pg_try_advisory_lock(:number)")

@@ -1,4 +1,4 @@
-"""Names of recordings and of their outputs: one to one with the bytes of a path, printable, and never too long.
+"""Converts file paths (bytes) to printable names and back without loss, and makes the storage keys of outputs with limited length.
 
 A *name* is the path of a recording below the input folder, with ``/`` between its parts. Bytes that are no UTF-8 and control
 characters are percent-encoded, everywhere the same way, so a name can stand in a log, a table, a JSON file and an object key.
@@ -18,7 +18,10 @@ _ESCAPED = re.compile(r"%([0-9A-F]{2})")
 
 
 class Folder(StrEnum):
-    """The folders that users of such pipelines know, below the data folder (requirements: persistent volume structure)."""
+    """The folders below the data folder.
+
+    Their names are public (requirements: persistent volume structure): users and other programs read them.
+    """
 
     RAW = "raw_audio"
     NORMALIZED = "input_audio"
@@ -29,7 +32,7 @@ class Folder(StrEnum):
 def encode_name(raw: bytes) -> str:
     """Write a path's bytes as a name. Inverse of ``decode_name``; two paths never share a name.
 
-    A ``%`` is escaped only where it would read as an escape, so ``100%.wav`` keeps its looks.
+    A ``%`` is escaped only if two hex digits follow it, so ``100%.wav`` stays unchanged.
     """
     escaped = _ESCAPE.sub(lambda match: b"%25" + match.group()[1:], raw)
     text = escaped.decode("utf-8", errors="surrogateescape")
@@ -46,7 +49,7 @@ def _encode_character(character: str) -> str:
 
 
 def as_names(typed: str) -> list[str]:
-    """The names that a person may mean who types or pastes one: as we show it, or as the bytes of the path themselves."""
+    """The names that a typed text can mean: the text as an encoded name, and the encoding of the text as a path."""
     shown = "".join(_encode_character(character) for character in typed)
     return list(dict.fromkeys([shown, encode_name(os.fsencode(typed))]))
 
@@ -63,9 +66,10 @@ def _decode_character(character: str) -> bytes:
 
 
 def output_key(folder: Folder, name: str, suffix: str) -> str:
-    """Where an output of a recording lives: its whole name, then the suffix, so that ``x.wav`` and ``x.mp3`` never clash.
+    """The storage key of an output: folder, full name of the recording, suffix.
 
-    A part of a path that would become longer than a file system allows is cut and ends in ``~`` and a hash of the whole.
+    The name keeps its own suffix, so ``x.wav`` and ``x.mp3`` never have the same output. A part of a path that would become longer
+    than a file system allows is cut and ends in ``~`` and a hash of the whole.
     """
     *parents, last = name.split("/")
     parts = [_fitted(part, _NAME_MAX_BYTES) for part in parents]

@@ -1,6 +1,6 @@
-"""The objects of one S3 bucket: whole, verified, and asked for again when the network or the server fails.
+"""Client for one S3 bucket: reads and writes complete objects, verifies checksums, and retries when network or server fail.
 
-Here belongs how S3 is spoken to, through boto3; what keys mean, ``recordings.bucket`` knows.
+Only this module calls boto3. ``recordings.bucket`` decides what the keys mean.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from typing import IO, Any, TypeVar
 
 from recordings.trouble import ServerTrouble
 
-_TRIES = 8  # of what botocore does not try again itself
+_TRIES = 8  # attempts for errors that botocore does not retry itself
 _BLOCK = 1024 * 1024
 T = TypeVar("T")
 _MOST_PARTS = 10_000  # S3's limit
-_DIGEST = "sha256"  # name of our metadata: what the bytes were when they were written
+_DIGEST = "sha256"  # our metadata key: sha256 of the bytes, set at upload
 _MD5 = re.compile("[0-9a-f]{32}")
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
@@ -42,14 +42,14 @@ _NO_RIGHT = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long a server is waited for, and how often it is asked.
+    """Timeouts and number of attempts for requests to the server.
 
     A request is repeated on 5xx, throttling, and connections that are refused, reset or silent, after a random time that doubles
     from 1 s up to 20 s (botocore's ``standard`` mode). A download goes on where it broke off.
 
     Attributes:
-        connect_s: Seconds for a connection to stand.
-        silent_s: Seconds in which a connection may bring nothing.
+        connect_s: Timeout for opening a connection, seconds.
+        silent_s: Timeout for reading: seconds without any data.
         tries: How often a request is made in all.
     """
 
@@ -60,7 +60,7 @@ class Patience:
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """From which size on an object is written in parts, and how large these are, in bytes. A part is held in memory."""
+    """Multipart upload: the object size above which it is used, and the size of a part, in bytes. One part is held in memory."""
 
     in_parts_above: int = 64 * 1024**2
     part: int = 16 * 1024**2
@@ -78,13 +78,13 @@ class Stat:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """An object, or a stretch of it, on its way to a reader.
+    """The response to a read: metadata of the object, and an iterator over the requested bytes.
 
     Attributes:
         size: Bytes of the whole object.
         first: Position of the first byte that comes.
         length: How many come.
-        ranged: Whether they are what a range asked for; a server may send everything all the same.
+        ranged: Whether the server answered with the requested range; it may ignore the range and send everything.
         etag: Which version, without quotes.
         modified: Seconds since the epoch.
         blocks: The bytes, a mebibyte at most at a time, asked of the server as they are taken.
@@ -100,7 +100,7 @@ class Reading:
 
 
 class OutOfRange(Exception):  # noqa: N818 - reads as what it says
-    """The object has no such bytes.
+    """The requested byte range is outside the object.
 
     Attributes:
         size: How many it has.
@@ -112,15 +112,15 @@ class OutOfRange(Exception):  # noqa: N818 - reads as what it says
 
 
 class KeyRefused(Exception):  # noqa: N818 - reads as what it says
-    """The server takes no key like that."""
+    """The server does not accept this key."""
 
 
 class NotFirst(Exception):  # noqa: N818 - reads as what it says
-    """The object was to be made for the first time and is there already."""
+    """The object already exists, and ``first`` was given."""
 
 
 def connect(patience: Patience) -> Any:
-    """A boto3 client, the same for the same surroundings: making one costs a quarter of a second.
+    """Return a boto3 client, cached per ``AWS_*`` environment because creating one takes about 0.25 s.
 
     Endpoint, region and credentials come from where boto3 always looks (``AWS_ENDPOINT_URL``, ``AWS_ACCESS_KEY_ID``, profiles,
     roles).
@@ -158,7 +158,7 @@ class Objects:
         self._s3 = connect(self._patience)
 
     def check(self) -> None:
-        """Ask for the bucket."""
+        """Check that the bucket exists and can be reached."""
         try:
             with self._said(""):
                 self._s3.head_bucket(Bucket=self.bucket)
@@ -175,7 +175,7 @@ class Objects:
     def list(self, prefix: str, after: str = "") -> Iterator[Stat]:
         """Objects whose keys begin with ``prefix``, behind the key ``after``, in the server's order: by bytes on S3 itself.
 
-        Pages are asked for by the last key seen, as a caller would go on who has only that.
+        Each page is requested with the last key seen (StartAfter), so a caller can continue from any key.
         """
         while True:
             with self._said(prefix):
@@ -191,7 +191,7 @@ class Objects:
             after = found[-1]["Key"]
 
     def download(self, key: str, target: Path) -> None:
-        """Write an object's bytes to a file: those of one version, as long as it was said, and as they were written.
+        """Download an object to a file and verify it: all bytes come from one version, and length and checksum are right.
 
         They are compared with the sha256 that ``upload`` left, else with the MD5 that most servers give as ETag; what has neither
         (parts, encryption) with the checksum that the server sends, where it has one. A connection that breaks is followed by
@@ -216,7 +216,7 @@ class Objects:
                     if file.tell() > before:
                         tries = 0
                 except (_Spoiled, FlexibleChecksumError, NotFirst) as error:
-                    # Other bytes than were written; or it was replaced while we read it.
+                    # The checksum is wrong, or the object was replaced while it was being read: start again.
                     broken = error
                     download.again()
                 else:
@@ -262,7 +262,7 @@ class Objects:
     def _blocks(self, key: str, body: Any, etag: str, position: int, end: int) -> Iterator[bytes]:
         """The bytes from ``position`` to before ``end``; where the connection breaks, another one brings the rest.
 
-        It breaks often: a player takes some seconds of sound and then nothing for a while.
+        Connections break often: an audio player reads a few seconds and then pauses.
         """
         tries = 0
         while True:
@@ -309,7 +309,7 @@ class Objects:
                 else:
                     self._upload_whole(file, key, digest.digest(), condition)
             except NotFirst:
-                # Our own may have been the first: the answer got lost, and we asked again.
+                # The existing object may be ours: the first response was lost and botocore repeated the request.
                 if not self._holds(key, digest.hexdigest()):
                     raise
 
@@ -355,7 +355,7 @@ class Objects:
                         f"The upload of {self._place(key)} was aborted by somebody else.", _REMEDY_SERVER
                     ) from None
         except BaseException:
-            with suppress(Exception):  # what stays is swept later
+            with suppress(Exception):  # an upload that could not be aborted is removed later by ``sweep``
                 self._s3.abort_multipart_upload(**whose)
             raise
 
@@ -369,7 +369,7 @@ class Objects:
         return {"PartNumber": number, "ETag": _unspoiled(put)["ETag"], "ChecksumSHA256": checksum}
 
     def copy(self, source: str, target: str) -> None:
-        """Give ``target`` the bytes of ``source`` without fetching them.
+        """Copy ``source`` to ``target`` on the server.
 
         Raises:
             FileNotFoundError: No such source.
@@ -435,7 +435,7 @@ class Objects:
 
     @contextmanager
     def _said(self, key: str) -> Iterator[None]:
-        """Turn boto3's errors into ours."""
+        """Translate boto3 exceptions: FileNotFoundError, NotFirst, KeyRefused, _Spoiled, or ServerTrouble."""
         from boto3.exceptions import Boto3Error
         from botocore.exceptions import BotoCoreError, ClientError
 
@@ -484,7 +484,7 @@ def _broken_connections() -> tuple[type[Exception], ...]:
 
 
 class _Spoiled(ServerTrouble):
-    """Bytes that are not what they should be, or two writers at once: trying again helps, and botocore does not."""
+    """Damaged transfer, or two writers at the same time. A retry helps, and botocore does not retry these errors."""
 
 
 def _unspoiled(write: Callable[[], T]) -> T:
@@ -503,7 +503,7 @@ class _Download:
         self.again()
 
     def again(self) -> None:
-        """Forget what has come."""
+        """Discard the bytes received so far and start again."""
         self._file.seek(0)
         self._file.truncate()
         self._whole = 0
@@ -511,13 +511,16 @@ class _Download:
         self._sha256, self._md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
 
     def rest(self) -> dict[str, str]:
-        """What to ask for: everything, or what is missing of the version we have begun with."""
+        """Request arguments for the next attempt.
+
+        Empty for the whole object; else the range of missing bytes, with the ETag of the version already begun.
+        """
         if not self._etag:
             return {}
         return {"Range": f"bytes={self._file.tell()}-", "IfMatch": self._etag} if self._file.tell() else {}
 
     def take(self, answer: Mapping[str, Any]) -> None:
-        """Write what comes.
+        """Write the bytes of a response to the file and verify them at the end.
 
         Raises:
             _Spoiled: Bytes are missing, or others than were written.
@@ -548,7 +551,7 @@ def _etag_is_md5(answer: Mapping[str, Any]) -> bool:
 
 
 def _content_type(key: str) -> str:
-    """What a browser takes the object for that opens it from the bucket."""
+    """Content type for browsers that open the object directly from the bucket."""
     guess = mimetypes.guess_type(key)[0] or "application/octet-stream"
     return f"{guess}; charset=utf-8" if guess.startswith("text/") else guess
 

@@ -1,6 +1,7 @@
-"""Finished work that today's options would do otherwise: which it is, and batches to do it again.
+"""Reprocessing of finished recordings.
 
-Here belongs only who is asked again; each step knows by its work key what of a recording has to be done again, and does no more.
+Finds those whose outputs were made with other options than the current ones, and creates batches for them. This module only selects
+the recordings. Each step compares work keys and repeats only what is outdated.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class Wanted:
 
     Attributes:
         normalize: Of ``normalized``.
-        model_sha256: Checksum of the weights that are to listen.
+        model_sha256: sha256 of the model weights to use.
         hear: Of ``transcript``.
         enrich: Of ``enriched``.
     """
@@ -43,7 +44,8 @@ class Again:
 
     Attributes:
         batches: The batches made of them.
-        first: Step -> how many recordings are done again from that step on; where somebody else was quicker, not by us.
+        first: Step -> number of recordings to be reprocessed from that step on. Includes recordings that another process claimed
+            first.
         seconds: Their audio.
     """
 
@@ -62,7 +64,7 @@ def gather(
     Args:
         workspace: Store and ledger.
         wanted: The options of now.
-        meant: Whether a recording of that name is meant; one of its names is enough.
+        meant: Returns True for a name that is selected. A recording is selected if one of its names is.
         limits: Of a batch.
         origin: Who makes the batches.
     """

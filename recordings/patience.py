@@ -1,7 +1,7 @@
-"""Patience with a database server that restarts: a connection that it refuses is asked for again, for a while.
+"""Wait for a database server that restarts: opening a connection is retried until a timeout.
 
-What was under way when the server went is lost and fails as always; whoever asks next, waits. Here belongs how connections are
-made; whether an error is the machine's is decided where it is caught.
+A statement that was running when the server stopped fails. Only new connections are retried. This module only opens connections;
+the callers handle errors.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sqlalchemy.engine import Engine
 log = logging.getLogger("stt")
 
 PATIENCE_S = 180.0
-"""A pod that is moved to another node is back within a minute or two, its volume with it."""
+"""Kubernetes moves a PostgreSQL pod with its volume to another node within one or two minutes."""
 
 _EVERY_S = 1.0
 _SAY_EVERY_S = 30.0
@@ -30,12 +30,13 @@ _NOTICED = {
     "keepalives_count": 3,
     "tcp_user_timeout": 60_000,
 }
-"""For libpq, seconds, a count and milliseconds: a server that vanished with its node never says so, and is noticed within a minute.
-The last counts where a question was on its way: keepalives then say nothing, and the kernel repeats it for a quarter of an hour."""
+"""libpq options (seconds; keepalives_count is a number; tcp_user_timeout in ms). When a server's node dies, no packet says so; with
+these options it is noticed within a minute. tcp_user_timeout covers data that was sent and not acknowledged: then no keepalives are
+sent, and the kernel would repeat the data for 15 minutes."""
 
 
 def be_patient(engine: Engine, patience_s: float = PATIENCE_S) -> None:
-    """Let every new connection of an engine wait for its server; of one on PostgreSQL, SQLite has no server.
+    """Retry every new connection of a PostgreSQL engine until it works or the timeout ends. Does nothing for SQLite.
 
     Args:
         engine: Whose connections.

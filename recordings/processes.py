@@ -1,4 +1,4 @@
-"""Who is at work: the identity of a process, which no later process with the same number shares."""
+"""Identifies a process uniquely, also when the operating system gives its process id to a later process."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ def host_and_pid() -> str:
 
 
 def is_gone(identity: str) -> bool:
-    """Whether a process of this host has ended; of other hosts' processes and of what is no identity nobody here can say.
+    """Whether a process of this host has ended.
+
+    False for processes of other hosts and for text that is not an identity: they cannot be checked here.
 
     A number may have been given to another process since, so the boot and the start of the process count too, where both sides
     know them. A process that has ended and that its parent has not looked after yet is gone.

@@ -25,7 +25,7 @@ def read_reference(store: Store, name: str) -> str | None:
 
     Raises:
         BadReference: The file is too large, or no UTF-8.
-        OSError: The machine's trouble.
+        OSError: An infrastructure error (disk, network, database); not caused by a recording.
     """
     try:
         with store.fetch(reference_key(name)) as path, path.open("rb") as file:

@@ -1,11 +1,11 @@
-"""When an unfinished batch is asked for again. Pure: of what the orchestrator remembers of its runs, and of time."""
+"""Decides when an unfinished batch is run again, from its past runs and the current time. Pure functions."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 FIRST_DELAY_S = 120.0
-"""Steps repeat themselves within half a minute; what that did not mend takes a person, or a server that comes back, longer."""
+"""Steps already retry within half a minute. If that did not help, a person or a server needs more time."""
 
 LONGEST_DELAY_S = 2 * 3600.0
 

@@ -1,4 +1,4 @@
-"""Local files of a store that are still being written: locked while their writer lives, swept when it is gone."""
+"""Temporary local files of a store: locked while the writing process lives, deleted later if it died."""
 
 from __future__ import annotations
 

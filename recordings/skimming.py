@@ -1,12 +1,13 @@
 """Which objects of a bucket have arrived. Pure; the caller lists, knows the time and remembers.
 
-An object is whole when it is listed, so one look is enough; what costs is asking the ledger about a million known ones. Two walks
-over the listing share the work, each going on at the next tick where this one's bounds stopped it:
+An object is whole when it is listed, so one scan is enough; what costs is asking the ledger about a million known ones. Two scans
+of the listing share the work. Each has a limit per tick and continues at the next tick where it stopped:
 
-* **skim** passes over everything as fast as the listing comes, and asks only about objects that were modified since the newest
-  one that was known when the walk before began, with a margin. What was written behind that walk's back is as new as that.
-* **reconcile** asks about everything, a slice a tick, and so finds in the end what the dates hide: objects that were listed late,
-  uploads in parts (S3 dates them by their beginning), an older version that was put back, clocks that disagree.
+* **skim** passes over everything as fast as the listing comes, and asks only about objects that were modified since the newest one
+  that was known when the previous scan began, with a margin. Objects written behind the current position of the earlier scan are
+  newer than that time, so they are found.
+* **reconcile** asks about everything, a slice a tick, and so finally finds objects whose date is misleading: objects that were
+  listed late, uploads in parts (S3 dates them by their beginning), an older version that was put back, clocks that disagree.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class SkimLimits:
 
     Attributes:
         asked: Entries that the skim asks the ledger about; so many new objects are taken in a tick at most.
-        reconciled: Entries of the slow walk.
+        reconciled: Entries of the slow scan.
         margin_s: How much older than the newest known an object may be dated and still be new to the skim, in seconds.
     """
 
@@ -42,14 +43,14 @@ class SkimLimits:
 
 @dataclass(frozen=True, slots=True)
 class SkimCursor:
-    """What one tick tells the next.
+    """State kept between two ticks.
 
     Attributes:
-        after: The name behind which the skim goes on; empty at the beginning of a walk.
-        since: Objects modified before, less the margin, were known to an earlier walk; seconds since the epoch.
-        began_with: The newest modification known when this walk began: the next one's ``since``.
+        after: The name behind which the skim goes on; empty at the beginning of a scan.
+        since: Objects modified before, less the margin, were known to an earlier scan; seconds since the epoch.
+        began_with: The newest modification known when this scan began: the next one's ``since``.
         newest: The newest modification known now.
-        reconciled_to: The name behind which the slow walk goes on.
+        reconciled_to: The name behind which the slow scan goes on.
     """
 
     after: str = ""
@@ -64,7 +65,7 @@ class SkimCursor:
 
     @classmethod
     def load(cls, text: str | None) -> SkimCursor:
-        """From JSON. A cursor of another version, or none, begins anew: that costs a walk, never an object."""
+        """From JSON. A cursor of another version, or none, begins anew: that costs a scan, never an object."""
         try:
             stored = json.loads(text or "null")
             if stored.pop("version") != CURSOR_VERSION:
@@ -79,13 +80,13 @@ _FRESH = SkimCursor()
 
 @dataclass(frozen=True, slots=True)
 class Skimmed:
-    """What one walk found in its part of the listing.
+    """What one scan found in its part of the listing.
 
     Attributes:
         arrived: New deliveries, ready to be registered.
         cursor: For the next tick.
         ignored: Why -> how many entries are no inputs.
-        more: Whether the walk goes on at the next tick.
+        more: Whether the scan goes on at the next tick.
     """
 
     arrived: tuple[Delivery, ...]
@@ -101,15 +102,16 @@ Known = Callable[[Sequence[str]], set[str]]
 def skim(
     listing: Listing, known: Known, cursor: SkimCursor, limits: SkimLimits, now: float, tired: Callable[[], bool]
 ) -> Skimmed:
-    """Walk on over a listing that begins behind ``cursor.after``.
+    """Continue the scan of a listing that begins behind ``cursor.after``.
 
     Args:
         listing: Entries in the store's order.
         known: Tells which delivery ids have been registered before.
         cursor: What the last tick left.
         limits: Bounds of this tick.
-        now: Seconds since the epoch. A date in the future counts as now, or it would hide all that comes until then.
-        tired: Whether this tick has listed for long enough.
+        now: Seconds since the epoch. A modification date in the future counts as ``now``; otherwise objects before that date would
+            not be looked up.
+        tired: Returns True when the time for listing in this tick is used up.
     """
     cutoff = cursor.since - limits.margin_s
     young: list[Entry] = []

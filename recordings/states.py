@@ -18,11 +18,11 @@ class State(StrEnum):
 
 
 PIPELINE = (State.RECEIVED, State.NORMALIZED, State.TRANSCRIBED, State.DONE)
-"""The way of a good recording. A move of one to the right is progress; any move to the left is work done again, because an
-option changed or an output is gone."""
+"""The states of a recording without errors, in order. A step to the right is progress. A step back means that work is repeated
+because an option changed or an output is missing."""
 
 ENDED = frozenset({State.DONE, State.QUARANTINED, State.FAILED})
-"""States in which nothing happens by itself any more."""
+"""States that no step changes by itself."""
 
 
 def _moves() -> frozenset[tuple[State, State]]:
@@ -37,7 +37,7 @@ MOVES = _moves()
 
 
 def check_move(source: State, target: State) -> None:
-    """Refuse a move that the states do not know.
+    """Raise if this transition is not allowed.
 
     Raises:
         ValueError: ``target`` may not follow ``source``.

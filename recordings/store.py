@@ -1,4 +1,4 @@
-"""Where the bytes live: the interface every store has, and the one on a directory. ``recordings.bucket`` has the one on S3.
+"""The storage interface (``Store``) and its implementation on a directory. ``recordings.bucket`` has the one on S3.
 
 A store knows keys and bytes. It knows nothing of recordings' states, batches or audio.
 """
@@ -49,7 +49,7 @@ class Entry:
     Attributes:
         name: Its name (see ``recordings.names``).
         size: Bytes.
-        version: What changes when the content may have: mtime in nanoseconds, or an ETag.
+        version: Version of the content: mtime in nanoseconds, or ETag. It changes when the file is written.
         modified: Last modification, seconds since the epoch.
     """
 
@@ -61,7 +61,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
-    """Something in the input folder that is no input, and why; with the time of its last modification where a listing tells it."""
+    """An entry of the input folder that is not an input, with the reason and, if known, its modification time."""
 
     name: str
     why: str
@@ -73,14 +73,14 @@ class UnknownStore(ValueError):  # noqa: N818 - reads as what it says
 
 
 class NoPlace(Exception):  # noqa: N818 - reads as what it says
-    """No file of that name can ever stand there: a folder has the name, a file has a folder's, or the path is too long.
+    """The key can never be written: a folder has this name, a file has the name of a needed folder, or the path is too long.
 
     The fault of a name, not of the machine, so it is no ``OSError``: trying again changes nothing.
     """
 
 
 class AlreadyThere(Exception):  # noqa: N818 - reads as what it says
-    """A key that was to be made for the first time holds bytes: somebody else was first."""
+    """The key already exists, and ``first`` was given."""
 
 
 class Store(Protocol):
@@ -92,7 +92,7 @@ class Store(Protocol):
 
     @property
     def lists_whole(self) -> bool:
-        """Whether what a listing shows is whole, because nobody sees an object before its last byte is there."""
+        """Whether a listing shows only complete objects (true for S3, false for a directory)."""
 
     def probe(self) -> str:
         """Write and remove something small, and say in a few words what was found.
@@ -118,20 +118,20 @@ class Store(Protocol):
         """
 
     def create(self, key: str, *, first: bool = False) -> AbstractContextManager[Path]:
-        """A local path to write to; what stands there when the context ends well becomes the key's bytes, all or nothing.
+        """A local path to write to; when the context ends without an error, the file atomically becomes the content of the key.
 
         Args:
             key: Which key; what it held is replaced.
-            first: Replace nothing: of several writers at once one succeeds.
+            first: Do not replace an existing key: of several writers at the same time exactly one succeeds.
 
         Raises:
             AlreadyThere: ``first`` was asked for and the key holds bytes; a bucket lets the same bytes pass.
             NoPlace: The key can never hold bytes.
-            OSError: The machine's trouble, with the place if it is about writing.
+            OSError: An infrastructure error; for a failed write it names the path.
         """
 
     def refusal(self, key: str) -> str | None:
-        """Why the key could not hold bytes as things stand, as the end of a sentence; None when it can."""
+        """The reason why the key cannot be written now, for the end of a sentence; None if it can."""
 
     def exists(self, key: str) -> bool:
         """Whether the key holds bytes."""
@@ -162,7 +162,7 @@ def open_store(url: str) -> Store:
 
 
 def store_at(url: str) -> DirectoryStore | BucketStore:
-    """The store at a URL, for whoever only reads there: nothing is made and nothing is asked.
+    """The store at a URL, without creating folders or contacting a server. For readers only.
 
     Raises:
         UnknownStore: No store is known for the scheme.
@@ -267,7 +267,8 @@ class DirectoryStore:
             home = (self.root / top).resolve(strict=True)
             path = (home / below).resolve(strict=True)
             return path if path == home / below and stat.S_ISREG(path.lstat().st_mode) else None
-        except (OSError, ValueError, RuntimeError) as error:  # no part of a name: NUL; a circle of links before Python 3.13
+        except (OSError, ValueError, RuntimeError) as error:
+            # ValueError: the name contains NUL. RuntimeError: a loop of symbolic links, before Python 3.13.
             if isinstance(error, OSError) and error.errno not in {*_NOT_THERE, errno.ELOOP}:
                 raise
             return None
@@ -336,7 +337,10 @@ def _move(source: Path, target: Path, first: bool) -> None:
 
 
 def _linked(source: Path, target: Path) -> bool:
-    """Give a file a second name that nobody has; False where the file system has one name for a file and nobody has it yet."""
+    """Hard-link the file to a new name.
+
+    Raises AlreadyThere if the name exists; returns False if the file system has no hard links and the name is free.
+    """
     try:
         os.link(source, target)
     except FileExistsError as error:
@@ -390,7 +394,7 @@ def _walk(top: bytes, after: str) -> Iterator[Entry | Ignored]:
             try:
                 yield _entry(name, child.stat(follow_symlinks=False))
             except FileNotFoundError:
-                continue  # gone between the listing and the look: the next listing tells
+                continue  # deleted between listing and stat: the next scan will notice
             except OSError as error:
                 yield Ignored(name, _NO_PLACE.get(error.errno or 0, "not readable"))
 
@@ -398,7 +402,7 @@ def _walk(top: bytes, after: str) -> Iterator[Entry | Ignored]:
 def _children(top: bytes, below: bytes) -> Iterator[tuple[os.DirEntry[bytes] | None, bytes]]:
     """The entries of a folder in order with their paths below ``top``; ``(None, below)`` when it cannot be read."""
     try:
-        with os.scandir(os.path.join(top, below)) as listing:  # noqa: PTH118 - bytes, because a name may be no text
+        with os.scandir(os.path.join(top, below)) as listing:  # noqa: PTH118 - bytes, because a name may not be valid text
             children = sorted(listing, key=_sort_key)
     except OSError:
         yield None, below or b"."

@@ -1,6 +1,6 @@
-"""The machine's trouble in words: what the operating system refused, at which place, and what to do.
+"""Infrastructure errors as sentences for a person: what failed, at which path, and what to do.
 
-Here belong sentences only; whether an error is the machine's or a recording's is decided where it is caught.
+This module only makes the sentences; the callers decide whether an error belongs to a recording.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-"""No room: on the device, in the quota, or below the largest size that a file may have here."""
+"""Error numbers for no space: disk full, quota exceeded, or file too large for the file system."""
 
 NOT_WRITABLE = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
@@ -37,7 +37,7 @@ class ServerTrouble(OSError):  # noqa: N818 - reads as what it says
 
 @contextmanager
 def writing_to(place: Path) -> Iterator[None]:
-    """Name the place in an error about writing that leaves the block without one: a failed write does not say where."""
+    """Add the path to an OSError about writing that has none, because the operating system does not report it."""
     try:
         yield
     except OSError as error:

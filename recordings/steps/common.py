@@ -1,4 +1,8 @@
-"""What the steps share: who belongs together in a batch, reading bytes that must not change, and whose fault an error is."""
+"""Shared by the steps.
+
+Groups deliveries by recording, reads delivered files that must not change, and tells errors of a recording from infrastructure
+errors.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +31,7 @@ log = logging.getLogger("stt")
 T = TypeVar("T")
 
 FAILED_SHARE = 0.5
-"""When more than this share of what a step works on fails for reasons of no recording's own, the machine is at fault."""
+"""If more than this share of the recordings fails with unexpected errors, the machine is the cause and the step fails."""
 
 _FEW = 4  # below so many recordings a share says nothing
 
@@ -43,7 +47,7 @@ class BytesChanged(Exception):  # noqa: N818 - reads as what it says
 
 
 NAME_KIND = "name"
-"""Kind of a quarantine for the name's sake: its outputs have no place."""
+"""Value of ``kind`` for a quarantine because outputs cannot be written under this name."""
 
 RENAME = "Rename the recording and deliver it again."
 
@@ -69,7 +73,7 @@ class Group:
 
 
 def groups(members: list[Member]) -> list[Group]:
-    """The recordings of a batch, in its order. Deliveries overtaken by newer ones of the same name are left alone."""
+    """The recordings of a batch, in its order. Superseded deliveries (a newer one has the same name) are left out."""
     found: dict[str, list[Member]] = {}
     for member in members:
         if member.recording is not None and not member.superseded:
@@ -79,7 +83,7 @@ def groups(members: list[Member]) -> list[Group]:
 
 @contextmanager
 def delivered_bytes(workspace: Workspace, delivery: Delivery) -> Iterator[Path]:
-    """The bytes of a delivery, and proof that they were the delivered ones from the first to the last read.
+    """Open a delivered file, and check before and after that its size and version are still those of the delivery.
 
     Raises:
         BytesChanged: They are gone, or others.
@@ -121,9 +125,9 @@ def still_delivered(workspace: Workspace, group: Group) -> Member | None:
 
 
 def kept(recording: Recording, missing: str) -> None:
-    """Say that a finished recording keeps the results it has, because what would be needed to redo them is gone.
+    """Log a warning that a finished recording keeps its old results because the files needed to repeat the work are missing.
 
-    A result is never given up for one that cannot be made.
+    An old result is never deleted if no new one can be made.
     """
     log.warning("%s stays as it is: it would have to be done again, but %s is gone.", recording.name, missing)
 
@@ -165,11 +169,11 @@ def side_by_side(
 
 
 class Faults:
-    """Keeps a recording's trouble to itself, and notices when the trouble is the machine's.
+    """Separates errors of single recordings from infrastructure errors.
 
     ``BadAudio`` quarantines the recording, and so does a name whose outputs have no place. ``MACHINE_TROUBLE`` is raised at once.
-    Anything else is held back: at the end the few are marked failed, but when they are many the step fails and they keep their
-    state. Threads may share it.
+    Other exceptions are collected. At the end these recordings are marked failed, but if they are too many, the step fails and they
+    keep their state. Threads may share it.
     """
 
     def __init__(self, workspace: Workspace, step: str) -> None:
@@ -182,7 +186,7 @@ class Faults:
         """Do the work on one recording that is in ``state``.
 
         Raises:
-            MACHINE_TROUBLE: As it came.
+            MACHINE_TROUBLE: Raised unchanged.
         """
         self._tried.append(recording.sha256)
         try:

@@ -38,9 +38,9 @@ class EnrichOptions:
     Attributes:
         page: Make the listening page and the annotated JSON; the plain transcript and subtitles are always made.
         prosody: Analyse pauses and speech rate.
-        emotion: Asked for emotions. No model for them is part of this release, and the annotations say so.
-        embed_minutes: The page carries the audio of recordings up to this long (20 minutes are 6 MB a channel); of a longer
-            one, and of one without speech, it links to the WAV.
+        emotion: Emotions were requested. This release has no model for them; the JSON says "unavailable".
+        embed_minutes: The page carries the audio of recordings up to this long (20 minutes are 6 MB a channel); of a longer one,
+            and of one without speech, it links to the WAV.
     """
 
     page: bool = True
@@ -66,7 +66,7 @@ def run(
 
     Raises:
         LookupError: There is no such batch.
-        StepFailed, OSError, LedgerError: The machine's trouble.
+        StepFailed, OSError, LedgerError: An infrastructure error (disk, network, database); not caused by a recording.
     """
     found = groups(workspace.ledger.members(batch_key))
     tally = Tally(say, len(found))
@@ -143,7 +143,7 @@ def _write(workspace: Workspace, name: str, options: EnrichOptions) -> None:
 
 
 def _annotated(transcript: Transcript, lines: list[Cue], pauses: PauseReport, options: EnrichOptions) -> str:
-    """The transcript with what was found in it; what was asked for and cannot be had is said, never filled in."""
+    """The transcript with its annotations; a requested annotation that is not available is marked as such, never invented."""
     annotations: dict[str, Any] = {"subtitles": asdict(reading_report(lines))}
     if options.prosody:
         annotations["pauses"] = pauses.to_dict()
@@ -155,7 +155,7 @@ def _annotated(transcript: Transcript, lines: list[Cue], pauses: PauseReport, op
 def _audio(
     workspace: Workspace, name: str, transcript: Transcript, options: EnrichOptions
 ) -> EmbeddedAudio | LinkedAudio | None:
-    # Where nothing was said there is no word to click on, and encoding would be most of the step's work.
+    # Without speech the page has no words to click on, so the audio is linked: encoding MP3 would be most of the step's work.
     if not transcript.segments or transcript.meta.audio_duration_sec > options.embed_minutes * 60:
         way = posixpath.relpath(wav_key(name), posixpath.dirname(output(name, ".html")))
         return LinkedAudio(relative_href(way))

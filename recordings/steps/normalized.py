@@ -1,4 +1,4 @@
-"""The ``normalized`` step: every recording as 16 kHz WAV, ready to be listened to."""
+"""The ``normalized`` step: convert every recording to 16 kHz WAV for the engine."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def run(
 
     Raises:
         LookupError: There is no such batch.
-        StepFailed, OSError, LedgerError: The machine's trouble.
+        StepFailed, OSError, LedgerError: An infrastructure error (disk, network, database); not caused by a recording.
     """
     found = groups(workspace.ledger.members(batch_key))
     tally = Tally(say, len(found))
@@ -121,7 +121,7 @@ def _work(
 
 
 def _share(workspace: Workspace, group: Group, key: str) -> bool:
-    """Give every name of the recording its audio, copied from one that has it; False when none has."""
+    """Copy the normalized audio to every name of the recording that lacks it; False if no name has it."""
 
     def copy(holder: str, name: str) -> None:
         workspace.store.copy(wav_key(holder), wav_key(name))

@@ -1,4 +1,4 @@
-"""Where the outputs of a name stand, and whether they can."""
+"""The storage keys of all outputs of a name, and whether they can be written."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ def output_keys(name: str) -> list[str]:
 
 
 def no_place(workspace: Workspace, name: str) -> str | None:
-    """Why the outputs of a name could not stand beside those of the others, in a sentence; None when they can.
+    """A sentence that says why the outputs of a name cannot be written; None if they can.
 
-    A folder in the input folder counts as well: its recordings' outputs need a folder of the same name, and which of the two came
-    first must not be left to chance.
+    One reason is a path that clashes with another file or folder. A folder in the input folder counts as well: its recordings'
+    outputs need a folder of the same name, and which of the two came first must not be left to chance.
     """
     for key in output_keys(name):
         below = key.split("/", 1)[1]

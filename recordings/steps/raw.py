@@ -1,4 +1,4 @@
-"""The ``raw`` step: read what was delivered, say whose bytes they are, and refuse what is no recording."""
+"""The ``raw`` step: read each delivered file, identify its recording by sha256, and quarantine files that are not audio."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from speech.errors import BadAudio
 VERSION = "1"
 """The step's version as Dagster shows it: raise it when what is registered can change."""
 
-_LEFT_OVER_S = 24 * 3600  # a file half written for that long has no writer any more
+_LEFT_OVER_S = 24 * 3600  # a temporary file that old belongs to a process that died
 
 
 def run(workspace: Workspace, batch_key: str, say: Callable[[str], None]) -> StepReport:
@@ -31,7 +31,7 @@ def run(workspace: Workspace, batch_key: str, say: Callable[[str], None]) -> Ste
 
     Raises:
         LookupError: There is no such batch.
-        OSError, LedgerError: The machine's trouble.
+        OSError, LedgerError: An infrastructure error (disk, network, database); not caused by a recording.
     """
     workspace.store.sweep(_LEFT_OVER_S)
     members = workspace.ledger.members(batch_key)
@@ -49,7 +49,7 @@ def _register(workspace: Workspace, member: Member) -> None:
     delivery = member.delivery
     why = no_place(workspace, delivery.name)
     if why is not None:
-        # The name is at fault and not the bytes, which may be well under another one.
+        # Only the name is the problem; the same bytes may be fine under another name.
         log.warning("%s is quarantined: %s", delivery.name, why)
         workspace.ledger.reject(delivery, NAME_KIND, f"{why} {RENAME}")
         return

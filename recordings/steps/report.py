@@ -1,4 +1,4 @@
-"""What a step says when it has ended: figures and a row per delivery, as plain data."""
+"""The report of a step: counts, times, and the state of every delivery."""
 
 from __future__ import annotations
 
@@ -55,12 +55,13 @@ class StepReport:
 
 @dataclass
 class Tally:
-    """Counts while a step runs, and says how far it is. Threads may share it.
+    """Counts progress while a step runs and reports it as text. Thread-safe.
 
     Attributes:
         say: Takes a line of progress.
         total: Recordings to work on.
-        total_seconds: Their audio, to judge what is left by; None where audio is no measure of the work.
+        total_seconds: Seconds of their audio, used to estimate the remaining time; None if the work does not depend on the length
+            of the audio.
     """
 
     say: Callable[[str], None]
@@ -83,7 +84,7 @@ class Tally:
         self._tell(f"last {name}")
 
     def part(self, name: str, audio_seconds: float, share: float) -> None:
-        """Note how far a recording is that is worked on; a long one may take hours."""
+        """Record partial progress of one recording, because a long one may take hours."""
         with self._lock:
             self._under_way[name] = audio_seconds * share
         self._tell(f"{name} at {share:.0%}")
@@ -94,7 +95,7 @@ class Tally:
             self.figures.update(figures)
 
     def _tell(self, where: str) -> None:
-        """Say how far we are, but not more often than every ten seconds."""
+        """Report progress, at most every ten seconds."""
         now = time.monotonic()
         with self._lock:
             due = now - self._said >= _SAY_EVERY_S

@@ -1,4 +1,4 @@
-"""One piece of work, several names: the outputs of a recording stand under every name that delivered its bytes."""
+"""Duplicates: if the same bytes were delivered under several names, a step works once and its output is copied to every name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ``transcript`` step: every normalized recording of a batch heard by one engine, the model loaded at most once."""
+"""The ``transcript`` step: transcribe every normalized recording of a batch with one engine; the model is loaded at most once."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from speech.journal import Journal
 from speech.transcript import Options, Transcript
 
 STEP = "transcript"
-_KEPT_FLAGS = ("partial",)  # facts of the audio, not of what was heard in it
+_KEPT_FLAGS = ("partial",)  # flags about the audio file; they survive a new transcription
 
 
 @dataclass(frozen=True, slots=True)
 class EngineRecipe:
-    """How to get an engine, and what is known of it before there is one.
+    """Creates the engine when it is needed, and gives the values (model checksum, options) that work keys need before that.
 
     Attributes:
         model_sha256: Checksum of the weights it will use.
@@ -61,15 +61,15 @@ def run(workspace: Workspace, batch_key: str, recipe: EngineRecipe, say: Callabl
     Raises:
         LookupError: There is no such batch.
         DeviceUnavailable, WeightsError: The engine cannot run here.
-        StepFailed, OSError, LedgerError: The machine's trouble.
+        StepFailed, OSError, LedgerError: An infrastructure error (disk, network, database); not caused by a recording.
     """
     found = groups(workspace.ledger.members(batch_key))
     todo = [(group, key) for group in found if (key := _key(group, recipe)) and not _finished(workspace, group, key)]
     tally = Tally(say, len(todo), sum(group.recording.seconds or 0.0 for group, _ in todo))
     faults = Faults(workspace, STEP)
     if todo:
-        # The longest first: what is left at the end is short, no worker waits long for the last, and recordings of like
-        # length, whose chunks can be decoded together, are neighbours.
+        # Longest first: at the end only short recordings remain, so no worker waits long, and recordings of similar length are
+        # processed together, whose chunks can share a batch.
         todo.sort(key=lambda item: -(item[0].recording.seconds or 0.0))
         with recipe.make() as engine:
             stopping = Event()
@@ -130,7 +130,7 @@ def _work(workspace: Workspace, group: Group, key: str, engine: Engine, stopping
     journal = workspace.store.scratch(Folder.TRANSCRIPTS, f"{key}.jsonl")
 
     def go_on(share_done: float) -> None:
-        """Told after every chunk; a recording may have hours of them."""
+        """Called after every chunk (a recording may have hours of them): reports progress; ends the work if the step is stopped."""
         if stopping.is_set():
             raise CancelledError(f"{first.delivery.name}: the step is being stopped")
         tally.part(recording.name, recording.seconds or 0.0, share_done)
