@@ -20,10 +20,10 @@ class Arrivals:
     """Seconds of work (processor time, SQLite's included) of a tick over a listing that costs nothing.
 
     Attributes:
-        known: So many objects are listed,
-        steady: and all are known in these ticks.
-        new: So many objects are listed,
-        taking: and none is known: the ticks that register them and make batches of the first.
+        known: Number of listed objects in the steady ticks.
+        steady: Ticks in which every object is known.
+        new: Number of listed objects in the taking ticks.
+        taking: Ticks in which no object is known: they register all of them and make batches of the first.
         served: With a real server: objects, and seconds by the clock for ``listing`` them once, for the ticks ``taking`` them and
             for those in which all are known (``steady``); None where no bucket is given.
     """

@@ -1,7 +1,7 @@
 """Control groups, versions 1 and 2: the limits in force on this process, and the kernel's counters of how often one stopped it.
 
-Limits hold for everything below them, so every group from the process's own upwards counts, as far as it can be seen from here: in
-a container that is the container's own.
+A limit applies to all groups below it, so the process's group and all visible parent groups are read. In a container only the
+container's own group is visible.
 """
 
 from __future__ import annotations

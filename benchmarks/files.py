@@ -1,4 +1,4 @@
-"""JSON and YAML that travel between machines and people: read with suspicion, written whole or not at all."""
+"""JSON and YAML files that are exchanged between machines and people: validated when read, written atomically."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SHOWN = 120  # characters of a wrong value
 
 
 class Refused(Exception):  # noqa: N818 - reads as what it says
-    """The measurement or comparison that was asked for makes no sense as asked. The message says why and what to do."""
+    """The request cannot be measured or compared as it was given. The message says why and what to do."""
 
 
 def read_json(path: Path) -> Any:
@@ -65,7 +65,7 @@ def _text(path: Path, kind: str) -> str:
 
 
 def checked(path: Path, found: Any, schema: Path, model: type[_Model]) -> _Model:
-    """What was read, as a record, once it holds to a schema.
+    """Validate data against a JSON Schema and return it as a pydantic model.
 
     Raises:
         Refused: It does not; names the file, the field and what is wrong with it.
@@ -83,12 +83,12 @@ def checked(path: Path, found: Any, schema: Path, model: type[_Model]) -> _Model
 
 
 def record(path: Path, found: Any, model: type[_Model], what: str) -> _Model:
-    """What was read, as a record.
+    """Validate data and return it as a pydantic model.
 
     Args:
         path: Where it was read, for the error.
         found: What was read.
-        model: The record.
+        model: The pydantic model.
         what: What the file should be, in words: ``a price file``.
 
     Raises:
@@ -134,7 +134,8 @@ def probe(folder: Path) -> None:
         trial.touch()
         trial.unlink()
     except OSError as error:
-        raise OSError(error.errno, error.strerror, str(there)) from None  # the trial's name tells nobody anything
+        # Name the folder: the name of the temporary file is of no use to the reader.
+        raise OSError(error.errno, error.strerror, str(there)) from None
 
 
 def write_json(value: Any, path: Path) -> None:

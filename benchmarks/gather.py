@@ -60,7 +60,7 @@ class Gathered:
 
 
 def gather(folder: Path) -> Gathered:
-    """Read every result of a folder. A file that is none is told of, and does not keep the others from being used."""
+    """Read every result of a folder. A file that is not a result is reported, and the others are used."""
     results, refused = [], []
     for path in sorted(folder.glob("*.json")) if folder.is_dir() else ():
         if path.name == CONFIG_NAME or path.name.startswith("."):
@@ -87,7 +87,7 @@ def file_name(key: str) -> str:
 
 
 def new_file(folder: Path, model: str) -> Path:
-    """Where a result that this machine makes today goes unless told otherwise."""
+    """Default path of a result measured on this machine today."""
     return folder / file_name(this_platform(model))
 
 

@@ -1,7 +1,7 @@
 """Confidence intervals by bootstrap. Pure, and the same for the same figures: the random numbers have a fixed seed.
 
-An interval tells how far the figure would move if the same run were repeated at once. What differs between days, machines of one
-type or neighbours on a host is not in it.
+The interval shows how much the value would change if the run were repeated immediately. It does not include differences between
+days, between machines of one type, or caused by other programs on the host.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Whether a measurement has one CPU to itself, and what makes it so. Only judged here; the figures come from the kernel.
+"""Whether a measurement can use exactly one CPU, and which limit ensures it. Only judged here; the values come from the kernel.
 
-What a run could use decides what its latency means: the engine's one thread on a machine of many cores still has helpers (audio
-decoding, the allocator, Python's own), and two platforms compare only when both had one CPU.
+A latency can be compared only if the number of usable CPUs is known: the engine's one thread on a machine of many cores still has
+helpers (audio decoding, the allocator, Python's own), and two platforms compare only when both had one CPU.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """How much memory transcribing takes, however long the recording: ten hours of speech in a process of its own.
 
-Decoding ten hours takes most of an hour here, and memory is all that is asked. So the journal, from which a stopped run goes on, is
-filled with results of the same speech up to the last chunks; detecting speech in ten hours, planning, decoding what is left, and
-assembling and writing the transcript of ten hours are real.
+Decoding ten hours takes most of an hour here, and only memory is measured. So the checkpoint, from which a stopped run goes on, is
+filled with repeated results of the same speech up to the last chunks; detecting speech in ten hours, planning chunks, decoding the
+rest, and assembling and writing the transcript of ten hours are real.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _SAMPLE = Path(__file__).resolve().parent.parent / "samples" / "austen.m4a"
 _KEY = "ten hours"
 _NOBODY = "0" * 64
 _DECODED = 0.03
-"""Share of the recording that is decoded, behind what the journal holds."""
+"""Share of the recording that is decoded, after what the checkpoint holds."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,12 @@ class LongSpeech:
 
 
 def measure(hours: float = 10.0) -> LongSpeech:
-    """Make the recording and the journal, transcribe, look at the process."""
+    """Make the recording and the checkpoint, transcribe, read the process's memory."""
     with tempfile.TemporaryDirectory() as place:
         wav, short = Path(place, "long.wav"), Path(place, "short.wav")
         normalize(_SAMPLE, short)
         speech, rate = soundfile.read(short, dtype="int16")
-        speech = np.tile(speech, 6)  # long enough for a journal
+        speech = np.tile(speech, 6)  # long enough for a checkpoint
         soundfile.write(short, speech, rate)
         with soundfile.SoundFile(wav, "w", rate, 1, format="RF64") as file:
             for _ in range(round(hours * 3600 * SAMPLE_RATE / len(speech))):
@@ -70,7 +70,7 @@ def measure(hours: float = 10.0) -> LongSpeech:
 
 
 class _Filled(Journal):
-    """A journal that begins with the results of other chunks."""
+    """A checkpoint that begins with the results of other chunks."""
 
     results: list[ChunkResult]
 

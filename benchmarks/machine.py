@@ -1,4 +1,4 @@
-"""The machine's facts that stand above every figure, because a figure without its machine says nothing."""
+"""Facts of the machine, printed above every measurement: a value without its machine cannot be interpreted."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def _instruction_sets(host: Host) -> tuple[str, ...]:
 
 
 def _ids(host: Host) -> tuple[str, ...]:
-    # A container may have its image's machine-id, the same wherever it runs; but it sees the boot of the machine below it.
+    # In a container machine-id can come from the image and be the same everywhere; the boot id is the one of the host.
     contained = "KUBERNETES_SERVICE_HOST" in host.environment or any(host.at(path).exists() for path in _IN_CONTAINERS)
     found = (
         ("machine", None if contained else host.read("/etc/machine-id")),

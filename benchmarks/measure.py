@@ -1,7 +1,8 @@
 """Measuring a platform: the production engine over one recording, one request after the other, on one CPU.
 
 A latency is what ``Engine.transcribe`` takes from a 16 kHz file on the disk to the finished transcript: voice activity, language,
-encoding, decoding, the guard. Loading the model and decoding the audio file are timed apart; the first iterations are not counted.
+encoding, decoding, hallucination checks. Loading the model and reading the audio file are timed separately; the first iterations
+are not counted.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ STANDARD_CLIP = Path(__file__).with_name("audio") / "lj-30s.flac"
 
 ITERATIONS = 50
 WARMUP = 2
-"""The first request fills caches and buffers; the second is there so that no late start is measured."""
+"""The first request fills caches and buffers; the second one ensures that nothing is initialized during the measurement."""
 
 _LIBRARIES = ("faster-whisper", "ctranslate2", "onnxruntime", "numpy", "av")
 

@@ -1,4 +1,4 @@
-"""How much memory this process ever had. Imports nothing large: what measures memory must not be what takes it."""
+"""Peak memory of this process. This module imports nothing large, so that it does not change what it measures."""
 
 from __future__ import annotations
 

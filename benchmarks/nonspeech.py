@@ -1,4 +1,4 @@
-"""Sounds in which nobody speaks, made by rule: what a transcriber must answer with no words at all. Pure."""
+"""Generates audio without speech, by rule; a correct transcript of it is empty. Pure."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def _bird(random: np.random.Generator, length: int) -> Wave:
 
 
 def _vowel_drone(_: np.random.Generator, length: int) -> Wave:
-    """A buzz with the resonances of a vowel that never moves: near speech, and says nothing."""
+    """A buzz with the resonances of a vowel that never moves: similar to speech, but without words."""
     time = _time(length)
     buzz = np.sum([np.sin(2 * np.pi * 120 * k * time) for k in range(1, 30)], axis=0)
     spectrum, hertz = np.fft.rfft(buzz), np.fft.rfftfreq(length, 1 / RATE)

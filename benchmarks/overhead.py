@@ -1,7 +1,8 @@
 """What orchestration costs a recording: a batch of silent recordings, so that no model is ever called.
 
-``stt run`` works through them as a user's would. Of each step's time per recording we take off what the sound itself costs
-(opening, decoding, voice activity), measured alone in the same minute; the rest is ours: ledger, files, pages, Dagster.
+``stt run`` works through them as a user's would. From each step's time per recording we subtract the cost of audio processing
+(opening, reading, voice activity), measured separately in the same minute; the rest is the overhead of orchestration: ledger,
+files, pages, Dagster.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Overhead:
 
     Attributes:
         steps: Step -> all of its time.
-        sound: Step -> what decoding and voice activity alone cost it.
+        sound: Step -> what reading the audio and voice activity alone cost it.
         run: The whole command, imports and Dagster's own events included.
     """
 
@@ -69,7 +70,7 @@ class Overhead:
 def measure(recordings: int = 1000) -> Overhead:
     """Make the recordings, run them on one core, and take the figures from the run's materializations.
 
-    On one core a step works on one recording at a time, so that what the sound costs can simply be taken off.
+    On one core a step works on one recording at a time, so that the cost of audio processing can simply be subtracted.
     """
     with tempfile.TemporaryDirectory() as place, _one_core():
         data, home = Path(place, "data"), Path(place, "dagster")
@@ -119,7 +120,7 @@ def _silent_recordings(folder: Path, count: int) -> list[Path]:
 
 
 def _sound_alone(paths: list[Path], target: Path) -> dict[str, float]:
-    """Milliseconds that opening, decoding and listening cost a recording, with nothing else around them and one thread."""
+    """Milliseconds that opening, reading and voice activity cost a recording, with nothing else around them and one thread."""
     detector_ready = ActivityDetector()
     del detector_ready  # the first one loads the detector, which a batch does once
 

@@ -101,7 +101,7 @@ def ratio(a: tuple[str, BenchmarkResult], b: tuple[str, BenchmarkResult]) -> Rat
     _of_two_machines(name_a, one, name_b, other)
     ours, theirs = _likeness(one), _likeness(other)
     if ours["details.weights.sha256"] != theirs["details.weights.sha256"]:
-        # Said first, because a checksum tells a reader little; one model under two names is no difference.
+        # Add the model's name first, because a checksum alone is hard to read. Two names of the same weights are not a difference.
         ours, theirs = {"model_size": one.model_size, **ours}, {"model_size": other.model_size, **theirs}
     unlike = [
         f"{field} is {ours[field]} in {name_a} and {theirs[field]} in {name_b}"

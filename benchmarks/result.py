@@ -1,7 +1,7 @@
 """A benchmark's result: its file, its schema, and how it is written and read.
 
 The ten fields at the top are those other tools read; everything else stands in ``details``. Results are exchanged between machines,
-so a file is believed only when it holds to ``schemas/result.json`` and its figures agree with each other.
+so a file is accepted only if it matches ``schemas/result.json`` and its values are consistent.
 """
 
 from __future__ import annotations

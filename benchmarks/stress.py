@@ -1,4 +1,4 @@
-"""The stress test: the same requests with one, two and four decoding threads under one CPU, and what the kernel did about it."""
+"""The stress test: the same requests with one, two and four decoding threads on one CPU, with the kernel's throttling counters."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Whether a CPU limit stopped the engine: the verdict over counters and latencies. Pure.
 
-The kernel counts the periods in which a group had used up its quota; nothing else can tell. Latency cannot: threads that take
-turns on one core are slow without ever being stopped, and a stopped group on idle cores may be as fast as before.
+Only the kernel's counters, of periods in which a group had used up its quota, show throttling. Latency does not: threads that share
+a core are slow without being throttled, and a throttled group on idle cores can be as fast as before.
 """
 
 from __future__ import annotations

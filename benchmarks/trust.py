@@ -1,6 +1,6 @@
 """Whether a measurement is good enough to order hardware from: the rules, and what a result says to each of them. Pure.
 
-The asset checks, ``stt benchmark`` and the sizing report all say what stands here, so that none believes what another doubts.
+The asset checks, ``stt benchmark`` and the sizing report all say what stands here, so that all three give the same answer.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MOST_NOISE = 0.1
 """Standard deviation of the latencies over their mean. One recording again and again should take the same time again and again."""
 
 LEAST_SHARE = 0.95
-"""Of the CPU's time. Nothing in the engine waits for anything but its CPU, so a run that had less of it was not alone there."""
+"""Share of CPU time over wall time. The engine only waits for its CPU, so a lower share means that another program used the CPU."""
 
 WIDEST_RATIO = 0.1
 """Half of a ratio's interval over the ratio: pods are ordered with that error."""

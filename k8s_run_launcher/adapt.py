@@ -1,4 +1,4 @@
-"""What the next attempt does differently after the deaths of those before it. Pure."""
+"""Adjusts the resources and the placement of a retry to the failures of earlier attempts. Pure."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ class Lessons:
         """dagster-k8s configuration in which the whole placement takes the place of the earlier one."""
         if self.placement is None:
             return {}
-        # What the new class does not state must not stay behind from the old one: both selectors together match no node.
+        # Clear the old placement first: old and new node selectors together would match no node.
         earlier: dict[str, Any] = {"node_selector": {}, "affinity": {}, "tolerations": []}
         return {"pod_spec_config": {**earlier, **self.placement.pod_spec()}, "merge_behavior": "SHALLOW"}
 
 
 def learn(profile: StepProfile, deaths: Sequence[Death], factor: float) -> Lessons:
-    """Draw the lessons for the next attempt.
+    """Compute the adjustments for the next attempt.
 
     Args:
         profile: Of the step.
@@ -79,7 +79,7 @@ def _placement(lessons: Lessons, profile: StepProfile, deaths: Sequence[Death]) 
 
 
 def final(profile: StepProfile, found: Death) -> Death:
-    """The death with what the profile adds: at the cap of memory, a further attempt would only die again."""
+    """Mark an OOMKilled failure as permanent if its memory limit is the profile's cap: another attempt would be OOMKilled too."""
     if not _short_of_memory(found) or quantity(str(found.facts["limit"])) < profile.cap_bytes:
         return found
     sentence = f"{found.sentence} That is the cap (memory_cap {as_memory(profile.cap_bytes)}), so no retry gets more."

@@ -1,4 +1,4 @@
-"""Why a pod died: recorded Kubernetes objects in, a cause and a sentence out. Pure.
+"""Diagnoses why a pod failed: Kubernetes objects in, a cause and a sentence out. Pure.
 
 What each cause looks like was recorded from Kubernetes 1.34; ``tests/k8s_run_launcher`` holds the recordings.
 """
@@ -15,11 +15,11 @@ from typing import Any
 from k8s_run_launcher.evidence import Evidence, Object, at, condition, containers, holds, last_event, memory_of
 
 PEAK = "peak_memory_bytes="
-"""How a step's termination message begins its own memory peak with (see ``peak``)."""
+"""Prefix of the memory peak in a step's termination message (see ``peak``)."""
 
 
 class Cause(StrEnum):
-    """Why a pod died, or never came to life."""
+    """Why a pod failed, or never started."""
 
     OOM_KILLED = "OOMKilled"
     EVICTED = "evicted"
@@ -40,20 +40,20 @@ class Cause(StrEnum):
 
 
 NODE_TAKEN = frozenset({Cause.PREEMPTED, Cause.EVICTED, Cause.NODE_LOST})
-"""Another node may do what this one did not."""
+"""Failures caused by the node: a retry on another node can succeed."""
 
 _LASTING = frozenset({Cause.IMAGE, Cause.SETUP, Cause.UNSCHEDULABLE, Cause.QUOTA, Cause.FORBIDDEN})
 
 
 @dataclass(frozen=True, slots=True)
 class Death:
-    """Why a pod died.
+    """Why a pod failed.
 
     Attributes:
         cause: In one word or two.
         sentence: For people: what happened, in Kubernetes' words where it has some.
         facts: Figures and names behind the sentence.
-        lasting: Whether the same would happen again, so that no retry mends it.
+        lasting: Whether a retry would fail in the same manner.
     """
 
     cause: Cause
@@ -72,14 +72,14 @@ class Death:
 
 
 def death(cause: Cause, sentence: str, **facts: str | int | None) -> Death:
-    """A death whose cause says whether it is lasting; facts that are None are left out."""
+    """Make a failure; whether it is permanent follows from its cause. Facts that are None are left out."""
     return Death(cause, sentence, {key: value for key, value in facts.items() if value is not None}, cause in _LASTING)
 
 
 def why_dead(evidence: Evidence) -> Death | None:
-    """Why the Job's newest pod died; None: nothing here is dead.
+    """Why the Job's newest pod failed; None: it has not failed.
 
-    A pod that waits is not dead: see ``waiting``.
+    A pending pod has not failed: see ``waiting``.
     """
     for judge in _JUDGES:
         found = judge(evidence)
@@ -89,7 +89,7 @@ def why_dead(evidence: Evidence) -> Death | None:
 
 
 def _disruption(evidence: Evidence) -> Death | None:
-    """The pod was taken away: the control plane says by whom in a condition."""
+    """The pod was disrupted (preempted, evicted, node lost): its DisruptionTarget condition, its status or an event says so."""
     pod, node = evidence.pod, at(evidence.pod, "spec", "nodeName")
     reason = at(condition(pod, "DisruptionTarget"), "reason") if holds(pod, "DisruptionTarget") else None
     words = str(at(condition(pod, "DisruptionTarget"), "message") or "").rstrip(".")
@@ -128,7 +128,7 @@ def _evicted_by_kubelet(pod: Object | None, node: str | None) -> Death:
         "resource": resource or "unknown",
         "kubelet": words.strip(),
     }
-    # A pod that fills its own allowance does so again on every node.
+    # A pod that exceeds its own storage limit will exceed it on every node.
     return Death(Cause.EVICTED, sentence, facts, lasting=own)
 
 
@@ -208,7 +208,7 @@ def _deleted(evidence: Evidence) -> Death | None:
 
 
 def _failed_job(evidence: Evidence) -> Death | None:
-    """The Job failed and nothing above says why: its own words."""
+    """The Job failed and no other diagnosis applies: use the message of the pod or of the Job's Failed condition."""
     failed = condition(evidence.job, "Failed") if holds(evidence.job, "Failed") else None
     if failed is None and at(evidence.pod, "status", "phase") != "Failed":
         return None

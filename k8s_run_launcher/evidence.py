@@ -1,6 +1,6 @@
-"""What Kubernetes says of one Job at one moment, as the plain dictionaries of its API, and how to read them.
+"""One Job with its pods and events at one moment, as plain API dictionaries, and functions that read them.
 
-Gathering it is ``observe``'s matter; judging it ``death``'s and ``waiting``'s.
+``observe`` takes the snapshot; ``death`` and ``waiting`` interpret it.
 """
 
 from __future__ import annotations

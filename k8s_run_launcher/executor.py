@@ -1,4 +1,4 @@
-"""The executor that definitions name. Every step's pod imports this, so it costs nothing; ``steps`` does the work.
+"""The executor that definitions name. Every step's pod imports this module, so it must import quickly; ``steps`` does the work.
 
 dagster-k8s and the Kubernetes client take as long to import as Dagster itself, and only the pod of a run needs them. That is why
 the configuration is checked when a run starts, against the full schema, and not in the launchpad.

@@ -1,7 +1,7 @@
-"""The janitor: Jobs and pods that nobody waits for any more, and runs that are old enough to be forgotten.
+"""The janitor removes orphaned Jobs and pods, and runs older than the retention time.
 
-What is removed is planned first, by a pure function, and can be shown without being done. A namespace may hold what is not ours,
-so only objects with the labels of a run of the given code location are looked at.
+What is removed is planned first, by a pure function, and can be shown without being done. The namespace may hold objects of other
+programs, so only those with the labels of a run of the given code location are considered.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Rules:
     Attributes:
         grace_s: Seconds after a run's end in which its Jobs may still be ending by themselves; and the age from which a Job of a
             run that Dagster does not know is taken for left over.
-        finished_s: Seconds after which ended Jobs go that have no time to live of their own.
+        finished_s: Seconds after which a finished Job without ``ttlSecondsAfterFinished`` is removed.
         run_days: Days after which ended runs go with their event logs; None: never.
     """
 
@@ -96,7 +96,7 @@ def _left_over(thing: Object, runs: Mapping[str, RunEnd], rules: Rules, now: flo
     age = now - (moment(at(thing, "metadata", "creationTimestamp")) or now)
     run = runs.get(run_id)
     if run is None:
-        # A Job may be there before Dagster's books are read, never for long.
+        # A Job can exist while its run was not yet read from Dagster's storage, for a short time only.
         return f"Dagster does not know its run {run_id}" if age > rules.grace_s else None
     if run.ended_at is not None and now - run.ended_at > rules.grace_s:
         return f"its run {run_id} ended {_ago(now - run.ended_at)} ago"
@@ -131,7 +131,7 @@ class Janitor:
         """What would be removed now."""
         jobs = self._list(self._batch.list_namespaced_job)
         pods = self._list(self._core.list_namespaced_pod)
-        # Runs are read after the objects: a run that starts in between has neither.
+        # Read the runs after the objects, so that every listed object's run is already stored.
         named = {at(thing, "metadata", "labels", RUN_LABEL) for thing in (*jobs, *pods)}
         return [*plan_objects(jobs, pods, self._runs(named), self._rules, time.time()), *self._old_runs()]
 

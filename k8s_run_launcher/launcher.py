@@ -1,4 +1,4 @@
-"""The run launcher: dagster-k8s's, and it says why the pod of a run died.
+"""The run launcher: extends dagster-k8s's ``K8sRunLauncher`` and reports why the pod of a run failed.
 
 ``dagster.yaml`` names it::
 
@@ -34,12 +34,12 @@ _RUN_TTL_S = 3_600
 
 
 class ProfiledK8sRunLauncher(K8sRunLauncher):
-    """``K8sRunLauncher`` with the profiles of steps, deadlines of runs, and reasons.
+    """``K8sRunLauncher`` with step profiles, deadlines of runs, and reasons of failures.
 
     Args:
         run_deadline_s: Seconds after which Kubernetes ends a run's Job.
-        run_ttl_s: Seconds that an ended one stays.
-        run_k8s_config: dagster-k8s's own; what it states beats the two above.
+        run_ttl_s: Seconds that a finished Job is kept.
+        run_k8s_config: Same as in dagster-k8s; its values override the two above.
         others: Keys of ``STEP_FIELDS`` for the executor, the rest for dagster-k8s.
     """
 
@@ -52,7 +52,7 @@ class ProfiledK8sRunLauncher(K8sRunLauncher):
         **others: Any,
     ) -> None:
         self.step_config = {key: others.pop(key) for key in STEP_FIELDS if key in others}
-        # A bad profile is refused when the instance loads, not when the first step starts.
+        # Validate now: an invalid profile must fail when the instance loads, not when the first step starts.
         read_profiles(self.step_config.get("step_profiles"))
         read_patience(self.step_config.get("step_patience"))
         stated = dict(run_k8s_config or {})
@@ -70,10 +70,10 @@ class ProfiledK8sRunLauncher(K8sRunLauncher):
         return {**K8sRunLauncher.config_type(), **STEP_FIELDS, **RUN_FIELDS}
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
-        """dagster-k8s's verdict; a failure with its reason, which also goes into the run's event log.
+        """Return dagster-k8s's result; for a failure add the reason, and write it to the run's event log as well.
 
-        The daemon calls a run failed whose worker is in an unknown state, and repeats it beside the one that still works. So an
-        API server that cannot be asked says nothing against a worker; a Job that is not there does.
+        The daemon treats a worker in an unknown state as failed and starts the run a second time, while the first worker may still
+        be running. So an unreachable API server is not reported as a failure; a missing Job is.
         """
         result: CheckRunHealthResult = super().check_run_worker_health(run)
         if result.status not in (WorkerStatus.FAILED, WorkerStatus.UNKNOWN):
@@ -86,7 +86,7 @@ class ProfiledK8sRunLauncher(K8sRunLauncher):
             )
         found = why_dead(evidence)
         if found is None:
-            # It could not be asked a moment ago and can be now: the worker is there and not dead.
+            # The API server did not answer a moment ago and answers now: the Job exists and has not failed.
             unknown = result.status is WorkerStatus.UNKNOWN and evidence.job is not None
             return CheckRunHealthResult(WorkerStatus.RUNNING, result.msg, True) if unknown else result
         if result.status is WorkerStatus.FAILED:
@@ -96,7 +96,7 @@ class ProfiledK8sRunLauncher(K8sRunLauncher):
         return CheckRunHealthResult(result.status, f"{result.msg}. {found.sentence}", result.transient)
 
     def get_run_worker_debug_info(self, run: dg.DagsterRun, include_container_logs: bool | None = True) -> str | None:
-        """What dagster-k8s tells, after one sentence that says why the run's pod died or waits."""
+        """dagster-k8s's debug info, preceded by one sentence: why the run's pod failed or is pending."""
         told = super().get_run_worker_debug_info(run, include_container_logs=include_container_logs)
         evidence = self._evidence(run)
         reason = why_dead(evidence) or why_waiting(evidence, time.time())

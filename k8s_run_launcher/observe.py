@@ -1,4 +1,4 @@
-"""Gathering evidence from the API server, and remembering pods that are gone from it by the time somebody asks."""
+"""Takes snapshots of Jobs from the API server, and keeps the last state of pods that were deleted since."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ log = logging.getLogger("stt.kubernetes")
 
 _RECONNECT_S, _FORBIDDEN_S = 2.0, 60.0
 _CONNECTION_S = 240
-"""A watch is renewed before proxies between here and the API server take a quiet connection for a dead one."""
+"""Seconds after which the watch is reopened, before a proxy between here and the API server closes it as idle."""
 
 
 class PodWatch:
     """Remembers the last state of every pod of a run.
 
-    A pod that is preempted or evicted through the API is deleted with the reason in its status, often within a second; only who
-    watches sees it. Where watching is not allowed, what is still there must do.
+    A pod that is preempted or evicted through the API is deleted with the reason in its status, often within a second, so only a
+    watch sees the reason. Without the right to watch, only pods that still exist are known.
     """
 
     def __init__(self, namespace: str, run_id: str) -> None:
@@ -38,7 +38,7 @@ class PodWatch:
         return [pod for pod in list(self._seen.values()) if at(pod, "metadata", "labels", "job-name") == job_name]
 
     def sees_running(self, job_name: str) -> bool:
-        """Whether the Job's pods are there and at work, as far as the connection that stands now has told."""
+        """Whether all pods of the Job are running and none is being deleted, according to the current watch connection."""
         current = [pod for pod in self.pods(job_name) if at(pod, "metadata", "uid") in self._current]
         return bool(current) and all(
             at(pod, "status", "phase") == "Running" and not at(pod, "metadata", "deletionTimestamp") for pod in current
@@ -66,7 +66,7 @@ class PodWatch:
                     self._note(event)
             except ApiException as error:
                 if error.status == 403:
-                    # Not for ever: an API server that has just started forbids what it allows a second later.
+                    # Retry later: an API server that has just started may answer 403 until its roles are loaded.
                     pause = _FORBIDDEN_S
                     if not warned:
                         warned = True
@@ -76,7 +76,7 @@ class PodWatch:
                 log.debug("The watch on pods broke: %s", error)
             except (HTTPError, OSError, ValueError) as error:
                 log.debug("The watch on pods broke: %s", error)
-            # What happens before the next connection stands is not seen.
+            # Changes before the next connection are missed, so no pod counts as current until then.
             self._current.clear()
             time.sleep(pause)
 
@@ -100,7 +100,7 @@ def gather(batch_api: Any, core_api: Any, namespace: str, job_name: str, watched
         core_api: ``kubernetes.client.CoreV1Api``.
         namespace: Of the Job.
         job_name: Its name.
-        watched: What remembers pods; None: only those that are still there count.
+        watched: Knows pods that were deleted; None: only pods that still exist are included.
 
     Raises:
         kubernetes.client.rest.ApiException: The API server refuses; but a Job that is not there is evidence.

@@ -1,7 +1,7 @@
-"""A step's own note of its memory peak, where it outlives the process: in the termination message of its container.
+"""Records a step's memory peak in the container's termination message, where it can be read after the process has ended.
 
-A container that is OOMKilled says nothing any more, and Kubernetes keeps no history of its use. So the peak is noted while it
-grows, into the file from which the kubelet reads the container's last words; they stand in the pod's status afterwards.
+An OOMKilled container cannot report anything, and Kubernetes keeps no history of memory use. So the peak is written to
+``/dev/termination-log`` while the step runs; the kubelet copies that file into the pod's status when the container ends.
 """
 
 from __future__ import annotations

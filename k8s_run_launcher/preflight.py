@@ -1,7 +1,7 @@
-"""Preflight: may this account do what a run needs, and has the cluster what the profiles ask for? Nothing stays behind.
+"""Preflight: checks that the account has the permissions of a run and that the cluster can hold the step profiles.
 
-What judges is pure and takes objects of the API; ``examine`` asks the API server. What needs other rooms, the database and the
-store, comes in as callables.
+It leaves nothing in the cluster. The functions that check are pure and take API objects; ``examine`` makes the API requests. Checks
+of the database and the store are passed in as callables, because this package may not import them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ RIGHTS: Sequence[tuple[str, str, str]] = (
 """API group, resource and verb: what launcher, executor and janitor use, and nothing else."""
 
 _PROBE_S = 90.0
-"""Pulling an image of a gigabyte takes a minute on a common network; a probe that takes longer says so."""
+"""Seconds until the image probe gives up: pulling one GB takes about a minute on a common network."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +168,7 @@ def demand(profile: StepProfile) -> dict[str, float]:
 
 
 def claims(found: Sequence[Object], storage_classes: Callable[[], Sequence[Object]]) -> list[Look]:
-    """Whether every claim is bound; why not is asked of the storage classes."""
+    """Whether every claim is bound; for unbound ones the storage classes give the reason."""
     unbound = [claim for claim in found if at(claim, "status", "phase") != "Bound"]
     if not unbound:
         names = ", ".join(at(claim, "metadata", "name") for claim in found)

@@ -1,8 +1,8 @@
-"""What a step asks of a node: one typed profile per step, with the defaults of a GPU node class and CPU nodes.
+"""Step profiles: resources and placement of each step's pod, one typed profile per step, with defaults for GPU and CPU nodes.
 
-A profile says everything about where and with what a step's pod runs; dagster-k8s gets it as two pieces of its own raw
-configuration, because its merge knows only all or nothing: what replaces the launcher's (resources, placement, limits of time) and
-what is added to it (volumes, environment).
+A profile says everything about where and with what a step's pod runs. dagster-k8s receives it as two raw configurations, because
+its merge either replaces (SHALLOW) or adds (DEEP): what replaces the launcher's (resources, placement, limits of time) and what is
+added to it (volumes, environment).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class ProfileError(ValueError):
 
 
 class Placement(BaseModel):
-    """On which nodes a pod may run, and whom it may displace. Inner keys are Kubernetes' own, in snake or camel case."""
+    """On which nodes a pod may run, and its priority class. Inner keys are Kubernetes' own, in snake or camel case."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -134,15 +134,17 @@ class StepProfile(Placement):
         """dagster-k8s configuration that takes the place of the launcher's, key by key.
 
         Args:
-            patience_s: Seconds that a Job may wait for quota and a node at most; its own deadline, which ends even a pod that never
-                started, lies behind that.
+            patience_s: Seconds that a Job may wait for quota and a node at most. The Job's own deadline, which also ends a pod that
+                never started, is later than the pod's by that time.
         """
         return {
             "container_config": {"resources": self.resources()},
             # The pod's deadline counts from its start on a node, the Job's from its creation.
             "pod_spec_config": {**self.pod_spec(), "active_deadline_seconds": self.deadline_s},
             "job_spec_config": {
-                "backoff_limit": 0,  # a second pod of the same Job would exit at once, and the step never end: Dagster retries
+                # No retry by Kubernetes: a second pod of the same Job would exit at once and the step would never end. Dagster
+                # retries instead.
+                "backoff_limit": 0,
                 "ttl_seconds_after_finished": self.ttl_s,
                 "active_deadline_seconds": self.deadline_s + patience_s,
             },
@@ -165,7 +167,7 @@ class StepProfile(Placement):
 
 
 class Patience(BaseModel):
-    """How many seconds a step's pod may wait for each thing before the step fails with the reason."""
+    """Timeouts, in seconds, of each reason for which a step's pod can be pending; after one of them the step fails with it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

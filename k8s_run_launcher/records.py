@@ -1,4 +1,4 @@
-"""Deaths in Dagster's event log: how they are written, and read again when the next attempt asks what to learn."""
+"""Stores pod failures in Dagster's event log, and loads them again for the next attempt."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from k8s_run_launcher.death import Death
 
 DEATH_KEY = "stt/death"
 _GENERATIONS = 5
-"""How far back the runs that this one repeats are asked."""
+"""At most so many runs are read: this one and the runs it is a re-execution of."""
 
 
 def metadata(found: Death, **more: str | int) -> dict[str, Any]:
-    """The metadata of an event that tells of a death."""
+    """The metadata of an event that reports a pod failure."""
     facts = {**found.facts, **more}
     return {
         DEATH_KEY: dg.MetadataValue.json(found.dump()),
@@ -30,7 +30,7 @@ def _value(value: str | int) -> dg.MetadataValue[Any]:
 
 
 def earlier_deaths(instance: dg.DagsterInstance, run: dg.DagsterRun, step_key: str) -> list[Death]:
-    """The deaths of a step's pods in this run and in those that it repeats, oldest first."""
+    """The failures of a step's pods in this run and in those that it is a re-execution of, oldest first."""
     lineage = [run]
     while lineage[-1].parent_run_id and len(lineage) < _GENERATIONS:
         parent = instance.get_run_by_id(lineage[-1].parent_run_id)

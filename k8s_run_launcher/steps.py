@@ -1,6 +1,6 @@
-"""The step handler and the executor: a step's pod gets its profile, its death is explained, its retry adapts.
+"""The step handler and the executor: they apply step profiles, diagnose failed pods and adjust retries.
 
-Both extend dagster-k8s's. This module costs seconds of imports, so only the pod of a run loads it; ``executor`` is what
+Both extend dagster-k8s's. Importing this module takes seconds, so only the pod of a run imports it; ``executor`` is what
 definitions name.
 """
 
@@ -36,11 +36,12 @@ from k8s_run_launcher.trouble import API_TROUBLE, answer, passes
 from k8s_run_launcher.waiting import Wait, refusal, unreachable, why_waiting
 
 _ASK_AGAIN_S = (10.0, 120.0)
-"""Seconds between two attempts to create a Job that quota forbids: at first, and at most. A Job that could not be asked for, or
-that no right allows, is asked for anew after the first of them."""
+"""Seconds between two attempts to create a Job that quota forbids: at first, and at most. If the API server did not answer, or the
+account lacks the right, the pause is always the first value."""
 
 _SILENCE_S = 60.0
-"""A pod that ended well has its step's end in the event log; the log may be read a little later than the pod ends."""
+"""How long a pod that exited with 0 may have no end event of its step in the event log: the event can become visible a little after
+the pod ends."""
 
 
 @dataclass(slots=True)
@@ -53,13 +54,13 @@ class _Refused:
 
 
 class ProfiledStepHandler(K8sStepHandler):
-    """dagster-k8s's step handler, with profiles, reasons and patience.
+    """dagster-k8s's step handler with step profiles, failure diagnosis and pending timeouts.
 
     Args:
         profiles: Per step; ``default`` serves the others.
-        patience: How long a pod may wait for what.
+        patience: How long a pod may be pending, by reason.
         memory_factor: By how much memory grows after OOMKilled.
-        per_step_k8s_config: dagster-k8s's own, stronger than profiles.
+        per_step_k8s_config: Same as in dagster-k8s; overrides the profiles.
         others: dagster-k8s's arguments.
     """
 
@@ -91,11 +92,11 @@ class ProfiledStepHandler(K8sStepHandler):
         return type(self).__name__
 
     def death_of(self, step_key: str, attempt: int) -> Death | None:
-        """Why the pod of an attempt (counted from 0) died, if it was seen to."""
+        """The failure of an attempt's pod (attempts count from 0); None if none was recorded."""
         return self._deaths.get((step_key, attempt))
 
     def launch_step(self, step_handler_context: StepHandlerContext) -> Iterator[DagsterEvent]:
-        """Create the step's Job. What earlier attempts died of changes what it asks for."""
+        """Create the step's Job. Failures of earlier attempts change its resources and its placement."""
         context = step_handler_context
         step_key, attempt = self._get_step_key(context), self._attempt(context)
         if self._watch is None:
@@ -111,13 +112,13 @@ class ProfiledStepHandler(K8sStepHandler):
         yield from self._create(context)
 
     def check_step_health(self, step_handler_context: StepHandlerContext) -> CheckStepHealthResult:
-        """Whether the step's pod lives. One that waits too long does not."""
+        """Whether the step's pod is healthy. A pod that stays pending longer than its timeout is not."""
         context = step_handler_context
         job_name = self._get_k8s_step_job_name(context)
         if job_name in self._refused:
             return self._ask_again(context, job_name)
         if self._watch is not None and self._watch.sees_running(job_name):
-            # Spares the API server questions every few seconds; a death arrives through the same watch.
+            # Saves API requests every few seconds; a failure is reported by the same watch.
             return CheckStepHealthResult.healthy()
         try:
             healthy = super().check_step_health(context).is_healthy
@@ -125,7 +126,7 @@ class ProfiledStepHandler(K8sStepHandler):
                 self._api_client.batch_api, self._api_client.core_api, self._namespace(context), job_name, self._watch
             )
         except API_TROUBLE as error:
-            # Nothing is known against the pod. Whether it lives, the next look tells.
+            # There is no sign that the pod failed; the next health check decides.
             if job_name not in self._unasked:
                 self._unasked.add(job_name)
                 self._tell(
@@ -136,14 +137,19 @@ class ProfiledStepHandler(K8sStepHandler):
             return self._look_at_waiting(context, evidence)
         step_key, attempt = self._get_step_key(context), self._attempt(context)
         if records.has_ended(context.instance, context.execute_step_args.run_id, step_key, attempt):
-            return CheckStepHealthResult.healthy()  # its end stands in the log, and the executor is about to read it
+            # The end event is already in the event log, and the executor reads it next.
+            return CheckStepHealthResult.healthy()
         found = why_dead(evidence) or death(
             Cause.UNKNOWN, f"The Job {job_name} failed; Kubernetes keeps no trace of why."
         )
         return self._dead(context, found)
 
     def _get_container_context(self, step_handler_context: StepHandlerContext) -> K8sContainerContext:
-        """Launcher, code location and executor; over them the profile; over it what is stated raw; over all the lessons."""
+        """Merge the layers of configuration.
+
+        In this order, later wins: launcher, code location and executor; the profile; raw Kubernetes configuration in tags and in
+        ``per_step_k8s_config``; the adjustments of a retry.
+        """
         context = step_handler_context
         step_key = self._get_step_key(context)
         profile = self._profile(context)
@@ -182,7 +188,7 @@ class ProfiledStepHandler(K8sStepHandler):
             earlier = self._refused.get(job_name)
             status, words = answer(error)
             if earlier and status == 409:
-                del self._refused[job_name]  # it was made when its answer was lost
+                del self._refused[job_name]  # the Job was created although the response was lost
                 return
             since = earlier.wait.since if earlier else time.time()
             if status == 403:
@@ -219,12 +225,12 @@ class ProfiledStepHandler(K8sStepHandler):
         found = wait.over(self._patience, now)
         if found is None:
             return CheckStepHealthResult.healthy()
-        # Left alone it might start hours after the step was called failed, and hold a GPU for nobody.
+        # Otherwise the pod could start hours after the step was marked as failed, and occupy a GPU for no purpose.
         self._api_client.delete_job(job_name=evidence.name, namespace=self._namespace(context))
         return self._dead(context, found)
 
     def _look_at_silence(self, context: StepHandlerContext, evidence: Evidence) -> CheckStepHealthResult:
-        """A pod that ended with 0 and left no end of its step would be waited for for ever."""
+        """Fail a step whose pod exited with 0 and that has no end event: without this check the run would wait without end."""
         step_key, attempt = self._get_step_key(context), self._attempt(context)
         since = self._silent_since.setdefault(evidence.name, time.time())
         ended = records.has_ended(context.instance, context.execute_step_args.run_id, step_key, attempt)
@@ -240,14 +246,14 @@ class ProfiledStepHandler(K8sStepHandler):
         return CheckStepHealthResult.unhealthy(reason=found.sentence)
 
     def _post_mortem(self, context: StepHandlerContext, step_key: str, attempt: int) -> None:
-        """The process of an earlier attempt noted its end itself; was it because its pod was being taken away?"""
+        """Diagnose an earlier attempt whose process recorded its own end: its pod may have been deleted or evicted."""
         job_name = f"dagster-step-{get_k8s_job_name(context.execute_step_args.run_id, step_key)}"
         job_name += f"-{attempt}" if attempt else ""
         api = self._api_client
         try:
             evidence = gather(api.batch_api, api.core_api, self._namespace(context), job_name, self._watch)
         except API_TROUBLE as error:
-            # It only makes the retry wiser; the retry itself is created with patience.
+            # The diagnosis only improves the retry. If the API server stays unreachable, creating the retry's Job waits for it.
             self._tell(context, f"Why attempt {attempt + 1} of {step_key} ended was not found out: {error}")
             return
         found = why_dead(evidence) if evidence.pod is not None else None
@@ -271,14 +277,18 @@ class ProfiledStepHandler(K8sStepHandler):
 
 
 class HealingExecutor(StepDelegatingExecutor):
-    """dagster's executor of steps in processes of their own; a death that no retry mends gets none."""
+    """Dagster's ``StepDelegatingExecutor``; a step whose failure is permanent is not retried."""
 
     def __init__(self, step_handler: ProfiledStepHandler, **others: Any) -> None:
         super().__init__(step_handler=step_handler, **others)
         self._handler = step_handler
 
     def _pop_events(self, *asked: Any) -> Sequence[DagsterEvent]:
-        """What steps have noted. A database that goes while it answers is asked again; the connection then waits for it."""
+        """Read new step events.
+
+        If the database connection is lost during the query, the query is repeated once; opening the connection waits until the
+        database is back.
+        """
         try:
             return super()._pop_events(*asked)
         except OperationalError:
@@ -287,7 +297,7 @@ class HealingExecutor(StepDelegatingExecutor):
     def log_failure_or_retry_event_after_error(
         self, step_context: Any, err_info: Any, known_state: Any
     ) -> DagsterEvent:
-        """A retry, or the failure; its metadata say why the pod died."""
+        """A retry, or the failure; its metadata say why the pod failed."""
         step_key = step_context.step.key
         attempt = known_state.get_retry_state().get_attempt_count(step_key)
         found = self._handler.death_of(step_key, attempt)
@@ -314,7 +324,7 @@ _FROM_CONFIG = (
 
 
 def executor_schema() -> dg.Shape:
-    """Every key of ``k8s_job_executor``, and ours."""
+    """The config schema: every key of ``k8s_job_executor``, and the keys of this package."""
     stock: Any = k8s_job_executor.config_schema.as_field().config_type
     owners = dg.Field(
         bool,

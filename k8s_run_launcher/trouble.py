@@ -1,4 +1,4 @@
-"""Errors of talking to the API server: which they are, and what it answered, if it did.
+"""Exceptions of API requests, and how to read status and message from them.
 
 Only the modules that load dagster-k8s anyway import this one.
 """
@@ -31,5 +31,5 @@ def answer(error: Exception) -> tuple[int | None, str]:
 
 
 def passes(status: int | None) -> bool:
-    """Whether the same question may be answered a little later: an API server that starts or is moved answers so, or not at all."""
+    """Whether the request can succeed later: an API server that starts or moves answers with these statuses, or not at all."""
     return status is None or status in (401, 408, 429) or status >= 500

@@ -1,4 +1,4 @@
-"""What a pod waits for that has not started: for a node, an image, a volume, quota. Pure."""
+"""Why a pod is still pending: node, image, volume or quota. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Wait:
     """A pod waits.
 
     Attributes:
-        cause: For what, as the cause of the death that it becomes when patience ends.
+        cause: The cause of the failure that is reported when the timeout is over.
         sentence: In Kubernetes' words.
         since: Seconds since 1970.
         hopeless: Whether waiting cannot help.
@@ -31,7 +31,7 @@ class Wait:
     hopeless: bool = False
 
     def over(self, patience: Patience, now: float) -> Death | None:
-        """The death that it becomes, once it has lasted too long."""
+        """Return the failure once the timeout is over (at once if waiting cannot help), else None."""
         limit = {
             Cause.UNSCHEDULABLE: patience.unschedulable_s,
             Cause.IMAGE: patience.image_s,
@@ -48,7 +48,7 @@ class Wait:
 
 
 def why_waiting(evidence: Evidence, now: float) -> Wait | None:
-    """What the Job's newest pod waits for; None: it runs, it ended, or nothing is known yet."""
+    """What the Job's newest pod waits for; None: it is running, it has ended, or there is no information yet."""
     pod = evidence.pod
     if pod is None:
         return _no_pod(evidence, now)
@@ -68,7 +68,7 @@ def _container_waits(evidence: Evidence, since: float) -> Wait | None:
         reason, words = waiting.get("reason") or "", str(waiting.get("message") or "").strip().rstrip(".")
         if reason in _IMAGE_MAY_COME or reason in _IMAGE_NEVER:
             spec: Object = next((c for c in at(evidence.pod, "spec", "containers") or () if c.get("name") == name), {})
-            # A back-off only says that it waits; the pull that failed before it says why.
+            # The message of ImagePullBackOff has no reason in it; the event of the failed pull before it has.
             pulls = [event for event in evidence.events if str(event.get("message")).startswith("Failed to pull")]
             failed = last_event(pulls, "Failed")
             told = str(at(failed, "message") or words).strip().rstrip(".")
@@ -97,10 +97,10 @@ def _no_pod(evidence: Evidence, now: float) -> Wait | None:
 
 
 def refusal(words: str, since: float) -> Wait:
-    """What the API server's refusal to create a pod or Job means."""
+    """Diagnose the API server's refusal to create a pod or Job."""
     told = words.strip().removeprefix("Error creating: ").rstrip(".")
     if "exceeded quota" not in words:
-        # An API server that has just started knows no roles yet, and forbids what it allows a second later.
+        # An API server that has just started may answer 403 until its roles are loaded, about a second later.
         no_right = "cannot create resource" in words
         hopeless = "forbidden" in words and not no_right
         return Wait(Cause.FORBIDDEN, f"The API server refuses the pod: {told}.", since, hopeless)
@@ -111,14 +111,14 @@ def refusal(words: str, since: float) -> Wait:
 
 
 def unreachable(words: str, since: float) -> Wait:
-    """What it means that the API server did not answer a request to create a Job, or answered that it could not."""
+    """Diagnose that the API server did not answer a request to create a Job, or answered that it could not."""
     return Wait(
         Cause.UNREACHABLE, f"The API server cannot be asked to make the Job: {words.strip().rstrip('.')}.", since
     )
 
 
 def beyond_quota(words: str) -> str | None:
-    """The resource of which more is requested than the whole quota has, as the refusal tells; None: there is none."""
+    """The resource whose request is larger than the whole quota, read from the refusal; None: all fit an empty quota."""
     amounts = {
         kind: dict(pair.split("=", 1) for pair in re.findall(r"[\w./-]+=[\w.]+", found.group(1)))
         for kind in ("requested", "limited")

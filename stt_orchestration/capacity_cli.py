@@ -1,4 +1,7 @@
-"""The commands of capacity: measure a platform, stress it, compare two. The work is in ``benchmarks``; here is only the talking."""
+"""The commands of capacity: measure a platform, stress it, compare two. This file only parses options and prints results.
+
+The work is in ``benchmarks``.
+"""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ SENSOR_NAME = "benchmark_results"
 SCHEDULE_NAME = "benchmark_monthly"
 
 DATA_VERSION = "dagster/data_version"
-"""Where Dagster looks for the version of what was observed; what lies below a changed one is shown as out of date."""
+"""Where Dagster looks for the version of what was observed; assets downstream of a changed version are shown as out of date."""
 
 measure_here = dg.define_asset_job(
     "measure_platform",

@@ -37,7 +37,7 @@ from stt_orchestration.sizing_cli import sizing
 if TYPE_CHECKING:
     from stt_orchestration.run_now import Outcome
 
-_MOST_BROKEN = 20  # that are listed; a table of thousands is read by nobody
+_MOST_BROKEN = 20  # rows listed at most
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -118,7 +118,7 @@ def _take_in_and_run(
             settings.model, model_dir=settings.model_dir, cache_dir=settings.cache_dir, progress=screen.print
         )
         screen.print("Loading Dagster ...")
-        # Seconds of imports: what could be refused has been refused before them.
+        # Importing Dagster takes seconds, so all validation is done before.
         from stt_orchestration.definitions import build_defs
         from stt_orchestration.instance import InstanceUnusable, instance
         from stt_orchestration.run_now import ORIGIN, RunFailed, options_of, run_batches

@@ -1,4 +1,4 @@
-"""How a command ends: its exit code, and the errors a person can mend, as sentences."""
+"""How a command ends: its exit code, and the errors that the user can fix, as sentences."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Exit(IntEnum):
 
 
 def spoken_errors(command: Callable[P, None]) -> Callable[P, None]:
-    """Turn the errors a person can mend into a sentence and an exit code; anything else is a defect and keeps its traceback."""
+    """Translate errors that the user can fix into a message and an exit code; any other exception is a bug, with its traceback."""
 
     @wraps(command)
     def spoken(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -50,6 +50,6 @@ def spoken_errors(command: Callable[P, None]) -> Callable[P, None]:
 
 def stop(sentence: str, code: Exit) -> NoReturn:
     """Say why, on standard error, and end the command."""
-    # A path in it may be no text.
+    # The message may contain a path that is not valid UTF-8.
     typer.echo(sentence.encode(errors="backslashreplace"), err=True)
     raise typer.Exit(code)

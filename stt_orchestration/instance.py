@@ -79,10 +79,10 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 def _opening(home: Path) -> dg.DagsterInstance:
-    """The first to open it makes its databases.
+    """Open the instance under a file lock.
 
-    Dagster does not keep two at it apart: one fails, or both leave a database that can never be opened again ("more than one
-    head").
+    The first process creates the databases, and Dagster does not lock: two at once can fail, or leave a database that can never be
+    opened again ("more than one head").
     """
     with ExitStack() as making:
         if os.access(home, os.W_OK):

@@ -1,4 +1,4 @@
-"""Ctrl-C: noticed when it comes, whoever handles it, and obeyed within seconds."""
+"""Detects Ctrl-C even when Dagster handles the signal, and ends the process within seconds."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ INTERRUPTED = 130
 GO_ON = "Nothing is lost: `stt run` goes on where this stopped."
 
 _GRACE_S = 15.0
-"""A chunk takes seconds. What takes longer is cut off: a killed process loses nothing either, only the orderly end."""
+"""Seconds to finish the current chunk. After that the process is ended; no finished work is lost, because it is stored already."""
 
 
 @contextmanager
 def watched(screen: Console) -> Iterator[threading.Event]:
     """Watch for interrupts until the block ends; the event is set by the first one.
 
-    Python and Dagster raise at an interrupt wherever the main thread stands, or keep it for later. That is left as it is; but
-    the process ends at a second interrupt, or when it has not ended after ``_GRACE_S`` seconds. To be used in the main thread.
+    Python and Dagster raise KeyboardInterrupt at once or later. This is not changed; but the process ends at a second interrupt, or
+    when it has not ended after ``_GRACE_S`` seconds. To be used in the main thread.
     """
     came = threading.Event()
     reader, writer = socket.socketpair()

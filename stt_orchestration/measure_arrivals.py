@@ -83,7 +83,7 @@ def _generated(count: int) -> list[Entry]:
 
 
 def _note(address: str, entries: Sequence[Entry]) -> None:
-    """As if they had been registered and taken into batches long ago; past the ledger, which would take minutes."""
+    """Insert rows as if they had been registered and batched long ago; directly in SQL, as the ledger would take minutes."""
     columns = "id, name, size, version, attempt, flags, placed, batch_key, received_at"
     engine = sa.create_engine(address)
     with engine.begin() as connection:
@@ -101,7 +101,7 @@ def _workspace(root: Path, entries: Sequence[Entry]) -> Workspace:
 
 
 def _tick(workspace: Workspace, cursor: SkimCursor) -> SkimCursor:
-    """What the sensor does itself; what Dagster makes of its answer is Dagster's."""
+    """One tick of the sensor, without Dagster's own work on its result."""
     found = look_in_bucket(workspace, cursor, SkimLimits())
     form_batches(workspace, BatchLimits(), "benchmark", RUNS_PER_TICK)
     return found.cursor

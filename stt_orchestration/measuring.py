@@ -1,4 +1,4 @@
-"""What the commands that measure share: what is asked, one core kept, progress shown, and an interrupt that keeps what there is."""
+"""Shared by the measuring commands: the request, pinning to one core, progress, and interrupts that keep partial results."""
 
 from __future__ import annotations
 
@@ -59,9 +59,9 @@ def asked(model: str | None, audio: Path | None) -> Asked:
 def at_work(
     screen: Console, question: Asked, *, pin: bool, what: str
 ) -> Iterator[tuple[Weights, Callable[[int, int], None]]]:
-    """The frame of a measurement: yields the weights, and whom to tell how many iterations have ended, of how many.
+    """Context of a measurement: yields the weights and a callback for the progress (iterations done, total).
 
-    An interrupt that reaches the end of the block ends the command: then there is nothing to keep.
+    A KeyboardInterrupt that leaves the block ends the command, because there is no result to keep.
     """
     from benchmarks.isolation import pinned_to_one_core
 
@@ -110,9 +110,8 @@ def measure_into(
 def _interruptible() -> Iterator[None]:
     """Let a container's stop end a measurement as Ctrl-C does, once; without any iteration there is nothing to keep.
 
-    A second signal (``timeout`` and impatient people send two) would leave the model's threads running while Python ends, which
-    aborts the process, so after the first they are ignored to the end of the process. What is at work ends within seconds; SIGKILL
-    is always there.
+    A second signal would leave the model's threads running while Python ends, which aborts the process, so after the first they are
+    ignored to the end of the process. What is at work ends within seconds; SIGKILL still works.
     """
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 

@@ -69,7 +69,7 @@ def output_at(way: str, prefix: str = "") -> str | None:
         prefix: What the paths of pages begin with, such as ``/pages``; usually nothing.
     """
     parts = way.split("/")[1:]
-    # No output has a hidden name, so no way leads up or to unfinished work.
+    # Outputs never have hidden names, so ``..`` and temporary files are rejected here.
     if any(not part or part.startswith(".") or "\0" in part for part in parts):
         return None
     suffix = posixpath.splitext(way)[1]
@@ -87,8 +87,8 @@ def build(store: DirectoryStore | BucketStore, prefix: str = "", hosts: tuple[st
     Args:
         store: Where the outputs are.
         prefix: See ``output_at``.
-        hosts: Names it may be asked by. On the loopback only its own: a web site can give itself a name that leads there, and its
-            scripts would read what is private.
+        hosts: Names it may be asked by. On the loopback interface only local names are allowed, against DNS rebinding: a web site's
+            host name could point to 127.0.0.1 and its scripts would read private pages.
     """
     from starlette.applications import Starlette
     from starlette.middleware import Middleware
@@ -161,7 +161,7 @@ def _headers(key: str) -> dict[str, str]:
 
 
 def _has(request: Request, etag: str) -> bool:
-    """Whether the asker holds this version already."""
+    """Whether ``If-None-Match`` already has this ETag."""
     return etag in [each.strip().removeprefix("W/") for each in request.headers.get("if-none-match", "").split(",")]
 
 
@@ -183,7 +183,7 @@ def serve(application: Starlette, listening: socket.socket) -> None:
     """Serve on a socket until the process is told to end."""
     import uvicorn
 
-    # Nothing but trouble is said: Dagster's lines are what an operator reads beside these.
+    # Log errors only: Dagster's lines are what an operator reads beside these.
     quiet = uvicorn.Config(
         application,
         log_config=None,

@@ -1,4 +1,4 @@
-"""``stt prepare``: what has to stand before the first of several processes works, and must be made by one of them alone.
+"""``stt prepare`` creates folders and tables before several processes start; only one process at a time may create them.
 
 On a cluster it is the init container of every long-lived pod: they all start at once, and usually before their database.
 """
@@ -38,7 +38,7 @@ def prepare(settings: Settings, patience_s: float, say: Callable[[str], None]) -
     """
     open_store(settings.store)
     _wait_for_ledger(settings.ledger, patience_s, say)
-    # Dagster does not keep two at the making of its tables apart; see ``stt_orchestration.instance``.
+    # Dagster does not lock while it creates its tables; see ``stt_orchestration.instance``.
     with _alone(settings.ledger, say), instance():
         pass
 

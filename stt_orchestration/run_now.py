@@ -28,7 +28,7 @@ _QUEUE = "QUEUED_RUN_COORDINATOR"
 
 
 class RunFailed(Exception):  # noqa: N818 - reads as what it says
-    """A batch's run failed for the machine's sake; its recordings keep their states and a rerun goes on from there."""
+    """A batch's run failed for an infrastructure reason; its recordings keep their states and a rerun goes on from there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +61,14 @@ def run_batches(
         workspace: Store and ledger.
         definitions: The project's.
         instance: Where runs are noted.
-        again: Batches to run beside them, which are finished as far as the ledger knows.
+        again: Batches to run again although the ledger says that they are finished.
         around: Given a batch's key, a context that its run happens in, such as a progress bar.
         say: Told which batch is waited for, and whom it waits for.
         interrupted: Whether somebody wants it all to end.
 
     Raises:
         RunFailed: At least one run failed; the others were still worked on.
-        KeyboardInterrupt: It was interrupted. Dagster makes a failed step of that, or keeps it to itself between two steps.
+        KeyboardInterrupt: It was interrupted. Dagster turns an interrupt into a failed step, or hides it between two steps.
     """
     done: list[str] = []
     here: list[str] = []
@@ -92,7 +92,7 @@ def run_batches(
                     done.append(key)
                 finally:
                     seconds += time.monotonic() - began
-        # Behind a failure too: Dagster makes one of an interrupt inside a step.
+        # Check after a failure as well: Dagster reports an interrupt inside a step as a failure.
         if interrupted():
             raise KeyboardInterrupt
     if failures:

@@ -1,4 +1,4 @@
-"""Runs as the schedule and the commands see them: which are alive, which only look it, and which are old enough to go."""
+"""Runs as the schedule and the commands see them: which run, which were abandoned, which are old enough to delete."""
 
 from __future__ import annotations
 

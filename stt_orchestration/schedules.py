@@ -1,4 +1,4 @@
-"""The schedules: the janitor's, and the one that stands in for a CronJob, field by field.
+"""The schedules: the janitor's, and the one that replaces a CronJob; each field has its counterpart.
 
 ``schedule`` and ``timeZone`` are its cron and time zone; ``concurrencyPolicy: Forbid`` is the skip while a batch runs;
 ``startingDeadlineSeconds`` is the deadline below (and ``max_catchup_runs`` in dagster.yaml: a missed tick is made up for once);
@@ -30,7 +30,8 @@ _SETTLED_AFTER_S = 60.0
 _RUNS_PER_TICK = 100
 
 _LIMITS = SkimLimits(reconciled=50_000)
-"""Ticks are hours apart, so each asks the ledger about more of what the dates hide: a bucket of a million in five days."""
+"""Ticks are hours apart, so each tick compares more old objects with the ledger, because an object's date alone does not show that
+it is known: a bucket of a million in five days."""
 
 
 def build_transcribe_every_6h(
@@ -79,7 +80,7 @@ def _take_in(instance: dg.DagsterInstance, workspace: Workspace) -> str:
     if not workspace.store.lists_whole:
         young = register_old_enough(workspace, _SETTLED_AFTER_S)
         return f"{young} were written to within the last minute and wait"
-    # A listing may be longer than a tick has time. A schedule has no cursor as a sensor has, so it lies where daemons keep theirs.
+    # A listing may be longer than a tick has time. Schedules have no cursor, so it is stored in the daemon cursor storage.
     key = f"{SCHEDULE_NAME}/{workspace.store.locate('')}"
     kept = instance.daemon_cursor_storage
     found = walk_bucket(workspace, SkimCursor.load(kept.get_cursor_values({key}).get(key)), _LIMITS)

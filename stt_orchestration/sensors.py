@@ -1,4 +1,4 @@
-"""Sensors: they carry what ``recordings.ingest`` finds to Dagster."""
+"""Sensors: they request runs for the batches that ``recordings.ingest`` finds."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RUNS_PER_TICK = 20
 
 @dataclass(frozen=True, slots=True)
 class _Looked:
-    """What a look at the input found: where the next one goes on, and what is told if there is nothing to start."""
+    """Result of one scan of the input: the cursor for the next scan, and the text of the skip reason."""
 
     cursor: str
     waiting: str

@@ -35,9 +35,9 @@ def _lower(value: Any) -> Any:
 
 
 class Settings(BaseSettings):
-    """The settings. Field descriptions say what is allowed; they are what a refused value is answered with."""
+    """The settings. Field descriptions say what is allowed; they are shown when a value is invalid."""
 
-    # Defaults are right as they stand: checking the schedule's would import Dagster, two seconds of every command.
+    # Defaults are not validated: checking the cron default would import Dagster and add two seconds to every command.
     model_config = SettingsConfigDict(
         env_ignore_empty=True, extra="ignore", frozen=True, populate_by_name=True, validate_default=False
     )
@@ -411,7 +411,7 @@ def environment_names() -> dict[str, str]:
 
 
 def misspelled(environment: Mapping[str, str] = os.environ) -> list[str]:
-    """A sentence for every ``STT_`` variable that sets nothing: it is most likely a slip."""
+    """A sentence for every ``STT_`` variable that sets nothing: it is most likely misspelled."""
     known = environment_names()
     sentences = []
     for name in sorted(environment):

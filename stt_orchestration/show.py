@@ -30,7 +30,7 @@ _PLAIN_WIDTH = 150
 
 
 def console() -> Console:
-    """A console on a copy of standard output: Dagster takes the original away while a step runs, to keep its log."""
+    """A console on a copy of standard output: Dagster redirects stdout while a step runs, to capture its log."""
     sys.stdout.flush()
     stream = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", errors="backslashreplace")
     return Console(file=stream, width=None if stream.isatty() else _PLAIN_WIDTH, highlight=False, markup=False)
@@ -105,11 +105,11 @@ def _counting_lines(screen: Console, what: str) -> Callable[[int, int], None]:
 
 @dataclass(frozen=True, slots=True)
 class _Progress:
-    """Where a batch stands: the step that its slowest member waits for, and how many have that step behind them."""
+    """Progress of a batch: the step that the slowest recording waits for, and how many recordings have finished that step."""
 
     phrase: str
     passed: int
-    steps: int  # steps done, over all members
+    steps: int  # steps done, over all recordings
 
 
 _PHRASES = ("reading and normalizing", "transcribing", "writing outputs", "looking at what is finished")

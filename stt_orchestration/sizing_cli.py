@@ -1,4 +1,7 @@
-"""``stt size``: from a measurement to what to order. The work is in ``benchmarks.sizing``; here is only the talking."""
+"""``stt size``: from a measurement to what to order. This file only parses options and prints results.
+
+The work is in ``benchmarks.sizing``.
+"""
 
 from __future__ import annotations
 

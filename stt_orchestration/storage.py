@@ -1,8 +1,8 @@
-"""Dagster's storage in PostgreSQL, with patience: a run does not die of a database that restarts.
+"""Dagster's PostgreSQL storage with retries: a database restart does not fail a run.
 
-Dagster's own gives up after six seconds, and with it the process that watches over a run. What was on its way when the server went
-it does not ask again at all; in the process of a step that is a failure which no retry policy covers, as it is not the asset's.
-``dagster.yaml`` names this one::
+Dagster's own storage gives up after six seconds, and the run's process fails. Queries that were interrupted by the restart are not
+repeated at all; in the process of a step that is a failure which no retry policy covers, as it is not the asset's. ``dagster.yaml``
+names this one::
 
     storage:
       custom:
@@ -30,11 +30,11 @@ from dagster_postgres.utils import pg_url_from_config
 from recordings.patience import be_patient
 
 _TRIES = 3
-"""Of one question; each waits for the server by itself, so that only a server that comes and goes uses them up."""
+"""Attempts per query. Each attempt waits until the server is reachable, so only a server that fails repeatedly uses all of them."""
 
 
 class PatientPostgresStorage(DagsterPostgresStorage):
-    """``DagsterPostgresStorage`` whose connections wait for the server, and that asks again what was cut off.
+    """``DagsterPostgresStorage`` whose connections wait for the server, and that repeats interrupted queries.
 
     The webserver makes engines of its own and tells people at once.
 
@@ -84,18 +84,18 @@ class PatientPostgresStorage(DagsterPostgresStorage):
 
 
 def _ask_again(storage: object, interface: type) -> None:
-    """Make every method of a storage's interface persistent, but those that store events."""
+    """Add retries to every method of a storage's interface, but those that store events."""
     for name in dir(interface):
         if not name.startswith("_") and isfunction(getattr(interface, name)) and not name.startswith("store_event"):
             setattr(storage, name, _persistent(getattr(storage, name)))
 
 
 def _persistent(ask: Callable[..., Any], undo: Callable[..., None] | None = None) -> Callable[..., Any]:
-    """A question that is asked again when the server goes while it answers.
+    """Wrap a call so that it is repeated if the connection is lost during it.
 
     Args:
-        ask: The question. All but storing events may be asked twice.
-        undo: What makes it so that it may, given its arguments.
+        ask: The call. All but storing events may be repeated as they are.
+        undo: Given the same arguments, removes what an interrupted attempt may have stored, so that the call can be repeated.
     """
 
     @wraps(ask)

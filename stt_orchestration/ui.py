@@ -35,10 +35,10 @@ def serve(settings: Settings, host: str, port: int) -> int:
     command += ["-h", host, "-p", str(port)]
     # It advises another command line that this project does not need, on every start.
     environment = {**os.environ, "PYTHONWARNINGS": "ignore:Function `dev_command`"}
-    # Started in the background of a shell we ignore interrupts, and would pass that on.
+    # A shell starts background processes with SIGINT ignored, and child processes inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(command, cwd=home, env=environment) as dagster:
-        # Dagster ends its own children on an interrupt alone; whoever stops this process, and however, must stop them too.
+        # Dagster ends its children only on SIGINT, so SIGTERM is forwarded as SIGINT.
         signal.signal(signal.SIGTERM, lambda *_: dagster.send_signal(signal.SIGINT))
         while True:
             try:

@@ -52,7 +52,7 @@ def measure(image: str, postgres_image: str, repeats: int) -> Measured:
         ClusterError: A command failed, a run did not succeed, or something never came.
     """
     with ours.deployment() as mine, theirs.deployment(image, postgres_image) as other:
-        theirs.run(other)  # the first one pulls, mounts and fills caches; for ours the deployment did
+        theirs.run(other)  # warm-up: pulls the image, mounts and fills caches; our deployment has done that already
         ours.run(mine, "warm-up")
         their_runs, our_runs = [], []
         for i in range(repeats):
@@ -63,6 +63,6 @@ def measure(image: str, postgres_image: str, repeats: int) -> Measured:
 
 
 if __name__ == "__main__":
-    # Ended from outside it still takes down what it has put up.
+    # On SIGTERM exit normally, so that everything created in the cluster is removed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     sys.exit(main(sys.argv[1:]))

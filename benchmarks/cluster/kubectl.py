@@ -22,7 +22,7 @@ _LOOK_S = 0.5
 
 
 class ClusterError(Exception):
-    """The cluster did not do what was asked of it. The message says what, and in whose words."""
+    """The cluster did not do what was asked of it. The message names the command, with its error output, or what did not come."""
 
 
 class Namespace:
@@ -92,10 +92,10 @@ def kubectl(*arguments: str, given: bytes | None = None) -> str:
 
 
 def until(seconds: float, what: str, look: Callable[[], T | None]) -> T:
-    """Look twice a second until there is something to see.
+    """Poll twice a second until a value is returned.
 
     Raises:
-        ClusterError: There never was.
+        ClusterError: There was none in time.
     """
     end = time.monotonic() + seconds
     while (found := look()) is None:

@@ -24,7 +24,8 @@ _TICKS = """query ($selector: SensorSelector!) { sensorOrError(sensorSelector: $
   sensorState { ticks(limit: 20) { timestamp runIds } } } } }"""
 _SENSOR = {"repositoryLocationName": "stt", "repositoryName": "__repository__", "sensorName": "audio_directory"}
 _SEEN_S = 120.0
-"""The sensor looks every 15 s, takes what two looks found alike, and a queued run may be before ours."""
+"""Seconds: the sensor ticks every 15 s and takes files that two ticks found unchanged, and another run may be queued before
+ours."""
 
 
 @contextmanager
@@ -41,7 +42,7 @@ def deployment() -> Iterator[Namespace]:
 
 
 def run(there: Namespace, name: str) -> Run:
-    """Upload one short recording that nobody has heard before, and follow it to its outputs."""
+    """Upload one short recording whose bytes were never transcribed before, and follow it to its outputs."""
     name = f"pace-{uuid.uuid4().hex[:8]}-{name}.wav"
     before = time.time()
     there.kubectl(

@@ -1,7 +1,7 @@
-"""The contestants: each loads the same weights, waits for the word, and transcribes a list of files. One process each.
+"""The contestants: each process loads the same weights, waits for the line ``go``, and transcribes a list of files.
 
 Run by the race as ``python -m benchmarks.peers.contestants NAME``; a JSON line with the task comes in, ``ready`` goes out when the
-model is loaded, and after a line ``go`` a JSON line with the texts. Loading is not counted; decoding the files is.
+model is loaded, and after a line ``go`` a JSON line with the texts. Loading the model is not counted; reading the audio files is.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ CONTESTANTS = {"ours": ours, "plain": plain, "batched": batched, "command_line":
 
 
 def main(name: str) -> int:
-    """Load, wait for the word, transcribe, answer."""
+    """Load, wait for ``go``, transcribe, answer."""
     task = json.loads(sys.stdin.readline())
     answers, sys.stdout = sys.stdout, sys.stderr  # whatever a library prints is no answer
     transcribe = CONTESTANTS[name](task)

@@ -1,4 +1,4 @@
-"""The race: every contestant over the same recordings, in turn, as often as asked; wall seconds from the word to the last text."""
+"""The race: all contestants over the same recordings in turn, as often as asked; wall-clock time from ``go`` to the last text."""
 
 from __future__ import annotations
 

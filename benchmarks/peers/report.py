@@ -100,7 +100,7 @@ def table(result: Mapping[str, Any]) -> str:
 
 
 def plot(result: Mapping[str, Any], target: Path) -> None:
-    """Speed against word error rate, a panel per group: right is faster, down is truer."""
+    """Speed against word error rate, a panel per group: further right is faster, lower is more accurate."""
     import matplotlib as mpl
 
     mpl.use("svg")

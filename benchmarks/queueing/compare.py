@@ -1,8 +1,9 @@
-"""Predicted against measured: what a load that was really run says of the model, with the luck of the arrivals told apart.
+"""Compares the predicted with the measured response times of a real load, and separates the model's error from random error.
 
-The order in which requests happened to arrive moves the measured mean by more than the model may be wrong. So each load is also
-replayed: the same arrivals, with service times drawn from the calibration made before. Measured over replayed is the error that
-luck cannot explain; the model's figure times it is what would have been measured in an endless run (a control variate).
+The random error comes from the arrival times: they change the measured mean by more than the model may be wrong. So each load is
+also replayed: the same arrivals, with service times drawn from the calibration made before. Measured over replayed is the error
+that the arrivals do not explain; the model's figure times it is what would have been measured in an endless run (a control
+variate).
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ Indices = npt.NDArray[np.int64]
 _VARIANTS = 200
 _RESAMPLES = 500
 _BLOCK_BUSY_PERIODS = 4
-"""Requests are resampled in blocks of so many mean busy periods' length, since those of one busy period share their fate."""
+"""Requests are resampled in blocks of so many mean busy periods' length, because response times within one busy period are
+correlated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +37,10 @@ class Figure:
         simulated_s: The simulation's, of an endless run.
         measured_s: As it came.
         measured_interval_s: Its 95 % interval, block bootstrap.
-        corrected_s: Measured, with the luck of the arrivals taken out.
+        corrected_s: Measured, corrected for the random arrival times (control variate).
         corrected_interval_s: Its 95 % interval.
         error: Of the prediction, against corrected.
-        known_error: The same for a prediction that was told how much the machine's speed moved since the calibration.
+        known_error: The same error if the service times are scaled by the change of the machine's speed since the calibration.
     """
 
     predicted_s: float
@@ -132,7 +134,7 @@ class _Known:
     rate: float
 
     def error(self, measured: float, of: Callable[[Array], float]) -> float:
-        """Of the model, against measured without the luck of the arrivals; NaN where it says that the line grows for ever."""
+        """Error of the model, against measured and corrected for the arrivals; NaN where it predicts a line that grows for ever."""
         try:
             found = response(self.service_s, self.servers, self.rate)
         except Overloaded:

@@ -155,9 +155,9 @@ def calibrate(workers: Workers, clips: Sequence[Path], passes: int) -> list[Serv
 
 
 def decoded_once(clips: Sequence[Path], served: Sequence[Served]) -> list[Path]:
-    """The clips whose processor time is at most twice the median: the others were doubted and decoded again.
+    """The clips whose processor time is at most twice the median: the others were suspected hallucinations and were decoded again.
 
-    A few of them would make the 95th percentile jump from one mode of the distribution to the other with the luck of a minute.
+    A few of them would make the 95th percentile jump from one mode of the distribution to the other from one short run to the next.
     """
     usual = float(np.median([request.cpu for request in served]))
     return [clips[request.clip] for request in served if request.cpu <= 2 * usual]

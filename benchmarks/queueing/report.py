@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 QUIET = 0.95
-"""A load in which the engine had the processor for less of its service time measures the other programs."""
+"""Below this share of processor time over service time, other programs disturbed the load and the verdict leaves it out."""
 
 
 def text(found: Mapping[str, Any]) -> str:

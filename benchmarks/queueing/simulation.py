@@ -1,4 +1,4 @@
-"""The same queue played through request by request, with no approximation but chance: what the model is checked against."""
+"""Simulates the same queue request by request; the only error is sampling error. The model is checked against it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def steady_state(
     replications: int = 40,
     seed: int = 0,
 ) -> Simulated:
-    """Play many independent days side by side and average them.
+    """Simulate many independent replications and average them.
 
     Args:
         service_s: The service times to draw from, seconds.

@@ -33,7 +33,7 @@ class Basis:
         high: Upper end.
         memory_mb: Peak of the process with one worker, MiB.
         rests_on: Sentences: every measurement.
-        doubts: Sentences: why nobody should order from it yet; empty for a sound measurement.
+        doubts: Sentences: reasons why the measurement is not good enough to order hardware; empty for a sound one.
     """
 
     platform: str

@@ -1,4 +1,4 @@
-"""Deployment and autoscaler with the result of a sizing patched in. What the manifests say of anything else stays as it is."""
+"""Patches the result of a sizing into a Deployment and an autoscaler; all other fields are unchanged."""
 
 from __future__ import annotations
 

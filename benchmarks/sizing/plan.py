@@ -16,7 +16,8 @@ HOURS_PER_MONTH = 730.0
 DAYS_PER_MONTH = HOURS_PER_MONTH / 24
 
 POD_CPUS = (1, 2, 3, 4)
-"""Sizes of pods that are compared unless one is asked for. Three, because nodes of four cores keep a part of one to themselves."""
+"""Sizes of pods that are compared unless one is asked for. Three is included because a node with four cores reserves part of one
+core for the system."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +136,7 @@ def _service(found: Basis, target: Target, node: Node, pod_cpus: Sequence[int]) 
     if not options and too_many:
         raise too_many
     _fits(options, node, pod_cpus, found)
-    # The cheapest; of equals the smaller pods, since one that is lost then takes less with it.
+    # The cheapest; among equal prices prefer smaller pods: the loss of one pod then costs less capacity.
     options.sort(key=lambda one: (one[1].per_month, one[0].cpus * one[0].pods, one[0].cpus))
     first, bill = options[0]
     return ServicePlan(

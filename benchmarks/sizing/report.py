@@ -1,4 +1,4 @@
-"""``sizing_report.md``: for whoever orders the hardware. What to order first, then why, then what it rests on."""
+"""Writes ``sizing_report.md`` for the person who orders hardware: what to order, then the reasons, then the measurements."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ MOST_BUSY = 0.8
 """Success criterion of the speech service's requirement: average CPU utilization below 80 %."""
 
 MOST_PODS = 100_000
-"""No cluster has more (Kubernetes is built for 150,000 pods on 5,000 nodes), and no report of more helps anybody."""
+"""No cluster has more (Kubernetes is built for 150,000 pods on 5,000 nodes)."""
 
 Dispatch = Literal["service", "queue"]
 
@@ -203,7 +203,7 @@ def _busiest(service: Array, cpus: int, pods: int, target: Target) -> float:
 
 
 def _reachable(found: Basis, target: Target) -> None:
-    """Refuse what no number of pods can do: requests that take longer than the target with nobody in front of them."""
+    """Refuse targets that no number of pods can meet: requests that take longer than the target even without waiting."""
     import numpy as np
 
     slow = found.service_s(target.variation, found.high)

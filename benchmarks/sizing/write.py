@@ -1,4 +1,4 @@
-"""Writing a sizing: report, plots, figures and manifests into a folder, when all of them are made, and none before."""
+"""Writes report, plots, values and manifests into a folder; nothing is written unless all of them could be made."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The least that runs each step in a pod: four assets in a chain, dagster-k8s's own executor."""
+"""A minimal project that runs each step in its own pod: four assets in a chain, dagster-k8s's own executor."""
 
 import dagster as dg
 from dagster_k8s import k8s_job_executor
