@@ -1,6 +1,6 @@
-"""One module per step, thin: ``raw``, ``normalized``, ``transcript``, ``enriched``, and what they share with Dagster.
+"""What Dagster materializes, thin: an asset names its inputs, calls one function of the packages below and returns metadata.
 
-An asset names its inputs, calls one function of ``recordings.steps`` and turns the report it returns into metadata. Logic that can
-be tested without Dagster belongs to ``recordings`` or ``benchmarks``. Modules with assets do not postpone annotations
-(``from __future__ import annotations``), because Dagster reads the type of ``context`` when it creates the asset.
+Here belong the assets of transcription and of capacity, and in ``common`` what they share with Dagster. Logic that a test could
+want without Dagster belongs one layer down. The asset modules alone do without postponed annotations: Dagster reads the type of
+``context`` when the asset is made.
 """

@@ -6,18 +6,18 @@ import sys
 from collections.abc import Callable
 from typing import Protocol
 
-from benchmarks import arrivals, first_transcript, long_file, long_speech, overhead
-from benchmarks.machine import header
+from benchmarks.lab import arrivals, first_transcript, long_file, long_speech, overhead
+from benchmarks.platform.machine import format_header
 
 
-class Measured(Protocol):
+class Measurement(Protocol):
     """A measurement's result."""
 
     def table(self) -> str:
         """The figures, for a terminal."""
 
 
-MEASUREMENTS: dict[str, tuple[str, Callable[[], Measured]]] = {
+MEASUREMENTS: dict[str, tuple[str, Callable[[], Measurement]]] = {
     "overhead": ("What orchestration costs a recording", overhead.measure),
     "long-file": ("Normalizing a ten-hour recording", long_file.measure),
     "long-speech": ("Transcribing ten hours of speech", long_speech.measure),
@@ -32,7 +32,7 @@ def main(names: list[str]) -> int:
     if unknown:
         print(f"No measurement is called {', '.join(unknown)}; there are {', '.join(MEASUREMENTS)}.", file=sys.stderr)
         return 2
-    print(header())
+    print(format_header())
     for name in names or MEASUREMENTS:
         title, measure = MEASUREMENTS[name]
         print(f"\n{title}", flush=True)

@@ -16,7 +16,7 @@ _MOST_BYTES = 64 * 2**20
 _SHOWN = 120  # characters of a wrong value
 
 
-class Refused(Exception):  # noqa: N818 - reads as what it says
+class RefusedError(Exception):
     """The request cannot be measured or compared as it was given. The message says why and what to do."""
 
 
@@ -24,111 +24,111 @@ def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        Refused: There is no such file, it is no JSON, or only the beginning of one.
+        RefusedError: There is no such file, it is no JSON, or only the beginning of one.
     """
     try:
         return json.loads(_text(path, "JSON"), parse_constant=_no_number)
     except RecursionError:
-        raise Refused(f"{path} is no JSON text.") from None
-    except _NotFinite as error:
-        raise Refused(f"{path} has {error} where a number belongs.") from None
+        raise RefusedError(f"{path} is no JSON text.") from None
+    except _NotFiniteError as error:
+        raise RefusedError(f"{path} has {error} where a number belongs.") from None
     except json.JSONDecodeError as error:
         end = "it ends too early, as if cut off" if error.pos >= len(error.doc.rstrip()) - 1 else error.msg
-        raise Refused(f"{path} is no whole JSON: line {error.lineno}, column {error.colno}: {end}.") from None
+        raise RefusedError(f"{path} is no whole JSON: line {error.lineno}, column {error.colno}: {end}.") from None
 
 
 def read_yaml(path: Path) -> Any:
     """Read one YAML document.
 
     Raises:
-        Refused: There is no such file, it is no YAML, or more than one document.
+        RefusedError: There is no such file, it is no YAML, or more than one document.
     """
     import yaml
 
     try:
         return yaml.safe_load(_text(path, "YAML"))
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise Refused(f"{path} is not one YAML document: {' '.join(str(error).split())}.") from None
+        raise RefusedError(f"{path} is not one YAML document: {' '.join(str(error).split())}.") from None
 
 
 def _text(path: Path, kind: str) -> str:
     try:
         if path.stat().st_size > _MOST_BYTES:
-            raise Refused(f"{path} has {path.stat().st_size} bytes; no file of ours is that large.")
+            raise RefusedError(f"{path} has {path.stat().st_size} bytes; no file of ours is that large.")
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise Refused(f"{path}: there is no such file.") from None
+        raise RefusedError(f"{path}: there is no such file.") from None
     except IsADirectoryError:
-        raise Refused(f"{path} is a folder; give a file.") from None
+        raise RefusedError(f"{path} is a folder; give a file.") from None
     except UnicodeDecodeError:
-        raise Refused(f"{path} is no {kind} text.") from None
+        raise RefusedError(f"{path} is no {kind} text.") from None
 
 
-def checked(path: Path, found: Any, schema: Path, model: type[_Model]) -> _Model:
+def validate(path: Path, data: Any, schema: Path, model: type[_Model]) -> _Model:
     """Validate data against a JSON Schema and return it as a pydantic model.
 
     Raises:
-        Refused: It does not; names the file, the field and what is wrong with it.
+        RefusedError: It does not; names the file, the field and what is wrong with it.
     """
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import best_match
 
-    wrong = best_match(Draft202012Validator(json.loads(schema.read_text(encoding="utf-8"))).iter_errors(found))
+    wrong = best_match(Draft202012Validator(json.loads(schema.read_text(encoding="utf-8"))).iter_errors(data))
     if wrong is not None:
         field = wrong.json_path.removeprefix("$").lstrip(".")
         where = f"the field {field}" if field else "the whole"
         message = wrong.message if len(wrong.message) <= 2 * _SHOWN else f"... {wrong.message[-2 * _SHOWN :]}"
-        raise Refused(f"{path} is not what {schema.stem} files hold: {where}: {message}.")
-    return record(path, found, model, f"what {schema.stem} files hold")
+        raise RefusedError(f"{path} is not what {schema.stem} files hold: {where}: {message}.")
+    return parse_record(path, data, model, f"what {schema.stem} files hold")
 
 
-def record(path: Path, found: Any, model: type[_Model], what: str) -> _Model:
+def parse_record(path: Path, data: Any, model: type[_Model], what: str) -> _Model:
     """Validate data and return it as a pydantic model.
 
     Args:
         path: Where it was read, for the error.
-        found: What was read.
+        data: What was read.
         model: The pydantic model.
         what: What the file should be, in words: ``a price file``.
 
     Raises:
-        Refused: It is none; names the file, the field and what is wrong with it.
+        RefusedError: It is none; names the file, the field and what is wrong with it.
     """
     try:
-        return model.model_validate(found)
+        return model.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         where = f"the field {field}" if field else "the whole"
-        raise Refused(f"{path} is not {what}: {where}: {first['msg'].removeprefix('Value error, ')}.") from None
+        raise RefusedError(f"{path} is not {what}: {where}: {first['msg'].removeprefix('Value error, ')}.") from None
 
 
-def claim(path: Path, *, overwrite: bool) -> None:
+def check_output_file(path: Path, *, overwrite: bool) -> None:
     """Make sure, before the work, that its result can be written there; nothing is made.
 
     Raises:
-        Refused: Something is there that must not be overwritten.
+        RefusedError: Something is there that must not be overwritten.
         OSError: The folder cannot be made or written.
     """
     if path.is_dir():
-        raise Refused(f"{path} is a folder; give a file to write.")
+        raise RefusedError(f"{path} is a folder; give a file to write.")
     if path.exists() and not overwrite:
-        raise Refused(f"{path} is there already. Give --overwrite to replace it, or another --output.")
-    probe(path.parent)
+        raise RefusedError(f"{path} is there already. Give --overwrite to replace it, or another --output.")
+    check_writable(path.parent)
 
 
-def probe(folder: Path) -> None:
+def check_writable(folder: Path) -> None:
     """Make sure that a folder can be written, or made where it is not there yet; nothing is made.
 
     Raises:
-        Refused: It is a file, or lies below one.
+        RefusedError: It is a file, or lies below one.
         OSError: It cannot be made or written.
     """
     there = folder
     while not there.exists() and there != there.parent:
         there = there.parent
     if not there.is_dir():
-        raise Refused(f"{there} is a file; give a folder.")
+        raise RefusedError(f"{there} is a file; give a folder.")
     trial = there / f".{secrets.token_hex(8)}"
     try:
         trial.touch()
@@ -157,9 +157,9 @@ def write_text(text: str, path: Path) -> None:
         incoming.unlink(missing_ok=True)
 
 
-class _NotFinite(Exception):  # noqa: N818 - seen in this module only
+class _NotFiniteError(Exception):
     pass
 
 
 def _no_number(name: str) -> Any:
-    raise _NotFinite(name)
+    raise _NotFiniteError(name)

@@ -23,6 +23,6 @@ from dagster._core.executor.base import Executor
 )
 def profiled_k8s_job_executor(init_context: dg.InitExecutorContext) -> Executor:
     """Each step is a Kubernetes Job with the profile of its step."""
-    from k8s_run_launcher.steps import build_executor
+    from k8s_run_launcher.step_handler import build_executor
 
     return build_executor(init_context)

@@ -15,7 +15,7 @@ from typing import Any
 
 import dagster as dg
 
-from k8s_run_launcher.evidence import Object, at, holds, moment
+from k8s_run_launcher.job_snapshot import K8sObject, get_nested, is_condition_true, parse_timestamp
 
 RUN_LABEL = "dagster/run-id"
 LOCATION_LABEL = "dagster/code-location"
@@ -25,7 +25,7 @@ _RUNS_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class RetentionRules:
     """When something goes.
 
     Attributes:
@@ -53,11 +53,11 @@ class Removal:
 
     kind: str
     name: str
-    why: str
+    reason: str
 
 
 def plan_objects(
-    jobs: Sequence[Object], pods: Sequence[Object], runs: Mapping[str, RunEnd], rules: Rules, now: float
+    jobs: Sequence[K8sObject], pods: Sequence[K8sObject], runs: Mapping[str, RunEnd], rules: RetentionRules, now: float
 ) -> list[Removal]:
     """Which Jobs and pods to remove.
 
@@ -68,42 +68,45 @@ def plan_objects(
         rules: When something goes.
         now: Seconds since 1970.
     """
-    names = {at(job, "metadata", "name") for job in jobs}
-    found = [removal for job in jobs if (removal := _job(job, runs, rules, now)) is not None]
+    names = {get_nested(job, "metadata", "name") for job in jobs}
+    found = [removal for job in jobs if (removal := _plan_job(job, runs, rules, now)) is not None]
     for pod in pods:
-        owners = {owner.get("name") for owner in at(pod, "metadata", "ownerReferences") or ()}
+        owners = {owner.get("name") for owner in get_nested(pod, "metadata", "ownerReferences") or ()}
         if owners & names:
             continue  # it goes with its Job
-        why = _left_over(pod, runs, rules, now)
+        why = _find_orphan_reason(pod, runs, rules, now)
         if why is not None:
-            found.append(Removal("Pod", at(pod, "metadata", "name"), why))
+            found.append(Removal("Pod", get_nested(pod, "metadata", "name"), why))
     return found
 
 
-def _job(job: Object, runs: Mapping[str, RunEnd], rules: Rules, now: float) -> Removal | None:
-    name = at(job, "metadata", "name")
-    if not (holds(job, "Complete") or holds(job, "Failed")):
-        why = _left_over(job, runs, rules, now)
+def _plan_job(job: K8sObject, runs: Mapping[str, RunEnd], rules: RetentionRules, now: float) -> Removal | None:
+    name = get_nested(job, "metadata", "name")
+    if not (is_condition_true(job, "Complete") or is_condition_true(job, "Failed")):
+        why = _find_orphan_reason(job, runs, rules, now)
         return Removal("Job", name, why) if why is not None else None
-    ended = max((moment(c.get("lastTransitionTime")) or now for c in at(job, "status", "conditions")), default=now)
-    if at(job, "spec", "ttlSecondsAfterFinished") is None and now - ended > rules.finished_s:
-        return Removal("Job", name, f"it ended {_ago(now - ended)} ago and has no time to live")
+    ended = max(
+        (parse_timestamp(c.get("lastTransitionTime")) or now for c in get_nested(job, "status", "conditions")),
+        default=now,
+    )
+    if get_nested(job, "spec", "ttlSecondsAfterFinished") is None and now - ended > rules.finished_s:
+        return Removal("Job", name, f"it ended {_format_age(now - ended)} ago and has no time to live")
     return None
 
 
-def _left_over(thing: Object, runs: Mapping[str, RunEnd], rules: Rules, now: float) -> str | None:
-    run_id = at(thing, "metadata", "labels", RUN_LABEL)
-    age = now - (moment(at(thing, "metadata", "creationTimestamp")) or now)
+def _find_orphan_reason(thing: K8sObject, runs: Mapping[str, RunEnd], rules: RetentionRules, now: float) -> str | None:
+    run_id = get_nested(thing, "metadata", "labels", RUN_LABEL)
+    age = now - (parse_timestamp(get_nested(thing, "metadata", "creationTimestamp")) or now)
     run = runs.get(run_id)
     if run is None:
         # A Job can exist while its run was not yet read from Dagster's storage, for a short time only.
         return f"Dagster does not know its run {run_id}" if age > rules.grace_s else None
     if run.ended_at is not None and now - run.ended_at > rules.grace_s:
-        return f"its run {run_id} ended {_ago(now - run.ended_at)} ago"
+        return f"its run {run_id} ended {_format_age(now - run.ended_at)} ago"
     return None
 
 
-def _ago(seconds: float) -> str:
+def _format_age(seconds: float) -> str:
     return f"{seconds / 86_400:.1f} days" if seconds > 86_400 else f"{seconds / 60:.0f} min"
 
 
@@ -117,7 +120,7 @@ class Janitor:
         rules: When something goes.
     """
 
-    def __init__(self, instance: dg.DagsterInstance, namespace: str, location: str, rules: Rules) -> None:
+    def __init__(self, instance: dg.DagsterInstance, namespace: str, location: str, rules: RetentionRules) -> None:
         from kubernetes import client
 
         self._instance = instance
@@ -127,12 +130,12 @@ class Janitor:
         self._batch = client.BatchV1Api()
         self._core = client.CoreV1Api()
 
-    def plan(self) -> list[Removal]:
+    def plan_removals(self) -> list[Removal]:
         """What would be removed now."""
         jobs = self._list(self._batch.list_namespaced_job)
         pods = self._list(self._core.list_namespaced_pod)
         # Read the runs after the objects, so that every listed object's run is already stored.
-        named = {at(thing, "metadata", "labels", RUN_LABEL) for thing in (*jobs, *pods)}
+        named = {get_nested(thing, "metadata", "labels", RUN_LABEL) for thing in (*jobs, *pods)}
         return [*plan_objects(jobs, pods, self._runs(named), self._rules, time.time()), *self._old_runs()]
 
     def remove(self, removals: Sequence[Removal]) -> Iterator[Removal]:
@@ -155,9 +158,9 @@ class Janitor:
         else:
             self._instance.delete_run(removal.name)
 
-    def _list(self, call: Any) -> list[Object]:
+    def _list(self, call: Any) -> list[K8sObject]:
         found = json.loads(call(self._namespace, label_selector=self._selector, _preload_content=False).data)
-        items: list[Object] = found["items"]
+        items: list[K8sObject] = found["items"]
         return items
 
     def _runs(self, run_ids: set[str]) -> dict[str, RunEnd]:
@@ -184,31 +187,3 @@ class Janitor:
             )
             for record in records
         ]
-
-
-def connect() -> str:
-    """Connect to the cluster that this process is in, or to that of the kubeconfig; returns the namespace to work in.
-
-    Raises:
-        NoCluster: There is neither.
-    """
-    from dagster_k8s.utils import detect_current_namespace
-    from kubernetes import config
-    from kubernetes.config.config_exception import ConfigException
-
-    try:
-        config.load_incluster_config()
-    except ConfigException:
-        try:
-            config.load_kube_config()
-        except (ConfigException, OSError) as error:
-            raise NoCluster(
-                f"No cluster to look at: this is no pod, and there is no usable kubeconfig ({error})."
-            ) from error
-        _, active = config.list_kube_config_contexts()
-        return str(active["context"].get("namespace", "default"))
-    return detect_current_namespace(None) or "default"
-
-
-class NoCluster(Exception):  # noqa: N818 - reads as what it says
-    """There is no cluster to connect to."""

@@ -20,14 +20,14 @@ from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
 from dagster_k8s import K8sRunLauncher
 from dagster_k8s.job import UserDefinedDagsterK8sConfig, get_job_name_from_run_id
 
-from k8s_run_launcher import records
+from k8s_run_launcher import event_log
+from k8s_run_launcher.api_errors import API_ERRORS
 from k8s_run_launcher.config import RUN_FIELDS, STEP_FIELDS
-from k8s_run_launcher.death import why_dead
-from k8s_run_launcher.evidence import Evidence
-from k8s_run_launcher.observe import gather
-from k8s_run_launcher.profiles import read_patience, read_profiles
-from k8s_run_launcher.trouble import API_TROUBLE
-from k8s_run_launcher.waiting import why_waiting
+from k8s_run_launcher.job_snapshot import JobSnapshot
+from k8s_run_launcher.pending import diagnose_pending
+from k8s_run_launcher.pod_failure import diagnose
+from k8s_run_launcher.pod_watch import take_snapshot
+from k8s_run_launcher.profiles import read_pending_timeouts, read_profiles
 
 _RUN_DEADLINE_S = 86_400
 _RUN_TTL_S = 3_600
@@ -54,7 +54,7 @@ class ProfiledK8sRunLauncher(K8sRunLauncher):
         self.step_config = {key: others.pop(key) for key in STEP_FIELDS if key in others}
         # Validate now: an invalid profile must fail when the instance loads, not when the first step starts.
         read_profiles(self.step_config.get("step_profiles"))
-        read_patience(self.step_config.get("step_patience"))
+        read_pending_timeouts(self.step_config.get("step_patience"))
         stated = dict(run_k8s_config or {})
         limits = {
             "ttl_seconds_after_finished": run_ttl_s,
@@ -79,30 +79,30 @@ class ProfiledK8sRunLauncher(K8sRunLauncher):
         if result.status not in (WorkerStatus.FAILED, WorkerStatus.UNKNOWN):
             return result
         try:
-            evidence = self._evidence(run)
-        except API_TROUBLE as error:
+            evidence = self._take_snapshot(run)
+        except API_ERRORS as error:
             return CheckRunHealthResult(
                 WorkerStatus.RUNNING, f"{result.msg}. Kubernetes cannot be asked: {error}", True
             )
-        found = why_dead(evidence)
+        found = diagnose(evidence)
         if found is None:
             # The API server did not answer a moment ago and answers now: the Job exists and has not failed.
             unknown = result.status is WorkerStatus.UNKNOWN and evidence.job is not None
             return CheckRunHealthResult(WorkerStatus.RUNNING, result.msg, True) if unknown else result
         if result.status is WorkerStatus.FAILED:
             self._instance.report_engine_event(
-                found.sentence, run, EngineEventData(records.metadata(found)), cls=type(self)
+                found.sentence, run, EngineEventData(event_log.make_failure_metadata(found)), cls=type(self)
             )
         return CheckRunHealthResult(result.status, f"{result.msg}. {found.sentence}", result.transient)
 
     def get_run_worker_debug_info(self, run: dg.DagsterRun, include_container_logs: bool | None = True) -> str | None:
         """dagster-k8s's debug info, preceded by one sentence: why the run's pod failed or is pending."""
         told = super().get_run_worker_debug_info(run, include_container_logs=include_container_logs)
-        evidence = self._evidence(run)
-        reason = why_dead(evidence) or why_waiting(evidence, time.time())
+        evidence = self._take_snapshot(run)
+        reason = diagnose(evidence) or diagnose_pending(evidence, time.time())
         return "\n\n".join(part for part in (reason.sentence if reason else None, told) if part)
 
-    def _evidence(self, run: dg.DagsterRun) -> Evidence:
+    def _take_snapshot(self, run: dg.DagsterRun) -> JobSnapshot:
         namespace = str(self.get_container_context_for_run(run).namespace)
         name = get_job_name_from_run_id(run.run_id, resume_attempt_number=self._get_resume_attempt_number(run))
-        return gather(self._api_client.batch_api, self._api_client.core_api, namespace, name)
+        return take_snapshot(self._api_client.batch_api, self._api_client.core_api, namespace, name)

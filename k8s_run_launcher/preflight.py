@@ -1,7 +1,7 @@
 """Preflight: checks that the account has the permissions of a run and that the cluster can hold the step profiles.
 
-It leaves nothing in the cluster. The functions that check are pure and take API objects; ``examine`` makes the API requests. Checks
-of the database and the store are passed in as callables, because this package may not import them.
+It leaves nothing in the cluster. The functions that check are pure and take API objects; ``run_preflight`` makes the API
+requests. Checks of the database and the store are passed in as callables, because this package may not import them.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from k8s_run_launcher.evidence import Object, at
-from k8s_run_launcher.observe import gather
-from k8s_run_launcher.profiles import StepProfile, quantity
-from k8s_run_launcher.waiting import why_waiting
+from k8s_run_launcher.job_snapshot import K8sObject, get_nested
+from k8s_run_launcher.pending import diagnose_pending
+from k8s_run_launcher.pod_watch import take_snapshot
+from k8s_run_launcher.profiles import StepProfile, parse_k8s_quantity
 
-RIGHTS: Sequence[tuple[str, str, str]] = (
+REQUIRED_PERMISSIONS: Sequence[tuple[str, str, str]] = (
     *(("batch", "jobs", verb) for verb in ("create", "get", "list", "delete")),
     ("batch", "jobs/status", "get"),
     *(("", "pods", verb) for verb in ("get", "list", "watch", "delete")),
@@ -27,16 +27,16 @@ RIGHTS: Sequence[tuple[str, str, str]] = (
 )
 """API group, resource and verb: what launcher, executor and janitor use, and nothing else."""
 
-_PROBE_S = 90.0
+_IMAGE_PULL_TIMEOUT_S = 90.0
 """Seconds until the image probe gives up: pulling one GB takes about a minute on a common network."""
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """What was looked at and found; ``good`` is None where it could not be looked at."""
+class PreflightResult:
+    """What was looked at and found; ``passed`` is None where it could not be looked at."""
 
     subject: str
-    good: bool | None
+    passed: bool | None
     detail: str
     remedy: str = ""
 
@@ -45,9 +45,9 @@ Probe = Callable[[], str]
 """Returns what it found; raises OSError or RuntimeError when it does not work."""
 
 
-def examine(
+def run_preflight(
     namespace: str, profiles: Mapping[str, StepProfile], image: str | None, probes: Mapping[str, Probe]
-) -> Iterator[Look]:
+) -> Iterator[PreflightResult]:
     """Look at everything, in the order in which a run would need it.
 
     Args:
@@ -59,44 +59,44 @@ def examine(
     from kubernetes import client
 
     core, batch = client.CoreV1Api(), client.BatchV1Api()
-    yield from _rights(client, namespace)
-    yield from _asked(
-        "quota", lambda: quota_room(_items(core.list_namespaced_resource_quota(namespace, **_RAW)), profiles)
+    yield from _check_permissions(client, namespace)
+    yield from _run_check(
+        "quota", lambda: check_quotas(_items(core.list_namespaced_resource_quota(namespace, **_RAW)), profiles)
     )
-    yield from _asked(
+    yield from _run_check(
         "volumes",
-        lambda: claims(
+        lambda: check_volume_claims(
             _items(core.list_namespaced_persistent_volume_claim(namespace, **_RAW)),
             lambda: _items(client.StorageV1Api().list_storage_class(**_RAW)),
         ),
     )
-    yield from _asked("GPU nodes", lambda: gpu_nodes(_items(core.list_node(**_RAW)), profiles))
+    yield from _run_check("GPU nodes", lambda: check_gpu_nodes(_items(core.list_node(**_RAW)), profiles))
     if image is not None:
-        yield from _asked("image", lambda: [_pull(batch, core, namespace, image)])
+        yield from _run_check("image", lambda: [_check_image_pull(batch, core, namespace, image)])
     for subject, probe in probes.items():
         try:
-            yield Look(subject, True, probe())
+            yield PreflightResult(subject, True, probe())
         except (OSError, RuntimeError) as error:
-            yield Look(subject, False, str(error), "Check its address, its credentials and whether it runs.")
+            yield PreflightResult(subject, False, str(error), "Check its address, its credentials and whether it runs.")
 
 
 _RAW = {"_preload_content": False}
 
 
-def _items(response: Any) -> list[Object]:
-    items: list[Object] = json.loads(response.data)["items"]
+def _items(response: Any) -> list[K8sObject]:
+    items: list[K8sObject] = json.loads(response.data)["items"]
     return items
 
 
-def _asked(subject: str, look: Callable[[], Sequence[Look]]) -> Iterator[Look]:
+def _run_check(subject: str, check: Callable[[], Sequence[PreflightResult]]) -> Iterator[PreflightResult]:
     from kubernetes.client.rest import ApiException
 
     try:
-        yield from look()
+        yield from check()
     except ApiException as error:
         if error.status != 403:
             raise
-        yield Look(
+        yield PreflightResult(
             subject,
             None,
             "this account may not look there",
@@ -104,10 +104,10 @@ def _asked(subject: str, look: Callable[[], Sequence[Look]]) -> Iterator[Look]:
         )
 
 
-def _rights(client: Any, namespace: str) -> Iterator[Look]:
+def _check_permissions(client: Any, namespace: str) -> Iterator[PreflightResult]:
     reviews = client.AuthorizationV1Api()
     missing = []
-    for group, resource, verb in RIGHTS:
+    for group, resource, verb in REQUIRED_PERMISSIONS:
         kind, _, part = resource.partition("/")
         asked = {"namespace": namespace, "verb": verb, "group": group, "resource": kind, "subresource": part}
         review = {
@@ -116,127 +116,149 @@ def _rights(client: Any, namespace: str) -> Iterator[Look]:
             "spec": {"resourceAttributes": asked},
         }
         answer = json.loads(reviews.create_self_subject_access_review(review, **_RAW).data)
-        if not at(answer, "status", "allowed"):
+        if not get_nested(answer, "status", "allowed"):
             missing.append(f"{verb} {resource}")
     if missing:
         remedy = "Bind the role of deploy/base/access.yaml to the account of the runs, or add these to yours."
-        yield Look("rights", False, f"in {namespace} this account may not {', '.join(missing)}", remedy)
+        yield PreflightResult("rights", False, f"in {namespace} this account may not {', '.join(missing)}", remedy)
     else:
-        yield Look("rights", True, f"all {len(RIGHTS)} that runs and steps use, in {namespace}")
+        yield PreflightResult(
+            "rights", True, f"all {len(REQUIRED_PERMISSIONS)} that runs and steps use, in {namespace}"
+        )
 
 
-def quota_room(quotas: Sequence[Object], profiles: Mapping[str, StepProfile]) -> list[Look]:
+def check_quotas(quotas: Sequence[K8sObject], profiles: Mapping[str, StepProfile]) -> list[PreflightResult]:
     """Whether each quota can hold each profile at all, and now.
 
     A quota with scopes is left out: to which pods it applies only the API server knows.
     """
     looks = []
     for quota in quotas:
-        name = f"quota {at(quota, 'metadata', 'name')}"
-        if at(quota, "spec", "scopes") or at(quota, "spec", "scopeSelector"):
-            looks.append(Look(name, None, "it has a scope, so it was not looked at"))
+        name = f"quota {get_nested(quota, 'metadata', 'name')}"
+        if get_nested(quota, "spec", "scopes") or get_nested(quota, "spec", "scopeSelector"):
+            looks.append(PreflightResult(name, None, "it has a scope, so it was not looked at"))
             continue
-        hard, used = at(quota, "status", "hard") or {}, at(quota, "status", "used") or {}
+        hard, used = get_nested(quota, "status", "hard") or {}, get_nested(quota, "status", "used") or {}
         never, later = [], []
         for step, profile in profiles.items():
-            for resource, wanted in demand(profile).items():
-                if resource in hard and wanted > float(quantity(hard[resource])):
+            for resource, wanted in compute_quota_usage(profile).items():
+                if resource in hard and wanted > float(parse_k8s_quantity(hard[resource])):
                     never.append(f"{step} asks for more {resource} than the {hard[resource]} there are in all")
-                elif resource in hard and wanted > float(quantity(hard[resource])) - float(
-                    quantity(used.get(resource, "0"))
+                elif resource in hard and wanted > float(parse_k8s_quantity(hard[resource])) - float(
+                    parse_k8s_quantity(used.get(resource, "0"))
                 ):
                     later.append(
                         f"{step} has to wait for {resource} ({used.get(resource)} of {hard[resource]} are used)"
                     )
         if never:
-            looks.append(Look(name, False, "; ".join(never), "Raise the quota, or give the step a smaller profile."))
+            looks.append(
+                PreflightResult(name, False, "; ".join(never), "Raise the quota, or give the step a smaller profile.")
+            )
         elif later:
-            looks.append(Look(name, None, "; ".join(later), "Nothing, if what uses it ends; else raise the quota."))
+            looks.append(
+                PreflightResult(name, None, "; ".join(later), "Nothing, if what uses it ends; else raise the quota.")
+            )
         else:
-            looks.append(Look(name, True, f"every profile fits ({', '.join(sorted(hard))})"))
-    return looks or [Look("quota", True, "there is none")]
+            looks.append(PreflightResult(name, True, f"every profile fits ({', '.join(sorted(hard))})"))
+    return looks or [PreflightResult("quota", True, "there is none")]
 
 
-def demand(profile: StepProfile) -> dict[str, float]:
+def compute_quota_usage(profile: StepProfile) -> dict[str, float]:
     """What a pod of the profile counts for in a quota: resource as quotas name it -> amount."""
     resources = profile.resources()
     counted = {f"{kind}.{name}": value for kind in ("requests", "limits") for name, value in resources[kind].items()}
     if profile.gpu:
         counted[f"requests.{profile.gpu_resource}"] = str(profile.gpu)
     counted |= {name: counted[f"requests.{name}"] for name in ("cpu", "memory")}
-    return {"pods": 1.0, **{name: float(quantity(value)) for name, value in counted.items()}}
+    return {"pods": 1.0, **{name: float(parse_k8s_quantity(value)) for name, value in counted.items()}}
 
 
-def claims(found: Sequence[Object], storage_classes: Callable[[], Sequence[Object]]) -> list[Look]:
+def check_volume_claims(
+    claims: Sequence[K8sObject], storage_classes: Callable[[], Sequence[K8sObject]]
+) -> list[PreflightResult]:
     """Whether every claim is bound; for unbound ones the storage classes give the reason."""
-    unbound = [claim for claim in found if at(claim, "status", "phase") != "Bound"]
+    unbound = [claim for claim in claims if get_nested(claim, "status", "phase") != "Bound"]
     if not unbound:
-        names = ", ".join(at(claim, "metadata", "name") for claim in found)
-        return [Look("volumes", True, f"{len(found)} claims, all bound ({names})" if found else "no claims")]
-    known = {at(c, "metadata", "name"): c for c in storage_classes()}
+        names = ", ".join(get_nested(claim, "metadata", "name") for claim in claims)
+        return [
+            PreflightResult("volumes", True, f"{len(claims)} claims, all bound ({names})" if claims else "no claims")
+        ]
+    known = {get_nested(c, "metadata", "name"): c for c in storage_classes()}
     default_mark = "storageclass.kubernetes.io/is-default-class"
     default = next(
-        (n for n, c in known.items() if (at(c, "metadata", "annotations") or {}).get(default_mark) == "true"), None
+        (n for n, c in known.items() if (get_nested(c, "metadata", "annotations") or {}).get(default_mark) == "true"),
+        None,
     )
     looks = []
     for claim in unbound:
-        name, wanted = at(claim, "metadata", "name"), at(claim, "spec", "storageClassName") or default
+        name, wanted = get_nested(claim, "metadata", "name"), get_nested(claim, "spec", "storageClassName") or default
         if wanted is None or wanted not in known:
-            detail = f"{name} is {at(claim, 'status', 'phase')}: " + (
+            detail = f"{name} is {get_nested(claim, 'status', 'phase')}: " + (
                 f"its storage class {wanted} is not there"
                 if wanted
                 else "it names no storage class and none is the default"
             )
-            looks.append(Look("volumes", False, detail, f"Name one of: {', '.join(sorted(known)) or 'none is there'}."))
+            looks.append(
+                PreflightResult(
+                    "volumes", False, detail, f"Name one of: {', '.join(sorted(known)) or 'none is there'}."
+                )
+            )
         elif known[wanted].get("volumeBindingMode") == "WaitForFirstConsumer":
-            looks.append(Look("volumes", True, f"{name} is bound when the first pod wants it ({wanted})"))
+            looks.append(PreflightResult("volumes", True, f"{name} is bound when the first pod wants it ({wanted})"))
         else:
-            detail = f"{name} is {at(claim, 'status', 'phase')} with storage class {wanted}"
-            looks.append(Look("volumes", False, detail, f"Look at: kubectl describe pvc {name}"))
+            detail = f"{name} is {get_nested(claim, 'status', 'phase')} with storage class {wanted}"
+            looks.append(PreflightResult("volumes", False, detail, f"Look at: kubectl describe pvc {name}"))
     return looks
 
 
-def gpu_nodes(nodes: Sequence[Object], profiles: Mapping[str, StepProfile]) -> list[Look]:
+def check_gpu_nodes(nodes: Sequence[K8sObject], profiles: Mapping[str, StepProfile]) -> list[PreflightResult]:
     """Whether some node could take each step that wants GPUs: as many as asked for, and the labels of its selector."""
     looks = []
     for step, profile in profiles.items():
         if not profile.gpu:
             continue
-        fitting = [at(node, "metadata", "name") for node in nodes if _takes(node, profile)]
+        fitting = [get_nested(node, "metadata", "name") for node in nodes if _can_schedule(node, profile)]
         wanted = f"{step} wants {profile.gpu} {profile.gpu_resource}"
         if fitting:
-            looks.append(Look("GPU nodes", True, f"{wanted}: {', '.join(fitting[:5])}"))
+            looks.append(PreflightResult("GPU nodes", True, f"{wanted}: {', '.join(fitting[:5])}"))
         else:
             remedy = "Add such a node and its device plugin; or run on CPU on purpose (gpu: 0 in its profile, STT_DEVICE=cpu)."
             selector = f" with labels {profile.node_selector}" if profile.node_selector else ""
-            looks.append(Look("GPU nodes", False, f"{wanted}{selector}, and no node has them", remedy))
-    return looks or [Look("GPU nodes", True, "no profile wants a GPU")]
+            looks.append(PreflightResult("GPU nodes", False, f"{wanted}{selector}, and no node has them", remedy))
+    return looks or [PreflightResult("GPU nodes", True, "no profile wants a GPU")]
 
 
-def _takes(node: Object, profile: StepProfile) -> bool:
-    has = (at(node, "status", "allocatable") or {}).get(profile.gpu_resource, "0")
-    labels = at(node, "metadata", "labels") or {}
+def _can_schedule(node: K8sObject, profile: StepProfile) -> bool:
+    has = (get_nested(node, "status", "allocatable") or {}).get(profile.gpu_resource, "0")
+    labels = get_nested(node, "metadata", "labels") or {}
     return int(has) >= profile.gpu and all(labels.get(key) == value for key, value in profile.node_selector.items())
 
 
-def _pull(batch: Any, core: Any, namespace: str, image: str) -> Look:
+def _check_image_pull(batch: Any, core: Any, namespace: str, image: str) -> PreflightResult:
     """Start a container of the image that does nothing, and see whether it can."""
     name = f"stt-preflight-{uuid.uuid4().hex[:8]}"
     batch.create_namespaced_job(namespace, _probe_job(name, image))
     start = time.monotonic()
     said = "the pod was not even made"
     try:
-        while time.monotonic() - start < _PROBE_S:
-            evidence = gather(batch, core, namespace, name)
-            if at(evidence.pod, "status", "phase") in ("Running", "Succeeded", "Failed"):
-                return Look("image", True, f"{image} is there {time.monotonic() - start:.0f} s after it was asked for")
-            waiting = why_waiting(evidence, time.time())
-            said = waiting.sentence if waiting is not None else f"the pod is {at(evidence.pod, 'status', 'phase')}"
+        while time.monotonic() - start < _IMAGE_PULL_TIMEOUT_S:
+            evidence = take_snapshot(batch, core, namespace, name)
+            if get_nested(evidence.pod, "status", "phase") in ("Running", "Succeeded", "Failed"):
+                return PreflightResult(
+                    "image", True, f"{image} is there {time.monotonic() - start:.0f} s after it was asked for"
+                )
+            waiting = diagnose_pending(evidence, time.time())
+            said = (
+                waiting.sentence if waiting is not None else f"the pod is {get_nested(evidence.pod, 'status', 'phase')}"
+            )
             time.sleep(1)
     finally:
         batch.delete_namespaced_job(name, namespace, propagation_policy="Background")
-    return Look(
-        "image", False, f"{image} after {_PROBE_S:.0f} s: {said}", "Check its name, its tag and the pull secret."
+    return PreflightResult(
+        "image",
+        False,
+        f"{image} after {_IMAGE_PULL_TIMEOUT_S:.0f} s: {said}",
+        "Check its name, its tag and the pull secret.",
     )
 
 
@@ -259,7 +281,7 @@ def _probe_job(name: str, image: str) -> dict[str, Any]:
     job = {
         "backoffLimit": 0,
         "ttlSecondsAfterFinished": 300,
-        "activeDeadlineSeconds": int(_PROBE_S),
+        "activeDeadlineSeconds": int(_IMAGE_PULL_TIMEOUT_S),
         "template": {"spec": spec},
     }
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": job}

@@ -83,16 +83,16 @@ class StepProfile(Placement):
 
     @field_validator("cpu", "cpu_limit", "memory", "memory_limit", "memory_cap")
     @classmethod
-    def _a_quantity(cls, value: str | None) -> str | None:
-        if value is not None and quantity(value) <= 0:
+    def _validate_quantity(cls, value: str | None) -> str | None:
+        if value is not None and parse_k8s_quantity(value) <= 0:
             raise ValueError("not above 0")
         return value
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.cpu_limit is not None and quantity(self.cpu) > quantity(self.cpu_limit):
+    def _validate_consistency(self) -> Self:
+        if self.cpu_limit is not None and parse_k8s_quantity(self.cpu) > parse_k8s_quantity(self.cpu_limit):
             raise ValueError(f"cpu {self.cpu} is above cpu_limit {self.cpu_limit}")
-        if quantity(self.memory) > self.limit_bytes:
+        if parse_k8s_quantity(self.memory) > self.limit_bytes:
             raise ValueError(f"memory {self.memory} is above memory_limit {self.memory_limit}")
         if self.limit_bytes > self.cap_bytes:
             raise ValueError(f"memory_limit {self.memory_limit or self.memory} is above memory_cap {self.memory_cap}")
@@ -103,22 +103,22 @@ class StepProfile(Placement):
         return self
 
     def _is_guaranteed(self) -> bool:
-        cpu = quantity(self.cpu)
+        cpu = parse_k8s_quantity(self.cpu)
         return (
             cpu == int(cpu)
-            and cpu == quantity(self.cpu_limit or self.cpu)
-            and self.limit_bytes == quantity(self.memory)
+            and cpu == parse_k8s_quantity(self.cpu_limit or self.cpu)
+            and self.limit_bytes == parse_k8s_quantity(self.memory)
         )
 
     @property
     def limit_bytes(self) -> int:
         """The memory limit of the first attempt."""
-        return int(quantity(self.memory_limit or self.memory))
+        return int(parse_k8s_quantity(self.memory_limit or self.memory))
 
     @property
     def cap_bytes(self) -> int:
         """The memory limit that no attempt goes beyond."""
-        return int(quantity(self.memory_cap or self.memory_limit or self.memory))
+        return int(parse_k8s_quantity(self.memory_cap or self.memory_limit or self.memory))
 
     def resources(self) -> dict[str, dict[str, str]]:
         """Requests and limits of the container."""
@@ -130,11 +130,12 @@ class StepProfile(Placement):
             limits[self.gpu_resource] = str(self.gpu)
         return {"requests": {"cpu": self.cpu, "memory": self.memory}, "limits": limits}
 
-    def replacing(self, patience_s: int) -> dict[str, Any]:
+    def build_shallow_config(self, max_pending_s: int) -> dict[str, Any]:
         """dagster-k8s configuration that takes the place of the launcher's, key by key.
 
         Args:
-            patience_s: Seconds that a Job may wait for quota and a node at most. The Job's own deadline, which also ends a pod that
+            max_pending_s: Seconds that a Job may wait for quota and a node at most. The Job's own deadline, which also ends a
+                pod that
                 never started, is later than the pod's by that time.
         """
         return {
@@ -146,12 +147,12 @@ class StepProfile(Placement):
                 # retries instead.
                 "backoff_limit": 0,
                 "ttl_seconds_after_finished": self.ttl_s,
-                "active_deadline_seconds": self.deadline_s + patience_s,
+                "active_deadline_seconds": self.deadline_s + max_pending_s,
             },
             "merge_behavior": "SHALLOW",
         }
 
-    def adding(self) -> dict[str, Any]:
+    def build_deep_config(self) -> dict[str, Any]:
         """dagster-k8s configuration that is added to the launcher's."""
         volumes, mounts = list(self.volumes), list(self.volume_mounts)
         if self.model_cache:
@@ -166,7 +167,7 @@ class StepProfile(Placement):
         }
 
 
-class Patience(BaseModel):
+class PendingTimeouts(BaseModel):
     """Timeouts, in seconds, of each reason for which a step's pod can be pending; after one of them the step fails with it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -177,14 +178,14 @@ class Patience(BaseModel):
     quota_s: int = Field(default=3600, gt=0)
 
     @property
-    def longest_s(self) -> int:
+    def total_s(self) -> int:
         """Waiting for quota, then for a node, then for image and volumes."""
         return self.quota_s + self.unschedulable_s + self.image_s + self.setup_s
 
 
 GPU_TOLERATION = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
 
-DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+DEFAULT_PROFILES: Mapping[str, Mapping[str, Any]] = {
     "raw": {"cpu": "500m", "cpu_limit": "2", "memory": "512Mi", "memory_limit": "1Gi", "memory_cap": "4Gi"},
     "normalized": {"cpu": "1", "cpu_limit": "4", "memory": "512Mi", "memory_limit": "1Gi", "memory_cap": "4Gi"},
     "transcript": {
@@ -213,32 +214,32 @@ def read_profiles(*layers: Mapping[str, Mapping[str, Any]] | None) -> dict[str, 
     Raises:
         ProfileError: A key or value is not allowed.
     """
-    stated = {step: dict(keys) for step, keys in DEFAULTS.items()}
+    stated = {step: dict(keys) for step, keys in DEFAULT_PROFILES.items()}
     for layer in layers:
         for step, keys in (layer or {}).items():
-            stated[step] = {**stated.get(step, DEFAULTS["default"]), **keys}
+            stated[step] = {**stated.get(step, DEFAULT_PROFILES["default"]), **keys}
     profiles = {}
     for step, keys in stated.items():
         try:
             profiles[step] = StepProfile.model_validate(keys)
         except ValidationError as error:
-            raise ProfileError(_in_words(f"step_profiles: {step}", error)) from None
+            raise ProfileError(_explain(f"step_profiles: {step}", error)) from None
     return profiles
 
 
-def read_patience(*layers: Mapping[str, Any] | None) -> Patience:
+def read_pending_timeouts(*layers: Mapping[str, Any] | None) -> PendingTimeouts:
     """The patience: defaults, and over them each layer of configuration.
 
     Raises:
         ProfileError: A key or value is not allowed.
     """
     try:
-        return Patience.model_validate({key: value for layer in layers for key, value in (layer or {}).items()})
+        return PendingTimeouts.model_validate({key: value for layer in layers for key, value in (layer or {}).items()})
     except ValidationError as error:
-        raise ProfileError(_in_words("step_patience", error)) from None
+        raise ProfileError(_explain("step_patience", error)) from None
 
 
-def _in_words(where: str, error: ValidationError) -> str:
+def _explain(where: str, error: ValidationError) -> str:
     problems = [
         f"{where}: {'.'.join(str(part) for part in problem['loc']) or 'as a whole'}: {problem['msg'].removeprefix('Value error, ')}"
         + (f" (it is {problem['input']!r})" if problem["loc"] else "")
@@ -247,7 +248,7 @@ def _in_words(where: str, error: ValidationError) -> str:
     return "; ".join(problems)
 
 
-def quantity(text: str) -> Decimal:
+def parse_k8s_quantity(text: str) -> Decimal:
     """A Kubernetes quantity in units: bytes, cores.
 
     Raises:
@@ -259,6 +260,6 @@ def quantity(text: str) -> Decimal:
     return value
 
 
-def as_memory(size: float) -> str:
+def format_memory(size: float) -> str:
     """Bytes as a Kubernetes quantity of whole MiB, rounded up."""
     return f"{-int(-size // 1024**2)}Mi"

@@ -12,7 +12,7 @@ class Delivery:
     """One arrival of bytes under a name. If the size or the version of the file under that name changes, it is a new delivery.
 
     Attributes:
-        name: Name below the input folder (see ``recordings.names``).
+        name: Name below the input folder (see ``recordings.layout``).
         size: Bytes.
         version: mtime in nanoseconds, or ETag: what changes when the content may have.
         attempt: How often it was reset for a retry (``stt retry``).
@@ -37,22 +37,22 @@ class BatchLimits:
     compressed speech at most. The limit is in bytes because the length of the audio is not known before it is read.
     """
 
-    recordings: int = 200
-    size: int = 2 * 1024**3
+    max_recordings: int = 200
+    max_bytes: int = 2 * 1024**3
 
 
-def batch_key(members: Sequence[Delivery]) -> str:
+def make_batch_key(members: Sequence[Delivery]) -> str:
     """The key of a batch: the same members, in any order, give the same key; a re-armed member gives another."""
     identities = sorted(f"{member.id}:{member.attempt}" for member in members)
     return "batch-" + _digest("\0".join(identities))[:16]
 
 
-def group(waiting: Sequence[Delivery], limits: BatchLimits) -> Iterator[tuple[Delivery, ...]]:
+def split_into_batches(waiting: Sequence[Delivery], limits: BatchLimits) -> Iterator[tuple[Delivery, ...]]:
     """Cut waiting deliveries into batches within the limits, in their order. Every delivery is in exactly one."""
     batch: list[Delivery] = []
     size = 0
     for delivery in waiting:
-        if batch and (len(batch) >= limits.recordings or size + delivery.size > limits.size):
+        if batch and (len(batch) >= limits.max_recordings or size + delivery.size > limits.max_bytes):
             yield tuple(batch)
             batch, size = [], 0
         batch.append(delivery)

@@ -21,11 +21,11 @@ PIPELINE = (State.RECEIVED, State.NORMALIZED, State.TRANSCRIBED, State.DONE)
 """The states of a recording without errors, in order. A step to the right is progress. A step back means that work is repeated
 because an option changed or an output is missing."""
 
-ENDED = frozenset({State.DONE, State.QUARANTINED, State.FAILED})
+TERMINAL_STATES = frozenset({State.DONE, State.QUARANTINED, State.FAILED})
 """States that no step changes by itself."""
 
 
-def _moves() -> frozenset[tuple[State, State]]:
+def _build_transitions() -> frozenset[tuple[State, State]]:
     forward = set(pairwise(PIPELINE))
     back = {(later, earlier) for i, later in enumerate(PIPELINE) for earlier in PIPELINE[:i]}
     out = {(state, end) for state in PIPELINE[:-1] for end in (State.QUARANTINED, State.FAILED)}
@@ -33,19 +33,19 @@ def _moves() -> frozenset[tuple[State, State]]:
     return frozenset(forward | back | out | rearm)
 
 
-MOVES = _moves()
+TRANSITIONS = _build_transitions()
 
 
-def check_move(source: State, target: State) -> None:
+def check_transition(source: State, target: State) -> None:
     """Raise if this transition is not allowed.
 
     Raises:
         ValueError: ``target`` may not follow ``source``.
     """
-    if (source, target) not in MOVES:
+    if (source, target) not in TRANSITIONS:
         raise ValueError(f"A recording never goes from {source} to {target}.")
 
 
-def reached(state: State, step: State) -> bool:
-    """Whether a recording in ``state`` has the outputs of ``step`` behind it."""
-    return state in PIPELINE and PIPELINE.index(state) >= PIPELINE.index(step)
+def has_reached(state: State, target: State) -> bool:
+    """Whether a recording in ``state`` has the outputs of ``target`` behind it."""
+    return state in PIPELINE and PIPELINE.index(state) >= PIPELINE.index(target)

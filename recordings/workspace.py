@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from recordings.ledger import Ledger
-from recordings.store import Store
+from recordings.ledger.ledger import Ledger
+from recordings.storage.base import Store
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,15 +14,15 @@ from pydantic import BaseModel, ConfigDict, Field
 SCHEMA_VERSION: Literal[2] = 2
 
 
-Way = Literal["fast", "ample", "careful"]
-"""The strategy by which chunks are decoded first; see ``speech/paths.py``."""
+StrategyName = Literal["fast", "ample", "careful"]
+"""The strategy by which chunks are decoded first; see ``speech/asr/strategy.py``."""
 
 
 class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-Decoded = Literal["batched", "sequential", "rescued"]
+DecodingMethod = Literal["batched", "sequential", "rescued"]
 """How a segment was decoded.
 
 ``batched``: fast, on a shortened window. ``sequential``: the careful strategy, chosen by rule. ``rescued``: decoded again
@@ -61,7 +61,7 @@ class Segment(_Record):
     compression_ratio: float = Field(description="Text bytes over zlib-compressed bytes; repetition drives it up.")
     no_speech_prob: float = Field(ge=0, le=1, description="Probability the model gave to its no-speech token.")
     temperature: float = Field(ge=0, description="Sampling temperature that produced the text; above 0 is a fallback.")
-    decoded: Decoded = Field(description="Which path of the engine wrote the text.")
+    decoded: DecodingMethod = Field(description="Which path of the engine wrote the text.")
     flags: tuple[str, ...] = Field(
         default=(), description="Why a reader should look twice; empty for an ordinary segment."
     )
@@ -93,10 +93,10 @@ class Dropped(_Record):
     reasons: tuple[str, ...] = Field(min_length=1)
 
 
-class Decoding(_Record):
+class DecodingStats(_Record):
     """How the recording was decoded, in counts of chunks."""
 
-    path: Way = Field(description="Which way chunks were decoded first.")
+    path: StrategyName = Field(description="Which way chunks were decoded first.")
     why: str = Field(description="The rule that chose the path.")
     chunks: int = Field(ge=0)
     suspects: int = Field(ge=0, description="Chunks whose first result the guard did not believe.")
@@ -142,7 +142,7 @@ class Meta(_Record):
     )
     language_alternatives: tuple[LanguageGuess, ...] = ()
     language_windows: tuple[LanguageWindow, ...] = Field(default=(), description="Each place asked; empty when forced.")
-    decoding: Decoding | None = Field(default=None, description="Null when no speech reached the model.")
+    decoding: DecodingStats | None = Field(default=None, description="Null when no speech reached the model.")
     dropped: tuple[Dropped, ...] = ()
     speech: tuple[SpeechSpan, ...] = Field(
         description="Where speech was heard; what lies outside never reached the model."

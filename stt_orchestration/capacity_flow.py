@@ -6,9 +6,9 @@ import json
 
 import dagster as dg
 
-from assets.capacity import benchmark, benchmark_files, platform_models, ratio, sizing
-from assets.resources import CapacityResource
-from benchmarks.gather import gather
+from assets.capacity.benchmark import benchmark, benchmark_files, platform_models, ratio, sizing
+from assets.common.resources import CapacityResource
+from benchmarks.platform.gather import load_results
 
 SENSOR_NAME = "benchmark_results"
 SCHEDULE_NAME = "benchmark_monthly"
@@ -16,7 +16,7 @@ SCHEDULE_NAME = "benchmark_monthly"
 DATA_VERSION = "dagster/data_version"
 """Where Dagster looks for the version of what was observed; assets downstream of a changed version are shown as out of date."""
 
-measure_here = dg.define_asset_job(
+measure_platform = dg.define_asset_job(
     "measure_platform",
     selection=dg.AssetSelection.assets("benchmark"),
     config={"ops": {"benchmark": {"config": {"measure": True}}}},
@@ -24,7 +24,7 @@ measure_here = dg.define_asset_job(
 )
 
 
-automation = dg.AutomationConditionSensorDefinition(
+capacity_automation = dg.AutomationConditionSensorDefinition(
     "capacity_automation",
     target=dg.AssetSelection.assets(ratio, sizing),
     default_status=dg.DefaultSensorStatus.RUNNING,
@@ -44,7 +44,7 @@ def benchmark_results(
 ) -> dg.SensorResult | dg.SkipReason:
     """Request a run of ``benchmark`` for every platform and model whose newest result it has not taken in or made itself."""
     seen: dict[str, str] = json.loads(context.cursor or "{}")
-    gathered = gather(capacity.path)
+    gathered = load_results(capacity.path)
     now = {key: one.version for key, one in gathered.newest.items()}
     changed = [key for key, version in now.items() if seen.get(key) != version]
     if not changed:
@@ -65,7 +65,7 @@ def benchmark_results(
         run_requests=[
             dg.RunRequest(run_key=f"{key} {now[key]}", partition_key=key)
             for key in changed
-            if _taken_in(context.instance, key) != now[key]
+            if _get_materialized_version(context.instance, key) != now[key]
         ],
         dynamic_partitions_requests=[platform_models.build_add_request(changed)],
         asset_events=observed,
@@ -73,7 +73,7 @@ def benchmark_results(
     )
 
 
-def _taken_in(instance: dg.DagsterInstance, key: str) -> str | None:
+def _get_materialized_version(instance: dg.DagsterInstance, key: str) -> str | None:
     """The version of a platform and model that ``benchmark`` holds."""
     newest = instance.fetch_materializations(
         dg.AssetRecordsFilter(asset_key=benchmark.key, asset_partitions=[key]), limit=1
@@ -87,7 +87,7 @@ def build_benchmark_monthly(platform_model: str, *, enabled: bool) -> dg.Schedul
 
     @dg.schedule(
         name=SCHEDULE_NAME,
-        job=measure_here,
+        job=measure_platform,
         cron_schedule="0 3 1 * *",
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING if enabled else dg.DefaultScheduleStatus.STOPPED,

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import dagster as dg
 
-from assets.capacity import benchmark, benchmark_files, ratio, sizing
-from assets.enriched import enriched
-from assets.normalized import normalized
-from assets.raw import raw
-from assets.resources import CapacityResource, EngineResource, OptionsResource, WorkspaceResource
-from assets.transcript import transcript
-from benchmarks.gather import this_platform
+from assets.capacity.benchmark import benchmark, benchmark_files, ratio, sizing
+from assets.common.resources import CapacityResource, EngineResource, OptionsResource, WorkspaceResource
+from assets.transcription.enriched import enriched
+from assets.transcription.normalized import normalized
+from assets.transcription.raw import raw
+from assets.transcription.transcript import transcript
+from benchmarks.platform.gather import make_platform_key
 from k8s_run_launcher.executor import profiled_k8s_job_executor
 from recordings.batches import BatchLimits
-from stt_orchestration.capacity_flow import automation, benchmark_results, build_benchmark_monthly, measure_here
+from stt_orchestration.capacity_flow import (
+    benchmark_results,
+    build_benchmark_monthly,
+    capacity_automation,
+    measure_platform,
+)
 from stt_orchestration.jobs import build_janitor, transcribe_batch
 from stt_orchestration.schedules import build_janitor_daily, build_transcribe_every_6h
 from stt_orchestration.sensors import build_audio_bucket, build_audio_directory
@@ -26,7 +31,7 @@ EXECUTORS = {"in_process": dg.in_process_executor, "kubernetes": profiled_k8s_jo
 def build_defs(settings: Settings) -> dg.Definitions:
     """All definitions for the given settings. Touches neither disk nor database."""
     limits = BatchLimits(settings.batch_recordings, settings.batch_bytes)
-    build_sensor = build_audio_bucket if settings.in_bucket else build_audio_directory
+    build_sensor = build_audio_bucket if settings.is_in_bucket else build_audio_directory
     janitors = [build_janitor(settings.janitor_run_days)] if settings.executor == "kubernetes" else []
     sizes = sizing
     if settings.size_rps is None and settings.size_hours_per_day is None:
@@ -34,12 +39,12 @@ def build_defs(settings: Settings) -> dg.Definitions:
         sizes = sizing.map_asset_specs(lambda spec: spec.replace_attributes(automation_condition=None))
     return dg.Definitions(
         assets=[raw, normalized, transcript, enriched, benchmark_files, benchmark, ratio, sizes],
-        jobs=[transcribe_batch, measure_here, *janitors],
+        jobs=[transcribe_batch, measure_platform, *janitors],
         executor=EXECUTORS[settings.executor],
         sensors=[
             build_sensor(settings.sensor_interval_s, settings.sensor_enabled, limits),
             benchmark_results,
-            automation,
+            capacity_automation,
         ],
         schedules=[
             build_transcribe_every_6h(
@@ -50,7 +55,7 @@ def build_defs(settings: Settings) -> dg.Definitions:
                 limits,
                 settings.keep_runs,
             ),
-            build_benchmark_monthly(this_platform(settings.model), enabled=settings.benchmark_monthly),
+            build_benchmark_monthly(make_platform_key(settings.model), enabled=settings.benchmark_monthly),
             *(build_janitor_daily(job, settings.schedule_timezone) for job in janitors),
         ],
         resources={
@@ -62,7 +67,7 @@ def build_defs(settings: Settings) -> dg.Definitions:
                 model_dir=str(settings.model_dir) if settings.model_dir else None,
                 cache_dir=str(settings.cache_dir),
                 device=settings.device,
-                compute_type=settings.computes_in,
+                compute_type=settings.effective_compute_type,
                 language=settings.language,
                 beam_size=settings.beam_size,
                 word_timestamps=settings.word_timestamps,

@@ -15,7 +15,7 @@ from dagster._check import CheckError
 from sqlalchemy.exc import SQLAlchemyError
 from yaml import YAMLError
 
-from recordings.locks import FileLock, LocksUnavailable, held
+from recordings.ledger.locks import FileLock, LocksUnavailableError, hold_lock
 from stt_orchestration.settings import PROJECT_ROOT, SettingsError
 
 log = logging.getLogger("stt")
@@ -47,30 +47,30 @@ def dagster_home() -> Path:
     return home
 
 
-class InstanceUnusable(Exception):  # noqa: N818 - reads as what it says
+class InstanceUnusableError(Exception):
     """Dagster's own storage on this machine is broken."""
 
 
 @contextmanager
-def instance() -> Iterator[dg.DagsterInstance]:
+def open_instance() -> Iterator[dg.DagsterInstance]:
     """This machine's Dagster instance, the one the UI shows.
 
     Raises:
         SettingsError: ``DAGSTER_HOME`` or the ``dagster.yaml`` in it is not what Dagster can work with.
-        InstanceUnusable: Its storage cannot be opened.
+        InstanceUnusableError: Its storage cannot be opened.
     """
     home = dagster_home()
     try:
-        opening = _opening(home)
+        opening = _get_or_create_instance(home)
     except (dg.DagsterError, CheckError, YAMLError, ImportError) as error:
         raise SettingsError(
             f"{home / 'dagster.yaml'} cannot be used: {_short(error)} Put {PROJECT_ROOT / 'dagster.yaml'} in its place, "
             "or set DAGSTER_HOME elsewhere."
         ) from error
-    except LocksUnavailable as error:
-        raise InstanceUnusable(str(error.strerror)) from error
+    except LocksUnavailableError as error:
+        raise InstanceUnusableError(str(error.strerror)) from error
     except (SQLAlchemyError, OSError) as error:
-        raise InstanceUnusable(
+        raise InstanceUnusableError(
             f"Dagster's storage in DAGSTER_HOME={home} cannot be opened: {_short(error)} Make it readable and writable, or move "
             "it away: the recordings' states are in the ledger, so nothing is lost but the history of runs."
         ) from error
@@ -78,7 +78,7 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield opened
 
 
-def _opening(home: Path) -> dg.DagsterInstance:
+def _get_or_create_instance(home: Path) -> dg.DagsterInstance:
     """Open the instance under a file lock.
 
     The first process creates the databases, and Dagster does not lock: two at once can fail, or leave a database that can never be
@@ -86,7 +86,9 @@ def _opening(home: Path) -> dg.DagsterInstance:
     """
     with ExitStack() as making:
         if os.access(home, os.W_OK):
-            making.enter_context(held(FileLock(home / "opening.lock"), f"The Dagster instance in {home}", log.info))
+            making.enter_context(
+                hold_lock(FileLock(home / "opening.lock"), f"The Dagster instance in {home}", log.info)
+            )
         return dg.DagsterInstance.get()
 
 

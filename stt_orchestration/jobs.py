@@ -5,7 +5,8 @@ Without postponed annotations: Dagster reads the type of ``context`` when an op 
 
 import dagster as dg
 
-from k8s_run_launcher.janitor import Janitor, Rules, connect
+from k8s_run_launcher.cluster import connect_to_cluster
+from k8s_run_launcher.janitor import Janitor, RetentionRules
 
 JOB_NAME = "transcribe_batch"
 
@@ -16,7 +17,7 @@ transcribe_batch = dg.define_asset_job(
 )
 
 JANITOR_NAME = "janitor"
-LOCATION = "stt"
+CODE_LOCATION = "stt"
 """The code location's name: it stands on every Job of a run of ours."""
 
 
@@ -29,11 +30,11 @@ def build_janitor(run_days: int | None) -> dg.JobDefinition:
         config_schema={"dry_run": dg.Field(bool, default_value=False, description="Only say what would be removed.")},
     )
     def remove(context: dg.OpExecutionContext) -> None:
-        work = Janitor(context.instance, connect(), LOCATION, Rules(run_days=run_days))
-        planned = work.plan()
+        work = Janitor(context.instance, connect_to_cluster(), CODE_LOCATION, RetentionRules(run_days=run_days))
+        planned = work.plan_removals()
         dry_run = context.op_config["dry_run"]
         for removal in planned if dry_run else work.remove(planned):
-            context.log.info("%s %s: %s", removal.kind, removal.name, removal.why)
+            context.log.info("%s %s: %s", removal.kind, removal.name, removal.reason)
         counts = {kind: sum(removal.kind == kind for removal in planned) for kind in ("Job", "Pod", "run")}
         context.add_output_metadata({**counts, "dry_run": dry_run})
 

@@ -15,18 +15,18 @@ from contextlib import suppress
 from email.utils import formatdate
 from typing import TYPE_CHECKING
 
-from recordings.names import Folder
-from recordings.objects import OutOfRange
-from recordings.steps.enriched import SUFFIXES
-from recordings.store import DirectoryStore
-from recordings.trouble import in_words
+from recordings.layout import Folder
+from recordings.steps.enriched import EXPORT_SUFFIXES
+from recordings.storage.directory import DirectoryStore
+from recordings.storage.errors import explain
+from recordings.storage.s3_client import InvalidRangeError
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from recordings.bucket import BucketStore
+    from recordings.storage.s3 import BucketStore
 
 LOOPBACK = ("127.0.0.1", "localhost")
 
@@ -51,42 +51,42 @@ _NOT_HERE = (
 )
 
 # One range; a server may pass over what asks for several. Twelve digits are a terabyte.
-_ONE_RANGE = re.compile(r"bytes=(\d{1,12}-\d{0,12}|-\d{1,12})")
+_SINGLE_RANGE = re.compile(r"bytes=(\d{1,12}-\d{0,12}|-\d{1,12})")
 
 _STOP_S = 3  # for answers under way when the server is told to end; a player asks again
 
-Answer = Callable[["Request", str], "Response"]
+Responder = Callable[["Request", str], "Response"]
 
 
-def output_at(way: str, prefix: str = "") -> str | None:
+def find_output_key(url_path: str, prefix: str = "") -> str | None:
     """The key of what an address shows; None when it shows nothing.
 
     A page lies at its name below the prefix. The sound it plays lies where the page's relative link leads a browser: beside the
     prefix's last folder, or below the top where there is no prefix.
 
     Args:
-        way: Path of the address, decoded.
+        url_path: Path of the address, decoded.
         prefix: What the paths of pages begin with, such as ``/pages``; usually nothing.
     """
-    parts = way.split("/")[1:]
+    parts = url_path.split("/")[1:]
     # Outputs never have hidden names, so ``..`` and temporary files are rejected here.
     if any(not part or part.startswith(".") or "\0" in part for part in parts):
         return None
-    suffix = posixpath.splitext(way)[1]
+    suffix = posixpath.splitext(url_path)[1]
     sounds, pages = f"{prefix.rpartition('/')[0]}/{Folder.NORMALIZED}/", f"{prefix}/"
-    if suffix == ".wav" and way.startswith(sounds):
-        return f"{Folder.NORMALIZED}/{way.removeprefix(sounds)}"
-    if suffix in SUFFIXES and way.startswith(pages):
-        return f"{Folder.ENRICHED}/{way.removeprefix(pages)}"
+    if suffix == ".wav" and url_path.startswith(sounds):
+        return f"{Folder.NORMALIZED}/{url_path.removeprefix(sounds)}"
+    if suffix in EXPORT_SUFFIXES and url_path.startswith(pages):
+        return f"{Folder.ENRICHED}/{url_path.removeprefix(pages)}"
     return None
 
 
-def build(store: DirectoryStore | BucketStore, prefix: str = "", hosts: tuple[str, ...] = ("*",)) -> Starlette:
+def build_app(store: DirectoryStore | BucketStore, prefix: str = "", hosts: tuple[str, ...] = ("*",)) -> Starlette:
     """The server as an ASGI application.
 
     Args:
         store: Where the outputs are.
-        prefix: See ``output_at``.
+        prefix: See ``find_output_key``.
         hosts: Names it may be asked by. On the loopback interface only local names are allowed, against DNS rebinding: a web site's
             host name could point to 127.0.0.1 and its scripts would read private pages.
     """
@@ -99,35 +99,35 @@ def build(store: DirectoryStore | BucketStore, prefix: str = "", hosts: tuple[st
     answer = _from_directory(store) if isinstance(store, DirectoryStore) else _from_bucket(store)
 
     def shown(request: Request) -> Response:
-        key = output_at(request.scope["path"], prefix)
+        key = find_output_key(request.scope["path"], prefix)
         try:
             if key is not None:
                 return answer(request, key)
         except FileNotFoundError:
             pass
         except OSError as error:
-            return PlainTextResponse(f"{in_words(error)}\n", 503, _HEADERS)
+            return PlainTextResponse(f"{explain(error)}\n", 503, _HEADERS)
         return PlainTextResponse(_NOT_HERE, 404, _HEADERS)
 
     only_asked = Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
     return Starlette(routes=[Route("/{way:path}", shown)], middleware=[only_asked])
 
 
-def _from_directory(store: DirectoryStore) -> Answer:
+def _from_directory(store: DirectoryStore) -> Responder:
     from starlette.responses import FileResponse
     from starlette.staticfiles import NotModifiedResponse
 
     def answer(request: Request, key: str) -> Response:
-        path = store.file(key)
+        path = store.resolve_file(key)
         if path is None:
             raise FileNotFoundError(key)
         found = FileResponse(path, headers=_headers(key), stat_result=path.stat())
-        return NotModifiedResponse(found.headers) if _has(request, found.headers["etag"]) else found
+        return NotModifiedResponse(found.headers) if _has_current_version(request, found.headers["etag"]) else found
 
     return answer
 
 
-def _from_bucket(store: BucketStore) -> Answer:
+def _from_bucket(store: BucketStore) -> Responder:
     from starlette.datastructures import Headers
     from starlette.responses import PlainTextResponse, Response, StreamingResponse
     from starlette.staticfiles import NotModifiedResponse
@@ -138,20 +138,20 @@ def _from_bucket(store: BucketStore) -> Answer:
             raise FileNotFoundError(key)
         version = {"etag": f'"{found.etag}"', "last-modified": formatdate(found.modified, usegmt=True)}
         headers = {**_headers(key), "accept-ranges": "bytes", **version}
-        if _has(request, version["etag"]):
+        if _has_current_version(request, version["etag"]):
             return NotModifiedResponse(Headers(headers))
         if request.method == "HEAD":
             return Response(headers={**headers, "content-length": str(found.size)})
         asked = request.headers.get("range", "")
         current = request.headers.get("if-range", version["etag"]) in version.values()
         try:
-            reading = store.read(key, asked if current and _ONE_RANGE.fullmatch(asked) else None)
-        except OutOfRange as error:
+            reading = store.open_range(key, asked if current and _SINGLE_RANGE.fullmatch(asked) else None)
+        except InvalidRangeError as error:
             return PlainTextResponse("", 416, {**_HEADERS, "content-range": f"bytes */{error.size}"})
         headers |= {"etag": f'"{reading.etag}"', "content-length": str(reading.length)}
-        if reading.ranged:
-            headers["content-range"] = f"bytes {reading.first}-{reading.first + reading.length - 1}/{reading.size}"
-        return StreamingResponse(reading.blocks, 206 if reading.ranged else 200, headers)
+        if reading.is_partial:
+            headers["content-range"] = f"bytes {reading.start}-{reading.start + reading.length - 1}/{reading.size}"
+        return StreamingResponse(reading.blocks, 206 if reading.is_partial else 200, headers)
 
     return answer
 
@@ -160,7 +160,7 @@ def _headers(key: str) -> dict[str, str]:
     return {**_HEADERS, "content-type": _TYPES[posixpath.splitext(key)[1]]}
 
 
-def _has(request: Request, etag: str) -> bool:
+def _has_current_version(request: Request, etag: str) -> bool:
     """Whether ``If-None-Match`` already has this ETag."""
     return etag in [each.strip().removeprefix("W/") for each in request.headers.get("if-none-match", "").split(",")]
 

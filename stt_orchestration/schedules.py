@@ -12,15 +12,20 @@ from functools import partial
 
 import dagster as dg
 
-from assets.partitions import batches
-from assets.resources import WorkspaceResource
+from assets.common.partitions import batches
+from assets.common.resources import WorkspaceResource
 from recordings.batches import BatchLimits
-from recordings.ingest import form_batches, register_old_enough, unattended_batches, walk_bucket
-from recordings.skimming import SkimCursor, SkimLimits
+from recordings.intake.bucket_scan import BucketScanCursor, BucketScanLimits
+from recordings.intake.intake import (
+    find_unattended_batches,
+    form_batches,
+    register_old_enough,
+    scan_bucket_repeatedly,
+)
 from recordings.workspace import Workspace
 from stt_orchestration.jobs import transcribe_batch
-from stt_orchestration.runs import live_runs, past_runs, prune
-from stt_orchestration.sensors import request
+from stt_orchestration.runs import find_live_runs, get_past_runs, prune_runs
+from stt_orchestration.sensors import make_run_request
 
 SCHEDULE_NAME = "transcribe_every_6h"
 
@@ -29,7 +34,7 @@ _SETTLED_AFTER_S = 60.0
 
 _RUNS_PER_TICK = 100
 
-_LIMITS = SkimLimits(reconciled=50_000)
+_LIMITS = BucketScanLimits(max_reconciled=50_000)
 """Ticks are hours apart, so each tick compares more old objects with the ledger, because an object's date alone does not show that
 it is known: a bucket of a million in five days."""
 
@@ -55,7 +60,7 @@ def build_transcribe_every_6h(
             return dg.SkipReason(
                 f"This tick was due {late / 60:.0f} min ago; later than {deadline_s / 60:.0f} min is too late."
             )
-        running = live_runs(context.instance)
+        running = find_live_runs(context.instance)
         if running:
             names = ", ".join(run.run_id[:8] for run in running[:5])
             return dg.SkipReason(f"{len(running)} runs of {transcribe_batch.name} are queued or at work ({names}).")
@@ -63,29 +68,29 @@ def build_transcribe_every_6h(
             left = _take_in(context.instance, opened)
             wanted = {key: key for key in form_batches(opened, limits, SCHEDULE_NAME, _RUNS_PER_TICK)}
             room = _RUNS_PER_TICK - len(wanted)
-            wanted |= unattended_batches(opened, (), partial(past_runs, context.instance), room)
+            wanted |= find_unattended_batches(opened, (), partial(get_past_runs, context.instance), room)
         if keep_runs is not None:
-            prune(context.instance, keep_runs)
+            prune_runs(context.instance, keep_runs)
         if not wanted:
             return dg.SkipReason(f"No new recordings; {left}.")
         # A schedule cannot ask for partitions in its answer as a sensor can.
         context.instance.add_dynamic_partitions(batches.name or "", list(wanted))
-        return [request(key, run_key) for key, run_key in wanted.items()]
+        return [make_run_request(key, run_key) for key, run_key in wanted.items()]
 
     return transcribe_every_6h
 
 
 def _take_in(instance: dg.DagsterInstance, workspace: Workspace) -> str:
     """Register what has arrived, and say what is left for later."""
-    if not workspace.store.lists_whole:
+    if not workspace.store.has_atomic_writes:
         young = register_old_enough(workspace, _SETTLED_AFTER_S)
         return f"{young} were written to within the last minute and wait"
     # A listing may be longer than a tick has time. Schedules have no cursor, so it is stored in the daemon cursor storage.
     key = f"{SCHEDULE_NAME}/{workspace.store.locate('')}"
     kept = instance.daemon_cursor_storage
-    found = walk_bucket(workspace, SkimCursor.load(kept.get_cursor_values({key}).get(key)), _LIMITS)
+    found = scan_bucket_repeatedly(workspace, BucketScanCursor.load(kept.get_cursor_values({key}).get(key)), _LIMITS)
     kept.set_cursor_values({key: found.cursor.dump()})
-    return "the listing goes on at the next tick" if found.more else "the listing was seen to its end"
+    return "the listing goes on at the next tick" if found.has_more else "the listing was seen to its end"
 
 
 def build_janitor_daily(job: dg.JobDefinition, timezone: str) -> dg.ScheduleDefinition:

@@ -1,4 +1,4 @@
-"""Sensors: they request runs for the batches that ``recordings.ingest`` finds."""
+"""Sensors: they request runs for the batches that ``recordings.intake.intake`` finds."""
 
 from __future__ import annotations
 
@@ -8,25 +8,22 @@ from functools import partial
 
 import dagster as dg
 
-from assets.partitions import batches
-from assets.resources import WorkspaceResource
-from recordings.arrivals import Cursor, LookLimits
+from assets.common.partitions import batches
+from assets.common.resources import WorkspaceResource
 from recordings.batches import BatchLimits
-from recordings.ingest import form_batches, look_and_register, look_in_bucket, unattended_batches
-from recordings.skimming import SkimCursor, SkimLimits
+from recordings.intake.bucket_scan import BucketScanCursor, BucketScanLimits
+from recordings.intake.intake import RUNS_PER_TICK, find_unattended_batches, form_batches, scan_bucket, scan_folder
+from recordings.intake.settling import SettlingCursor, SettlingLimits
 from recordings.workspace import Workspace
 from stt_orchestration.jobs import transcribe_batch
-from stt_orchestration.runs import PARTITION_TAG, live_runs, past_runs
+from stt_orchestration.runs import PARTITION_TAG, find_live_runs, get_past_runs
 
 SENSOR_NAME = "audio_directory"
 BUCKET_SENSOR_NAME = "audio_bucket"
 
-RUNS_PER_TICK = 20
-"""Requesting a run takes the daemon about 0.2 s (measured with SQLite storage): 20 keep a tick far below its 60 s limit."""
-
 
 @dataclass(frozen=True, slots=True)
-class _Looked:
+class _ScanResult:
     """Result of one scan of the input: the cursor for the next scan, and the text of the skip reason."""
 
     cursor: str
@@ -37,11 +34,11 @@ class _Looked:
 def build_audio_directory(interval_s: int, enabled: bool, limits: BatchLimits) -> dg.SensorDefinition:
     """The sensor on the input folder: files that have settled become batches, each batch a run."""
 
-    def look(workspace: Workspace, cursor: str | None) -> _Looked:
-        found = look_and_register(workspace, Cursor.load(cursor), LookLimits())
-        return _Looked(found.cursor.dump(), f"{found.unsettled} new files not settled yet", found.ignored)
+    def look(workspace: Workspace, cursor: str | None) -> _ScanResult:
+        found = scan_folder(workspace, SettlingCursor.load(cursor), SettlingLimits())
+        return _ScanResult(found.cursor.dump(), f"{found.unsettled} new files not settled yet", found.ignored)
 
-    return _sensor(
+    return _build_sensor(
         SENSOR_NAME,
         look,
         interval_s,
@@ -55,12 +52,12 @@ def build_audio_directory(interval_s: int, enabled: bool, limits: BatchLimits) -
 def build_audio_bucket(interval_s: int, enabled: bool, limits: BatchLimits) -> dg.SensorDefinition:
     """The sensor on a bucket: objects that are new in its listing become batches, each batch a run."""
 
-    def look(workspace: Workspace, cursor: str | None) -> _Looked:
-        found = look_in_bucket(workspace, SkimCursor.load(cursor), SkimLimits())
-        waiting = "the listing goes on at the next tick" if found.more else "the listing was seen to its end"
-        return _Looked(found.cursor.dump(), waiting, found.ignored)
+    def look(workspace: Workspace, cursor: str | None) -> _ScanResult:
+        found = scan_bucket(workspace, BucketScanCursor.load(cursor), BucketScanLimits())
+        waiting = "the listing goes on at the next tick" if found.has_more else "the listing was seen to its end"
+        return _ScanResult(found.cursor.dump(), waiting, found.ignored)
 
-    return _sensor(
+    return _build_sensor(
         BUCKET_SENSOR_NAME,
         look,
         interval_s,
@@ -71,9 +68,9 @@ def build_audio_bucket(interval_s: int, enabled: bool, limits: BatchLimits) -> d
     )
 
 
-def _sensor(
+def _build_sensor(
     name: str,
-    look: Callable[[Workspace, str | None], _Looked],
+    scan: Callable[[Workspace, str | None], _ScanResult],
     interval_s: int,
     enabled: bool,
     limits: BatchLimits,
@@ -90,27 +87,27 @@ def _sensor(
     )
     def audio(context: dg.SensorEvaluationContext, workspace: WorkspaceResource) -> dg.SensorResult:
         with workspace.open() as opened:
-            looked = look(opened, context.cursor)
-            wanted = _wanted(context.instance, opened, limits, name)
+            looked = scan(opened, context.cursor)
+            wanted = _select_runs(context.instance, opened, limits, name)
         return _result(wanted, looked)
 
     return audio
 
 
-def _wanted(
+def _select_runs(
     instance: dg.DagsterInstance, workspace: Workspace, limits: BatchLimits, sensor_name: str
 ) -> dict[str, str]:
     """Batch key -> run key of the runs to ask for: of new batches, and of those that nobody works on."""
-    live = {run.tags.get(PARTITION_TAG, "") for run in live_runs(instance)}
+    live = {run.tags.get(PARTITION_TAG, "") for run in find_live_runs(instance)}
     wanted = {key: key for key in form_batches(workspace, limits, sensor_name, RUNS_PER_TICK)}
     room = RUNS_PER_TICK - len(wanted)
-    return wanted | unattended_batches(workspace, live, partial(past_runs, instance), room)
+    return wanted | find_unattended_batches(workspace, live, partial(get_past_runs, instance), room)
 
 
-def _result(wanted: Mapping[str, str], looked: _Looked) -> dg.SensorResult:
+def _result(wanted: Mapping[str, str], looked: _ScanResult) -> dg.SensorResult:
     if wanted:
         return dg.SensorResult(
-            run_requests=[request(key, run_key) for key, run_key in wanted.items()],
+            run_requests=[make_run_request(key, run_key) for key, run_key in wanted.items()],
             dynamic_partitions_requests=[batches.build_add_request(list(wanted))],
             cursor=looked.cursor,
         )
@@ -118,6 +115,6 @@ def _result(wanted: Mapping[str, str], looked: _Looked) -> dg.SensorResult:
     return dg.SensorResult(skip_reason=f"Nothing to start: {looked.waiting}; ignored: {ignored}.", cursor=looked.cursor)
 
 
-def request(key: str, run_key: str) -> dg.RunRequest:
+def make_run_request(key: str, run_key: str) -> dg.RunRequest:
     """The request for a batch's run. Dagster starts one run for a run key, however often it is asked."""
     return dg.RunRequest(run_key=run_key, partition_key=key)

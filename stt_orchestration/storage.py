@@ -27,13 +27,13 @@ from dagster._serdes import ConfigurableClassData, serialize_value
 from dagster_postgres import DagsterPostgresStorage
 from dagster_postgres.utils import pg_url_from_config
 
-from recordings.patience import be_patient
+from recordings.ledger.reconnect import with_reconnect
 
-_TRIES = 3
+_MAX_ATTEMPTS = 3
 """Attempts per query. Each attempt waits until the server is reachable, so only a server that fails repeatedly uses all of them."""
 
 
-class PatientPostgresStorage(DagsterPostgresStorage):
+class RetryingPostgresStorage(DagsterPostgresStorage):
     """``DagsterPostgresStorage`` whose connections wait for the server, and that repeats interrupted queries.
 
     The webserver makes engines of its own and tells people at once.
@@ -48,7 +48,7 @@ class PatientPostgresStorage(DagsterPostgresStorage):
         self, postgres_url: str, should_autocreate_tables: bool = True, inst_data: ConfigurableClassData | None = None
     ) -> None:
         first = sa.create_engine(postgres_url, poolclass=sa.NullPool)
-        be_patient(first)
+        with_reconnect(first)
         first.connect().close()
         super().__init__(postgres_url, should_autocreate_tables, inst_data)
         for storage, interface in (
@@ -56,25 +56,25 @@ class PatientPostgresStorage(DagsterPostgresStorage):
             (self._event_log_storage, EventLogStorage),
             (self._schedule_storage, ScheduleStorage),
         ):
-            be_patient(storage._engine)  # noqa: SLF001 - the only way to its connections
-            _ask_again(storage, interface)
-        forget = self._forget
-        self._event_log_storage.store_event = _persistent(  # type: ignore[method-assign]
+            with_reconnect(storage._engine)  # noqa: SLF001 - the only way to its connections
+            _add_retries(storage, interface)
+        forget = self._delete_events
+        self._event_log_storage.store_event = _with_retries(  # type: ignore[method-assign]
             self._event_log_storage.store_event, lambda event: forget([event])
         )
-        self._event_log_storage.store_event_batch = _persistent(  # type: ignore[method-assign]
+        self._event_log_storage.store_event_batch = _with_retries(  # type: ignore[method-assign]
             self._event_log_storage.store_event_batch, forget
         )
 
     @classmethod
     def from_config_value(
         cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
-    ) -> PatientPostgresStorage:
+    ) -> RetryingPostgresStorage:
         """As Dagster constructs it from ``dagster.yaml``."""
         autocreate = config_value.get("should_autocreate_tables", True)
         return cls(pg_url_from_config(config_value), autocreate, inst_data)
 
-    def _forget(self, events: Sequence[EventLogEntry]) -> None:
+    def _delete_events(self, events: Sequence[EventLogEntry]) -> None:
         """Remove what a cut off attempt may have stored of events: Dagster must not see the end of a step twice."""
         log = SqlEventLogStorageTable.c
         with self._event_log_storage.index_connection() as connection:
@@ -83,32 +83,36 @@ class PatientPostgresStorage(DagsterPostgresStorage):
                 connection.execute(SqlEventLogStorageTable.delete().where(same))
 
 
-def _ask_again(storage: object, interface: type) -> None:
+def _add_retries(storage: object, interface: type) -> None:
     """Add retries to every method of a storage's interface, but those that store events."""
     for name in dir(interface):
         if not name.startswith("_") and isfunction(getattr(interface, name)) and not name.startswith("store_event"):
-            setattr(storage, name, _persistent(getattr(storage, name)))
+            setattr(storage, name, _with_retries(getattr(storage, name)))
 
 
-def _persistent(ask: Callable[..., Any], undo: Callable[..., None] | None = None) -> Callable[..., Any]:
+def _with_retries(call: Callable[..., Any], undo: Callable[..., None] | None = None) -> Callable[..., Any]:
     """Wrap a call so that it is repeated if the connection is lost during it.
 
     Args:
-        ask: The call. All but storing events may be repeated as they are.
+        call: The call. All but storing events may be repeated as they are.
         undo: Given the same arguments, removes what an interrupted attempt may have stored, so that the call can be repeated.
     """
 
-    @wraps(ask)
+    @wraps(call)
     def asking(*arguments: Any, **options: Any) -> Any:
         tries = 0
         while True:
             try:
                 if tries and undo is not None:
                     undo(*arguments, **options)
-                return ask(*arguments, **options)
+                return call(*arguments, **options)
             except sa.exc.DBAPIError as error:
                 tries += 1
-                if not error.connection_invalidated or tries == _TRIES:
+                if not error.connection_invalidated or tries == _MAX_ATTEMPTS:
                     raise
 
     return asking
+
+
+PatientPostgresStorage = RetryingPostgresStorage
+"""The name until 0.2.0. Deployed ``dagster.yaml`` files have it; it stays until 0.3.0."""

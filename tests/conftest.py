@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from speech.weights import UnavailableWeights, Weights, default_cache_dir, resolve
+from speech.models.registry import UnavailableWeightsError, Weights, get_default_cache_dir, resolve
 from tests.project import Project, make_project
 from tests.servers import S3Server, postgres_server, s3_server
 from tests.workers import pytest_collection_modifyitems, pytest_xdist_auto_num_workers, pytest_xdist_make_scheduler
@@ -30,9 +30,9 @@ def base_weights() -> Weights:
         return resolve(
             "base",
             model_dir=Path(model_dir) if model_dir else None,
-            cache_dir=Path(cache_dir) if cache_dir else default_cache_dir(),
+            cache_dir=Path(cache_dir) if cache_dir else get_default_cache_dir(),
         )
-    except UnavailableWeights as unavailable:
+    except UnavailableWeightsError as unavailable:
         pytest.skip(f"needs a model: {unavailable}")
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from recordings.ledger import Ledger, Member
-from speech.weights import Weights
+from recordings.ledger.ledger import Ledger, Member
+from speech.models.registry import Weights
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -72,7 +72,7 @@ class Project:
 
         An error that is no orderly end of the command is raised here.
         """
-        from stt_orchestration.cli import app  # not with this module, which the fixtures of all tests import
+        from stt_orchestration.cli.app import app  # not with this module, which the fixtures of all tests import
 
         with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
             for name in set(os.environ) - set(self.environment):
@@ -105,7 +105,7 @@ class Project:
     def members(self) -> dict[str, Member]:
         """Name -> its newest delivery."""
         ledger = Ledger.open(f"sqlite:///{self.ledger}")
-        found = {member.delivery.name: member for member in reversed(ledger.newest(10_000))}
+        found = {member.delivery.name: member for member in reversed(ledger.list_newest(10_000))}
         ledger.close()
         return found
 

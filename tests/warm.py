@@ -15,13 +15,13 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
-_IMPORTED = ["ctranslate2", "faster_whisper", "stt_orchestration.cli", "stt_orchestration.definitions"]
+_IMPORTED = ["ctranslate2", "faster_whisper", "stt_orchestration.cli.app", "stt_orchestration.definitions"]
 _IMPORTED += [
     "pytest",
     "stt_orchestration.instance",
-    "stt_orchestration.run_now",
+    "stt_orchestration.cli.run",
     "recordings.steps.enriched",
-    "speech.engine",
+    "speech.asr.engine",
 ]
 
 

@@ -13,27 +13,27 @@ import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
-from benchmarks.host import Host
-from speech.pinning import usable_cores
+from benchmarks.platform.host import Host
+from speech.asr.runtime.affinity import get_usable_cores
 
 TESTS = Path(__file__).parent
 LONGEST_FIRST = (
-    "speech/test_engine.py",
-    "speech/test_decoder.py",
-    "recordings/test_skimming.py",
-    "stt_orchestration/test_two_at_once.py",
-    "stt_orchestration/test_capacity.py",
+    "speech/asr/test_engine.py",
+    "speech/asr/test_whisper.py",
+    "recordings/intake/test_bucket_scan.py",
+    "stt_orchestration/cli/test_two_at_once.py",
+    "stt_orchestration/test_capacity_flow.py",
     "hostile/test_machine.py",
     "stt_orchestration/test_checks.py",
-    "stt_orchestration/test_cli.py",
+    "stt_orchestration/cli/test_app.py",
     "hostile/test_inputs.py",
-    "benchmarks/test_commands.py",
-    "stt_orchestration/test_prepare.py",
-    "recordings/test_crashes.py",
-    "recordings/test_kills.py",
-    "benchmarks/test_throttling.py",
+    "stt_orchestration/cli/test_benchmark.py",
+    "stt_orchestration/cli/test_prepare.py",
+    "recordings/steps/test_crashes.py",
+    "recordings/steps/test_kills.py",
+    "benchmarks/platform/test_throttling.py",
 )
-ON_A_CLUSTER = ("tests/cluster/", "tests/benchmarks/test_sizing.py")
+ON_A_CLUSTER = ("tests/cluster/", "tests/benchmarks/sizing/test_sizing.py")
 WORKER_BYTES = 2 * 2**30
 """What a worker may take at its peak: a model of its own, and a command under test with another."""
 
@@ -48,7 +48,7 @@ class ByFile(LoadFileScheduling):
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """A worker for each core that is ours, as far as memory goes."""
-    return max(1, min(len(usable_cores()), Host.here().memory_bytes // WORKER_BYTES))
+    return max(1, min(len(get_usable_cores()), Host.here().memory_bytes // WORKER_BYTES))
 
 
 @pytest.hookimpl(optionalhook=True)

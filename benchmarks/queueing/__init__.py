@@ -1,4 +1,4 @@
-"""Latency under load: a queueing model, a simulation that checks it, and a load test of the real engine that checks both.
+"""Latency under load: a queueing model, and a simulation that checks it. Both are pure.
 
-``python -m benchmarks.queueing`` measures and writes the comparison; sizing uses the model alone.
+Here does not belong a load on the real engine: that is ``benchmarks.lab.queueing_check``.
 """

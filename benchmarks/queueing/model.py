@@ -24,12 +24,12 @@ _TAIL = 16.0
 """The lattice reaches so many mean waits of a request that waits (exp(-16) = 1e-7 lies beyond)."""
 
 
-class Overloaded(ValueError):  # noqa: N818 - reads as what it says
+class OverloadedError(ValueError):
     """More work arrives than the servers can do: there is no steady state, and the line grows for ever."""
 
 
 @dataclass(frozen=True, slots=True)
-class Response:
+class ResponseTimes:
     """What a request sees.
 
     Attributes:
@@ -47,7 +47,7 @@ class Response:
     p95_s: float
 
 
-def response(service_s: Sequence[float] | Array, servers: int, rate: float) -> Response:
+def predict_response(service_s: Sequence[float] | Array, servers: int, rate: float) -> ResponseTimes:
     """Response times at a load.
 
     Args:
@@ -56,7 +56,7 @@ def response(service_s: Sequence[float] | Array, servers: int, rate: float) -> R
         rate: Requests a second, above 0.
 
     Raises:
-        Overloaded: The servers cannot keep up.
+        OverloadedError: The servers cannot keep up.
         ValueError: No service times, or an impossible number.
     """
     sample = np.sort(np.asarray(service_s, np.float64))
@@ -67,7 +67,7 @@ def response(service_s: Sequence[float] | Array, servers: int, rate: float) -> R
     mean = float(sample.mean())
     busy = rate * mean / servers
     if busy >= 1:
-        raise Overloaded(
+        raise OverloadedError(
             f"{rate:g} requests a second of {mean:.3g} s each are {rate * mean:.3g} s of work a second, more than {servers} can do."
         )
     waits = erlang_c(servers, rate * mean)
@@ -83,7 +83,7 @@ def response(service_s: Sequence[float] | Array, servers: int, rate: float) -> R
     wait_masses = np.fft.irfft(wait, _POINTS)
     at = np.arange(_POINTS) * step
     mean_wait = float(wait_masses @ at)
-    return Response(busy, waits, mean_wait, mean_wait + mean, float(np.interp(0.95, np.cumsum(masses), at)))
+    return ResponseTimes(busy, waits, mean_wait, mean_wait + mean, float(np.interp(0.95, np.cumsum(masses), at)))
 
 
 def erlang_c(servers: int, offered: float) -> float:

@@ -23,7 +23,7 @@ class Simulated:
     p95_half: float
 
 
-def steady_state(
+def simulate_steady_state(
     service_s: Sequence[float] | Array,
     servers: int,
     rate: float,
@@ -46,7 +46,7 @@ def steady_state(
     sample = np.asarray(service_s, np.float64)
     gaps = chance.exponential(1 / rate, (requests, replications))
     services = chance.choice(sample, (requests, replications))
-    responses = _play(gaps, services, servers)[requests // 4 :]
+    responses = _simulate(gaps, services, servers)[requests // 4 :]
     means, tails = responses.mean(axis=0), np.quantile(responses, 0.95, axis=0)
     half = _T_95 / np.sqrt(replications)
     return Simulated(
@@ -66,10 +66,10 @@ def replay(arrivals_s: Array, services_s: Array, servers: int) -> Array:
         Response times, shape (requests, variants), seconds.
     """
     gaps = np.diff(arrivals_s, prepend=arrivals_s[:1])
-    return _play(np.broadcast_to(gaps[:, None], services_s.shape), services_s, servers)
+    return _simulate(np.broadcast_to(gaps[:, None], services_s.shape), services_s, servers)
 
 
-def _play(gaps: Array, services: Array, servers: int) -> Array:
+def _simulate(gaps: Array, services: Array, servers: int) -> Array:
     """Kiefer and Wolfowitz's recursion: what each server has still to do, at each arrival, the least loaded first."""
     requests, replications = services.shape
     left = np.zeros((replications, servers))

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.files import Refused
+from benchmarks.files import RefusedError
+from benchmarks.platform.ratio import Ratio, RatioConfig
+from benchmarks.platform.result import BenchmarkResult
+from benchmarks.platform.trust import check_ratios, check_result
 from benchmarks.queueing.model import Array
-from benchmarks.ratio import Ratio, RatioConfig
-from benchmarks.result import BenchmarkResult
-from benchmarks.trust import of_ratios, of_result
 
 _QUANTILES = 64
 
@@ -68,7 +68,7 @@ class Basis:
         return spread
 
 
-def basis(path: Path, result: BenchmarkResult, ratio: RatioConfig | None) -> Basis:
+def load_basis(path: Path, result: BenchmarkResult, ratio: RatioConfig | None) -> Basis:
     """The basis that a result gives, on its own platform or, by a ratio, on another.
 
     Args:
@@ -77,16 +77,16 @@ def basis(path: Path, result: BenchmarkResult, ratio: RatioConfig | None) -> Bas
         ratio: From the result's platform to the target; None sizes for the platform the result comes from.
 
     Raises:
-        Refused: The result is not of one worker on one CPU, has no interval, or the ratio starts elsewhere.
+        RefusedError: The result is not of one worker on one CPU, has no interval, or the ratio starts elsewhere.
     """
     name, details = path.stem, result.details
     if result.cpu_limit != 1 or details.workers != 1:
-        raise Refused(
+        raise RefusedError(
             f"{name} was measured on {result.cpu_limit:g} CPUs with {details.workers} workers; a sizing needs one of each. Run "
             "`stt benchmark` under one CPU."
         )
     if details.mean_interval_ms is None:
-        raise Refused(
+        raise RefusedError(
             f"{name} has {result.iterations} iterations, too few to know how sure the mean is; run `stt benchmark` again."
         )
     mean = result.avg_latency_ms
@@ -98,10 +98,10 @@ def basis(path: Path, result: BenchmarkResult, ratio: RatioConfig | None) -> Bas
         f"{'; '.join(details.isolation.how) or 'none'}."
     )
     rests = [measured]
-    doubts = [f"{name}: {finding.sentence}" for finding in of_result(result) if not finding.kept]
+    doubts = [f"{name}: {finding.sentence}" for finding in check_result(result) if not finding.passed]
     scale, platform, processor = 1.0, name, result.cpu_model
     if ratio is not None:
-        one = _fitting(name, result, ratio)
+        one = _select_ratio(name, result, ratio)
         scale, platform, processor = one.ratio, one.b.platform, one.b.cpu_model
         # Independent errors of a product: their logarithms add in quadrature.
         spread_low = math.hypot(math.log(low), math.log(one.interval[0] / one.ratio))
@@ -115,8 +115,8 @@ def basis(path: Path, result: BenchmarkResult, ratio: RatioConfig | None) -> Bas
             doubts.append(
                 f"{result.model_size} was never measured on {platform}: that its ratio is the one of {one.model_size} is assumed."
             )
-        narrow = of_ratios([one], ())
-        if not narrow.kept:
+        narrow = check_ratios([one], ())
+        if not narrow.passed:
             doubts.append(narrow.sentence)
     latencies = tuple(value / 1000 * scale for value in details.latencies_ms)
     audio = details.audio.seconds
@@ -134,11 +134,11 @@ def basis(path: Path, result: BenchmarkResult, ratio: RatioConfig | None) -> Bas
     )
 
 
-def _fitting(name: str, result: BenchmarkResult, config: RatioConfig) -> Ratio:
+def _select_ratio(name: str, result: BenchmarkResult, config: RatioConfig) -> Ratio:
     here = [one for one in config.ratios if (one.a.cpu_model, one.a.architecture) == _processor(result)]
     if not here:
         starts = ", ".join(sorted({f"{one.a.platform} ({one.a.cpu_model})" for one in config.ratios}))
-        raise Refused(f"The ratio starts at {starts}, but {name} was measured on {result.cpu_model}.")
+        raise RefusedError(f"The ratio starts at {starts}, but {name} was measured on {result.cpu_model}.")
     same = [one for one in here if one.weights_sha256 == result.details.weights.sha256]
     return (same or here)[0]
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from benchmarks.files import Refused
+from benchmarks.files import RefusedError
 from benchmarks.sizing.basis import Basis
-from benchmarks.sizing.service import MOST_PODS, TooMany, memory_mib
+from benchmarks.sizing.service import MAX_PODS, TooManyPodsError, compute_memory_mib
 
 _DAY_H = 24.0
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class BatchLoad:
     """A day's work.
 
     Attributes:
@@ -35,9 +35,11 @@ class Load:
             ("the longest recording in minutes", self.longest_min),
         ):
             if not 0 < value < math.inf:
-                raise Refused(f"{value:g} is not possible for {name}; nothing was sized.")
+                raise RefusedError(f"{value:g} is not possible for {name}; nothing was sized.")
         if not 0 <= self.start_s < self.deadline_h * 3600:
-            raise Refused(f"{self.start_s:g} s until a pod works leave nothing of a deadline of {self.deadline_h:g} h.")
+            raise RefusedError(
+                f"{self.start_s:g} s until a pod works leave nothing of a deadline of {self.deadline_h:g} h."
+            )
 
     @property
     def within_s(self) -> float:
@@ -92,11 +94,11 @@ class GpuBatch:
     done_h: float
 
 
-def gpu_figure(text: str) -> GpuFigure:
+def parse_gpu_figure(text: str) -> GpuFigure:
     """Read ``NAME=TIMES_REALTIME``, or ``NAME=TIMES_REALTIME@ORIGIN`` with where the figure comes from.
 
     Raises:
-        Refused: It is not of that form.
+        RefusedError: It is not of that form.
     """
     name, _, rest = text.partition("=")
     speed, _, origin = rest.partition("@")
@@ -105,75 +107,75 @@ def gpu_figure(text: str) -> GpuFigure:
     except ValueError:
         realtime = 0.0
     if not name or not 0 < realtime < math.inf:
-        raise Refused(
+        raise RefusedError(
             f"{text!r} is no GPU's speed; write NAME=TIMES_REALTIME, such as A100=120, and @ and its origin behind it."
         )
     return GpuFigure(name, realtime, origin or "given, not measured here")
 
 
-def on_cpus(found: Basis, load: Load, cpus: int) -> CpuBatch:
+def size_on_cpus(basis: Basis, load: BatchLoad, cpus: int) -> CpuBatch:
     """Pods that finish in time.
 
     The batch ends at the latest after the start, the work divided by the cores, and what the longest recording adds when it is
     taken last (Graham, Bounds on Multiprocessing Timing Anomalies, SIAM J. Appl. Math. 17, 1969).
 
     Raises:
-        Refused: The longest recording alone takes longer than the deadline.
+        RefusedError: The longest recording alone takes longer than the deadline.
     """
-    cost = found.mean_s / found.audio_s  # core seconds per second of audio
+    cost = basis.mean_s / basis.audio_s  # core seconds per second of audio
     pods = [
-        math.ceil(_units(load, cost * scale, f"core of {found.platform}") / cpus)
-        for scale in (found.low, 1.0, found.high)
+        math.ceil(_units(load, cost * scale, f"core of {basis.platform}") / cpus)
+        for scale in (basis.low, 1.0, basis.high)
     ]
     return CpuBatch(
         cpus=cpus,
-        memory_mib=memory_mib(found.memory_mb, cpus),
+        memory_mib=compute_memory_mib(basis.memory_mb, cpus),
         pods=pods[2],
         pods_interval=(pods[0], pods[2]),
         pods_mean=pods[1],
-        done_h=done_h(found, load, pods[2] * cpus),
+        done_h=predict_done_h(basis, load, pods[2] * cpus),
         core_hours=load.hours_per_day * cost,
     )
 
 
-def on_gpus(load: Load, figure: GpuFigure) -> GpuBatch:
+def size_on_gpus(load: BatchLoad, figure: GpuFigure) -> GpuBatch:
     """GPUs that finish in time, each working on recordings of its own.
 
     Raises:
-        Refused: The figure is no speed, or the longest recording alone takes too long.
+        RefusedError: The figure is no speed, or the longest recording alone takes too long.
     """
     if not 0 < figure.realtime < math.inf:
-        raise Refused(f"{figure.realtime:g} times realtime is no speed of a GPU ({figure.gpu}).")
+        raise RefusedError(f"{figure.realtime:g} times realtime is no speed of a GPU ({figure.gpu}).")
     gpus = _units(load, 1 / figure.realtime, figure.gpu)
     return GpuBatch(figure, gpus, _done_s(load, 1 / figure.realtime, gpus) / 3600)
 
 
-def _work_s(load: Load, cost: float) -> tuple[float, float]:
+def _work_s(load: BatchLoad, cost: float) -> tuple[float, float]:
     """Seconds that one unit would need for everything, and for the longest recording."""
     return load.hours_per_day * 3600 * cost, min(load.longest_min / 60, load.hours_per_day) * 3600 * cost
 
 
-def done_h(found: Basis, load: Load, units: int, scale: float = 1.0) -> float:
+def predict_done_h(basis: Basis, load: BatchLoad, units: int, scale: float = 1.0) -> float:
     """Hours after the start until so many cores are done at the latest, for a service time that is ``scale`` times the mean."""
-    return _done_s(load, found.mean_s / found.audio_s * scale, units) / 3600
+    return _done_s(load, basis.mean_s / basis.audio_s * scale, units) / 3600
 
 
-def _done_s(load: Load, cost: float, units: int) -> float:
+def _done_s(load: BatchLoad, cost: float, units: int) -> float:
     work, longest = _work_s(load, cost)
     return load.start_s + work / units + longest * (1 - 1 / units)
 
 
-def _units(load: Load, cost: float, unit: str) -> int:
+def _units(load: BatchLoad, cost: float, unit: str) -> int:
     """The fewest cores or GPUs whose bound is within the deadline."""
     work, longest = _work_s(load, cost)
     left = load.within_s - load.start_s - longest
     if left < 0 or (left == 0 and work > longest):
-        raise Refused(
+        raise RefusedError(
             f"A deadline of {load.within_s / 3600:g} h is out of reach: the longest recording ({load.longest_min:g} min) "
             f"alone takes {longest / 3600:.2f} h on one {unit}, and a recording is not divided. Allow more time, cut "
             "recordings, or take a faster one."
         )
     most = (work - longest) / left if work > longest else 1.0
-    if most > MOST_PODS:
-        raise TooMany(f"More than {MOST_PODS:,} would be needed (of one {unit}). Size a part of the load.")
+    if most > MAX_PODS:
+        raise TooManyPodsError(f"More than {MAX_PODS:,} would be needed (of one {unit}). Size a part of the load.")
     return max(1, math.ceil(most))

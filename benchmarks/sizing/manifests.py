@@ -7,7 +7,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from benchmarks.files import Refused, read_yaml
+from benchmarks.files import RefusedError, read_yaml
 from benchmarks.sizing.service import Fleet
 
 DEPLOYMENT = Path(__file__).with_name("templates") / "deployment.yaml"
@@ -20,37 +20,37 @@ def read_manifest(path: Path, kind: str) -> Manifest:
     """Read one manifest.
 
     Raises:
-        Refused: It is missing, no YAML, or of another kind.
+        RefusedError: It is missing, no YAML, or of another kind.
     """
     found = read_yaml(path)
     if not isinstance(found, dict) or found.get("kind") != kind:
-        raise Refused(f"{path} is no {kind}.")
+        raise RefusedError(f"{path} is no {kind}.")
     return found
 
 
-def patched_deployment(base: Mapping[str, Any], fleet: Fleet) -> Manifest:
+def patch_deployment(base: Mapping[str, Any], fleet: Fleet) -> Manifest:
     """The Deployment with replicas, requests equal to limits (Guaranteed), and threads.
 
     Raises:
-        Refused: It has no container.
+        RefusedError: It has no container.
     """
     made: Manifest = deepcopy(dict(base))
     try:
         container = made["spec"]["template"]["spec"]["containers"][0]
     except (KeyError, IndexError, TypeError):
-        raise Refused("The Deployment has no container at spec.template.spec.containers.") from None
+        raise RefusedError("The Deployment has no container at spec.template.spec.containers.") from None
     # The autoscaler owns the number once it runs; this is where it begins.
     made["spec"]["replicas"] = fleet.pods
     size = {"cpu": str(fleet.cpus), "memory": f"{fleet.memory_mib}Mi"}
     container["resources"] = {**container.get("resources", {}), "requests": dict(size), "limits": dict(size)}
-    # A second thread inside one decode makes it slower (speech/decoder.py): a worker per core, each with one thread.
+    # A second thread inside one decode makes it slower (speech/asr/whisper.py): a worker per core, each with one thread.
     threads = {"STT_WORKERS": str(fleet.cpus), "OMP_NUM_THREADS": "1"}
     others = [entry for entry in container.get("env", []) if entry.get("name") not in threads]
     container["env"] = [*others, *({"name": name, "value": value} for name, value in threads.items())]
     return made
 
 
-def patched_hpa(base: Mapping[str, Any], fleet: Fleet) -> Manifest:
+def patch_hpa(base: Mapping[str, Any], fleet: Fleet) -> Manifest:
     """The HorizontalPodAutoscaler with its range and its CPU target; metrics of other kinds stay."""
     made: Manifest = deepcopy(dict(base))
     spec = made.setdefault("spec", {})

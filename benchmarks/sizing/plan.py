@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.files import Refused
+from benchmarks.files import RefusedError
 from benchmarks.sizing.basis import Basis
-from benchmarks.sizing.batch import CpuBatch, GpuBatch, GpuFigure, Load, on_cpus, on_gpus
+from benchmarks.sizing.batch import BatchLoad, CpuBatch, GpuBatch, GpuFigure, size_on_cpus, size_on_gpus
 from benchmarks.sizing.prices import Node, Prices
-from benchmarks.sizing.service import Fleet, Target, TooMany, fleet
+from benchmarks.sizing.service import Fleet, Target, TooManyPodsError, size_fleet
 
 HOURS_PER_MONTH = 730.0
 DAYS_PER_MONTH = HOURS_PER_MONTH / 24
@@ -67,14 +67,14 @@ class ServicePlan:
 class BatchPlan:
     """A batch: on cores and on GPUs as far as figures were given, the cheapest of each first; and GPUs without a price."""
 
-    load: Load
+    load: BatchLoad
     candidates: tuple[tuple[CpuBatch, Bill], ...]
     gpus: tuple[tuple[GpuBatch, Bill], ...]
     unpriced: tuple[GpuBatch, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class SizingPlan:
     """A sizing."""
 
     basis: Basis
@@ -84,20 +84,20 @@ class Plan:
     assumptions: tuple[str, ...]
 
 
-def plan(
-    found: Basis,
+def make_plan(
+    basis: Basis,
     prices: Prices,
     node: Node,
     *,
     target: Target | None = None,
-    load: Load | None = None,
+    load: BatchLoad | None = None,
     pod_cpus: Sequence[int] = POD_CPUS,
     gpus: Sequence[GpuFigure] = (),
-) -> Plan:
+) -> SizingPlan:
     """Size a service, a batch, or both.
 
     Args:
-        found: What was measured.
+        basis: What was measured.
         prices: Where prices come from.
         node: The CPU-only node to order, with its price.
         target: What a service has to do.
@@ -106,27 +106,27 @@ def plan(
         gpus: Speeds of GPUs for the batch.
 
     Raises:
-        Refused: Nothing was asked, or what was asked cannot be done.
+        RefusedError: Nothing was asked, or what was asked cannot be done.
     """
     if target is None and load is None:
-        raise Refused("Nothing to size: give requests a second, or hours of audio a day and a deadline.")
-    return Plan(
-        basis=found,
+        raise RefusedError("Nothing to size: give requests a second, or hours of audio a day and a deadline.")
+    return SizingPlan(
+        basis=basis,
         prices=prices,
-        service=_service(found, target, node, pod_cpus) if target else None,
-        batch=_batch(found, load, prices, node, pod_cpus, gpus) if load else None,
-        assumptions=tuple(_assumptions(found, target, load)),
+        service=_service(basis, target, node, pod_cpus) if target else None,
+        batch=_batch(basis, load, prices, node, pod_cpus, gpus) if load else None,
+        assumptions=tuple(_assumptions(basis, target, load)),
     )
 
 
-def _service(found: Basis, target: Target, node: Node, pod_cpus: Sequence[int]) -> ServicePlan:
-    hours = target.rps * found.audio_s  # hours of audio in an hour
+def _service(basis: Basis, target: Target, node: Node, pod_cpus: Sequence[int]) -> ServicePlan:
+    hours = target.rps * basis.audio_s  # hours of audio in an hour
     options = []
     too_many = None
     for cpus in pod_cpus:
         try:
-            size = fleet(found, target, cpus)
-        except TooMany as error:
+            size = size_fleet(basis, target, cpus)
+        except TooManyPodsError as error:
             too_many = error
             continue
         per_node = _per_node(node, cpus, size.memory_mib)
@@ -135,7 +135,7 @@ def _service(found: Basis, target: Target, node: Node, pod_cpus: Sequence[int]) 
             options.append((size, bill))
     if not options and too_many:
         raise too_many
-    _fits(options, node, pod_cpus, found)
+    _require_fit(options, node, pod_cpus, basis)
     # The cheapest; among equal prices prefer smaller pods: the loss of one pod then costs less capacity.
     options.sort(key=lambda one: (one[1].per_month, one[0].cpus * one[0].pods, one[0].cpus))
     first, bill = options[0]
@@ -145,19 +145,19 @@ def _service(found: Basis, target: Target, node: Node, pod_cpus: Sequence[int]) 
 
 
 def _batch(
-    found: Basis, load: Load, prices: Prices, node: Node, pod_cpus: Sequence[int], gpus: Sequence[GpuFigure]
+    basis: Basis, load: BatchLoad, prices: Prices, node: Node, pod_cpus: Sequence[int], gpus: Sequence[GpuFigure]
 ) -> BatchPlan:
     month = load.hours_per_day * DAYS_PER_MONTH
     options = []
     for cpus in pod_cpus:
-        size = on_cpus(found, load, cpus)
+        size = size_on_cpus(basis, load, cpus)
         per_node = _per_node(node, cpus, size.memory_mib)
         if per_node:
             bill = _bill(node, per_node, size.pods, size.pods_interval, size.done_h * DAYS_PER_MONTH, month)
             options.append((size, bill))
-    _fits(options, node, pod_cpus, found)
+    _require_fit(options, node, pod_cpus, basis)
     options.sort(key=lambda one: (one[1].per_month, one[0].cpus))
-    sized = [on_gpus(load, figure) for figure in gpus]
+    sized = [size_on_gpus(load, figure) for figure in gpus]
     billed = [
         (one, _bill(node, node.gpus, one.gpus, (one.gpus, one.gpus), one.done_h * DAYS_PER_MONTH, month))
         for one in sized
@@ -169,13 +169,13 @@ def _batch(
 
 
 def _per_node(node: Node, cpus: int, memory: int) -> int:
-    return node.holds(cpus, memory / 1024)
+    return node.count_fitting_pods(cpus, memory / 1024)
 
 
-def _fits(options: Sequence[object], node: Node, pod_cpus: Sequence[int], found: Basis) -> None:
+def _require_fit(options: Sequence[object], node: Node, pod_cpus: Sequence[int], basis: Basis) -> None:
     if not options:
-        raise Refused(
-            f"No pod of {' or '.join(str(cpus) for cpus in pod_cpus)} cores and {found.memory_mb:.0f} MB a worker fits on a "
+        raise RefusedError(
+            f"No pod of {' or '.join(str(cpus) for cpus in pod_cpus)} cores and {basis.memory_mb:.0f} MB a worker fits on a "
             f"{node.name} ({node.allocatable_cpus:.2f} cores and {node.allocatable_gib:.1f} GiB for pods). Name a larger node, or "
             "smaller pods."
         )
@@ -195,15 +195,15 @@ def _bill(node: Node, per_node: int, units: int, interval: tuple[int, int], hour
     )
 
 
-def _assumptions(found: Basis, target: Target | None, load: Load | None) -> list[str]:
+def _assumptions(basis: Basis, target: Target | None, load: BatchLoad | None) -> list[str]:
     interval = (
-        f"The interval is of repeated measurements at that time ({found.low - 1:+.1%} to {found.high - 1:+.1%} of the "
+        f"The interval is of repeated measurements at that time ({basis.low - 1:+.1%} to {basis.high - 1:+.1%} of the "
         "service time); what differs between nodes of one type, days and neighbours is not in it."
     )
     cores = "A core of a pod with several cores is as fast as the one measured, a worker on each; memory is counted in full."
     lines = [interval, cores]
     if target:
-        lines += _of_service(found, target)
+        lines += _of_service(basis, target)
     if load:
         day = (
             "All of a day's audio is there when the batch begins; it costs per second what the measured recording "
@@ -218,9 +218,9 @@ def _assumptions(found: Basis, target: Target | None, load: Load | None) -> list
     return lines
 
 
-def _of_service(found: Basis, target: Target) -> list[str]:
+def _of_service(basis: Basis, target: Target) -> list[str]:
     requests = (
-        f"Every request is {found.audio_s:.0f} s of audio like the one measured; from request to request the service "
+        f"Every request is {basis.audio_s:.0f} s of audio like the one measured; from request to request the service "
         f"time varies with a coefficient of {target.variation:g} (lognormal). Benchmark with audio of your length, and "
         "set the variation from your own traffic."
     )
@@ -232,7 +232,7 @@ def _of_service(found: Basis, target: Target) -> list[str]:
     )
     model = (
         "Response times: the queue M/G/c as benchmarks/queueing/model.py computes it (Tijms, van Hoorn and Federgruen "
-        "1981); `python -m benchmarks.queueing` measures how far it is off."
+        "1981); `python -m benchmarks.lab.queueing_check` measures how far it is off."
     )
     load = f"The load is {target.peak:g} times as high at the worst, and {target.trough:g} times in quiet hours."
     tolerance = (

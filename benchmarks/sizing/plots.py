@@ -6,11 +6,11 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from benchmarks.queueing.model import Array, Overloaded
+from benchmarks.queueing.model import Array, OverloadedError
 from benchmarks.sizing.basis import Basis
-from benchmarks.sizing.batch import done_h
-from benchmarks.sizing.plan import BatchPlan, Plan, ServicePlan
-from benchmarks.sizing.service import Target, least_pods, seen
+from benchmarks.sizing.batch import predict_done_h
+from benchmarks.sizing.plan import BatchPlan, ServicePlan, SizingPlan
+from benchmarks.sizing.service import Target, find_min_pods, predict_at_load
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,7 +21,7 @@ _BAND = "band: interval of the measurement"
 _LOADS = 40
 
 
-def draw(plan: Plan, folder: Path) -> None:
+def draw(plan: SizingPlan, folder: Path) -> None:
     """Every plot that the plan has."""
     import matplotlib as mpl
 
@@ -33,9 +33,9 @@ def draw(plan: Plan, folder: Path) -> None:
         _batch(plan.batch, plan.basis, folder / BATCH_PLOT)
 
 
-def _latency(plan: ServicePlan, found: Basis, path: Path) -> None:
+def _latency(plan: ServicePlan, basis: Basis, path: Path) -> None:
     size, target = plan.fleet, plan.target
-    samples = _samples(plan, found)
+    samples = _samples(plan, basis)
     figure, panel = _panel("x")
     pods = sorted({max(1, round(size.pods * share / 20)) for share in range(8, 46)})
     for name, label, color in (("p95_s", "95th percentile", "C1"), ("mean_s", "mean", "C0")):
@@ -49,17 +49,17 @@ def _latency(plan: ServicePlan, found: Basis, path: Path) -> None:
     panel.set_title(f"Response time at {target.rps:g} requests/s")
     panel.set_xlabel(f"pods of {size.cpus} CPU")
     panel.set_ylabel("seconds")
-    panel.set_ylim(0, max(4 * found.mean_s, 1.5 * (target.p95_s or 0), 2 * size.worst.p95_s))
+    panel.set_ylim(0, max(4 * basis.mean_s, 1.5 * (target.p95_s or 0), 2 * size.worst.p95_s))
     _finish(figure, panel, path)
 
 
-def _load(plan: ServicePlan, found: Basis, path: Path) -> None:
+def _load(plan: ServicePlan, basis: Basis, path: Path) -> None:
     size, target = plan.fleet, plan.target
-    samples = _samples(plan, found)
+    samples = _samples(plan, basis)
     figure, panel = _panel("y")
     worst = target.rps * target.peak
     loads = [worst * (i + 1) / _LOADS for i in range(_LOADS)]
-    fast, usual, slow = ([least_pods(sample, size.cpus, one, target) for one in loads] for sample in samples)
+    fast, usual, slow = ([find_min_pods(sample, size.cpus, one, target) for one in loads] for sample in samples)
     panel.step(loads, usual, where="mid", color="C0", label=f"pods needed ({_BAND})")
     panel.fill_between(loads, fast, slow, step="mid", color="C0", alpha=0.25)
     work = float(samples[2].mean())
@@ -86,12 +86,13 @@ def _load(plan: ServicePlan, found: Basis, path: Path) -> None:
     _finish(figure, panel, path)
 
 
-def _batch(plan: BatchPlan, found: Basis, path: Path) -> None:
+def _batch(plan: BatchPlan, basis: Basis, path: Path) -> None:
     size, load = plan.candidates[0][0], plan.load
     figure, panel = _panel("x")
     pods = sorted({max(1, round(size.pods * share / 20)) for share in range(8, 46)})
     fast, usual, slow = (
-        [done_h(found, load, count * size.cpus, scale) for count in pods] for scale in (found.low, 1.0, found.high)
+        [predict_done_h(basis, load, count * size.cpus, scale) for count in pods]
+        for scale in (basis.low, 1.0, basis.high)
     )
     panel.plot(pods, usual, "o-", ms=3, color="C0", label=f"done at the latest ({_BAND})")
     panel.fill_between(pods, fast, slow, color="C0", alpha=0.25)
@@ -104,16 +105,16 @@ def _batch(plan: BatchPlan, found: Basis, path: Path) -> None:
     _finish(figure, panel, path)
 
 
-def _samples(plan: ServicePlan, found: Basis) -> tuple[Array, Array, Array]:
+def _samples(plan: ServicePlan, basis: Basis) -> tuple[Array, Array, Array]:
     """Service times at the fast end of the interval, at the mean, at the slow end."""
-    low, mean, high = (found.service_s(plan.target.variation, scale) for scale in (found.low, 1.0, found.high))
+    low, mean, high = (basis.service_s(plan.target.variation, scale) for scale in (basis.low, 1.0, basis.high))
     return low, mean, high
 
 
 def _of(sample: Array, cpus: int, pods: int, target: Target, name: str) -> float:
     try:
-        value: float = getattr(seen(sample, cpus, pods, target.rps, target.dispatch), name)
-    except Overloaded:
+        value: float = getattr(predict_at_load(sample, cpus, pods, target.rps, target.dispatch), name)
+    except OverloadedError:
         return float("nan")
     return value
 

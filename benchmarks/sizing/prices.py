@@ -7,9 +7,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from benchmarks.files import Refused, read_yaml, record
+from benchmarks.files import RefusedError, parse_record, read_yaml
 
-SHIPPED = Path(__file__).with_name("prices.yaml")
+DEFAULT_PRICES = Path(__file__).with_name("prices.yaml")
 
 
 class Node(BaseModel):
@@ -54,7 +54,7 @@ class Node(BaseModel):
             kept, left = kept + part * share, left - part
         return self.memory_gib - kept
 
-    def holds(self, cpus: float, memory_gib: float) -> int:
+    def count_fitting_pods(self, cpus: float, memory_gib: float) -> int:
         """How many pods of a size fit."""
         return int(min(self.allocatable_cpus // cpus, self.allocatable_gib // memory_gib))
 
@@ -77,20 +77,20 @@ class Prices(BaseModel):
             per_hour: A price that beats the file's.
 
         Raises:
-            Refused: There is none of that name, or no price for it.
+            RefusedError: There is none of that name, or no price for it.
         """
         plain = [node for node in self.nodes if node.gpu is None]
         named = [node for node in plain if name in (None, node.name)]
         if not named:
             known = ", ".join(node.name for node in plain) or "none"
-            raise Refused(f"The price file has no CPU-only node {name or ''}; it has {known}.")
+            raise RefusedError(f"The price file has no CPU-only node {name or ''}; it has {known}.")
         node = next((one for one in named if one.per_hour is not None), named[0])
         if per_hour is not None:
             if not 0 < per_hour < float("inf"):
-                raise Refused(f"A price of {per_hour:g} per hour is none; give a number above 0.")
+                raise RefusedError(f"A price of {per_hour:g} per hour is none; give a number above 0.")
             node = node.model_copy(update={"per_hour": per_hour})
         if node.per_hour is None:
-            raise Refused(
+            raise RefusedError(
                 f"The price file has no price for the CPU-only node {node.name}. Give it with --cpu-node-price, or in a file of "
                 "your own with --prices."
             )
@@ -101,10 +101,10 @@ class Prices(BaseModel):
         return [node for node in self.nodes if node.gpu == gpu and node.per_hour is not None]
 
 
-def read_prices(path: Path = SHIPPED) -> Prices:
+def read_prices(path: Path = DEFAULT_PRICES) -> Prices:
     """Read a price file (YAML or JSON).
 
     Raises:
-        Refused: It is missing or not in the form of the shipped one; names the field.
+        RefusedError: It is missing or not in the form of the shipped one; names the field.
     """
-    return record(path, read_yaml(path), Prices, "a price file in the form of benchmarks/sizing/prices.yaml")
+    return parse_record(path, read_yaml(path), Prices, "a price file in the form of benchmarks/sizing/prices.yaml")

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 from benchmarks.sizing.basis import Basis
 from benchmarks.sizing.batch import CpuBatch, GpuBatch
-from benchmarks.sizing.plan import HOURS_PER_MONTH, BatchPlan, Bill, Plan, ServicePlan
+from benchmarks.sizing.plan import HOURS_PER_MONTH, BatchPlan, Bill, ServicePlan, SizingPlan
 from benchmarks.sizing.plots import BATCH_PLOT, LATENCY_PLOT, LOAD_PLOT
 from benchmarks.sizing.service import Target
 
 
-def text(plan: Plan) -> str:
+def format_report(plan: SizingPlan) -> str:
     """The report as Markdown; plots lie beside it."""
     found, currency = plan.basis, plan.prices.currency
     lines = [f"# Sizing: {found.model} on {found.platform}", ""]
@@ -28,14 +28,14 @@ def text(plan: Plan) -> str:
     return "\n".join(lines)
 
 
-def summary(plan: Plan) -> list[str]:
+def format_summary(plan: SizingPlan) -> list[str]:
     """The result in a few lines, for a terminal."""
     found, currency = plan.basis, plan.prices.currency
     lines = [f"{found.model} on {found.platform}: {_service_time(found)}"]
     if plan.service:
         size, target = plan.service.fleet, plan.service.target
         lines.append(
-            f"{target.rps:g} requests/s{_asked(target)}: {_pods(size.pods, size.pods_interval)} of {size.cpus} CPU and "
+            f"{target.rps:g} requests/s{_describe_target(target)}: {_pods(size.pods, size.pods_interval)} of {size.cpus} CPU and "
             f"{size.memory_mib} MiB (requests = limits), a worker per core; the autoscaler holds {size.hpa_percent} % "
             f"CPU between {size.least} and {size.most} pods"
         )
@@ -48,19 +48,21 @@ def summary(plan: Plan) -> list[str]:
         load = plan.batch.load
         lines.append(f"{load.hours_per_day:g} h of audio a day within {load.deadline_h:g} h, cheapest first:")
         lines += [
-            f"  {_way(one)}, done after {one.done_h:.2f} h: {_nodes(bill)}, {_cost(bill, currency)}"
-            for one, bill in _ways(plan.batch)
+            f"  {_describe_option(one)}, done after {one.done_h:.2f} h: {_nodes(bill)}, {_cost(bill, currency)}"
+            for one, bill in _sort_options(plan.batch)
         ]
-        lines += [f"  {_way(one)}, done after {one.done_h:.2f} h: no price known" for one in plan.batch.unpriced]
+        lines += [
+            f"  {_describe_option(one)}, done after {one.done_h:.2f} h: no price known" for one in plan.batch.unpriced
+        ]
     if found.doubts:
         lines += ["Do not order from this yet:", *(f"  {line}" for line in found.doubts)]
     return lines
 
 
-def _service_time(found: Basis) -> str:
+def _service_time(basis: Basis) -> str:
     return (
-        f"One core of {found.processor} takes {found.mean_s:.3f} s for {found.audio_s:.0f} s of audio (95 % interval "
-        f"{found.mean_s * found.low:.3f} to {found.mean_s * found.high:.3f}), {found.audio_s / found.mean_s:.1f} times realtime"
+        f"One core of {basis.processor} takes {basis.mean_s:.3f} s for {basis.audio_s:.0f} s of audio (95 % interval "
+        f"{basis.mean_s * basis.low:.3f} to {basis.mean_s * basis.high:.3f}), {basis.audio_s / basis.mean_s:.1f} times realtime"
     )
 
 
@@ -69,7 +71,7 @@ def _pods(pods: int, interval: tuple[int, int]) -> str:
     return f"{pods} pod{'s' * (pods != 1)}{known}"
 
 
-def _asked(target: Target) -> str:
+def _describe_target(target: Target) -> str:
     parts = [
         f"{name} at most {value:g} s"
         for name, value in (("95th percentile", target.p95_s), ("mean", target.mean_s))
@@ -91,11 +93,15 @@ def _spread(bill: Bill) -> str:
     return "" if low == high else f" ({low} to {high})"
 
 
-def _service(found: Basis, plan: ServicePlan, currency: str) -> Iterator[str]:
+def _service(basis: Basis, plan: ServicePlan, currency: str) -> Iterator[str]:
     target = plan.target
     yield f"## Service: {target.rps:g} requests a second"
-    hours = target.rps * found.audio_s
-    yield from ("", f"Requests of {found.audio_s:.0f} s of audio, {hours:g} h of audio in an hour{_asked(target)}.", "")
+    hours = target.rps * basis.audio_s
+    yield from (
+        "",
+        f"Requests of {basis.audio_s:.0f} s of audio, {hours:g} h of audio in an hour{_describe_target(target)}.",
+        "",
+    )
     yield from ("| | order |", "|---|---|")
     for name, value in _order(plan, currency):
         yield f"| {name} | {value} |"
@@ -142,13 +148,13 @@ def _order(plan: ServicePlan, currency: str) -> Iterator[tuple[str, str]]:
 
 
 def _batch(plan: BatchPlan, currency: str) -> Iterator[str]:
-    load, ways = plan.load, _ways(plan)
+    load, ways = plan.load, _sort_options(plan)
     size, _ = plan.candidates[0]
     best, bill = ways[0]
     yield f"## Batch: {load.hours_per_day:g} hours of audio a day within {load.deadline_h:g} h"
     yield from (
         "",
-        f"**{_way(best)} on {_nodes(bill)}: {_cost(bill, currency)}.** Done after {best.done_h:.2f} h at the latest.",
+        f"**{_describe_option(best)} on {_nodes(bill)}: {_cost(bill, currency)}.** Done after {best.done_h:.2f} h at the latest.",
         f"On cores it is {size.core_hours:.1f} core hours of work a day.",
         "",
         f"| way, cheapest first | done after, h | nodes | {currency} a month | {currency} per hour of audio | speed |",
@@ -156,33 +162,37 @@ def _batch(plan: BatchPlan, currency: str) -> Iterator[str]:
     )
     for one, money in ways:
         yield (
-            f"| {_way(one)} | {one.done_h:.2f} | {_nodes(money)} | {money.per_month:,.0f}{_spread(money)} "
+            f"| {_describe_option(one)} | {one.done_h:.2f} | {_nodes(money)} | {money.per_month:,.0f}{_spread(money)} "
             f"| {money.per_audio_hour:.4f} | {_speed(one)} |"
         )
     for gpu in plan.unpriced:
-        yield f"| {_way(gpu)} | {gpu.done_h:.2f} | no price known | | | {_speed(gpu)} |"
+        yield f"| {_describe_option(gpu)} | {gpu.done_h:.2f} | no price known | | | {_speed(gpu)} |"
     if not plan.gpus and not plan.unpriced:
         yield from ("", "GPUs were not sized: no speed of one was given (`--gpu`).")
     yield from ("", f"![When the batch is done, over the number of pods]({BATCH_PLOT})", "")
 
 
-def _ways(plan: BatchPlan) -> list[tuple[CpuBatch | GpuBatch, Bill]]:
+def _sort_options(plan: BatchPlan) -> list[tuple[CpuBatch | GpuBatch, Bill]]:
     """Everything that has a price, the cheapest first."""
     every: list[tuple[CpuBatch | GpuBatch, Bill]] = [*plan.candidates, *plan.gpus]
     return sorted(every, key=lambda one: one[1].per_month)
 
 
-def _way(one: CpuBatch | GpuBatch) -> str:
-    if isinstance(one, CpuBatch):
-        return f"{_pods(one.pods, one.pods_interval)} of {one.cpus} CPU and {one.memory_mib} MiB"
-    return f"{one.gpus} {one.figure.gpu}"
+def _describe_option(option: CpuBatch | GpuBatch) -> str:
+    if isinstance(option, CpuBatch):
+        return f"{_pods(option.pods, option.pods_interval)} of {option.cpus} CPU and {option.memory_mib} MiB"
+    return f"{option.gpus} {option.figure.gpu}"
 
 
-def _speed(one: CpuBatch | GpuBatch) -> str:
-    return "measured" if isinstance(one, CpuBatch) else f"{one.figure.realtime:g} times realtime, {one.figure.origin}"
+def _speed(option: CpuBatch | GpuBatch) -> str:
+    return (
+        "measured"
+        if isinstance(option, CpuBatch)
+        else f"{option.figure.realtime:g} times realtime, {option.figure.origin}"
+    )
 
 
-def _priced(plan: Plan) -> str:
+def _priced(plan: SizingPlan) -> str:
     prices = plan.prices
     bill = plan.service.bill if plan.service else plan.batch.candidates[0][1] if plan.batch else None
     given = f" {bill.node.name}: {bill.node.per_hour:g} an hour." if bill else ""

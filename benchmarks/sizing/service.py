@@ -7,23 +7,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from benchmarks.files import Refused
-from benchmarks.queueing.model import Array, Overloaded, Response, response
+from benchmarks.files import RefusedError
+from benchmarks.queueing.model import Array, OverloadedError, ResponseTimes, predict_response
 from benchmarks.sizing.basis import Basis
 
 HPA_TOLERANCE = 0.1
 """The autoscaler does nothing until utilization is a tenth above its target (Kubernetes' default)."""
 
-MOST_BUSY = 0.8
+MAX_UTILIZATION = 0.8
 """Success criterion of the speech service's requirement: average CPU utilization below 80 %."""
 
-MOST_PODS = 100_000
+MAX_PODS = 100_000
 """No cluster has more (Kubernetes is built for 150,000 pods on 5,000 nodes)."""
 
 Dispatch = Literal["service", "queue"]
 
 
-class TooMany(Refused):
+class TooManyPodsError(RefusedError):
     """More pods than a cluster has; larger ones may do."""
 
 
@@ -63,7 +63,7 @@ class Target:
             ("the least number of pods", self.least_pods, self.least_pods >= 1),
         ):
             if not allowed:
-                raise Refused(f"{value:g} is not possible for {name}; nothing was sized.")
+                raise RefusedError(f"{value:g} is not possible for {name}; nothing was sized.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +90,11 @@ class Fleet:
     hpa_percent: int
     least: int
     most: int
-    expected: Response
-    worst: Response
+    expected: ResponseTimes
+    worst: ResponseTimes
 
 
-def memory_mib(measured_mb: float, workers: int) -> int:
+def compute_memory_mib(measured_mb: float, workers: int) -> int:
     """Memory of a pod: the measured peak for each worker and a quarter more, in steps of 64 MiB.
 
     That workers of one process share the weights is left out, since what several take was not measured: too much, never too little.
@@ -102,87 +102,95 @@ def memory_mib(measured_mb: float, workers: int) -> int:
     return math.ceil(measured_mb * workers * 1.25 / 64) * 64
 
 
-def fleet(found: Basis, target: Target, cpus: int) -> Fleet:
+def size_fleet(basis: Basis, target: Target, cpus: int) -> Fleet:
     """The pods of a size that meet a target.
 
     Raises:
-        Refused: No number of pods meets it.
+        RefusedError: No number of pods meets it.
     """
-    _reachable(found, target)
-    low, mean, high = (found.service_s(target.variation, scale) for scale in (found.low, 1.0, found.high))
+    _require_reachable(basis, target)
+    low, mean, high = (basis.service_s(target.variation, scale) for scale in (basis.low, 1.0, basis.high))
     # The autoscaler lets the load grow by its tolerance before it acts, so the target must hold there too.
     with_tolerance = target.rps * (1 + HPA_TOLERANCE)
-    ordered = [_ordered(sample, cpus, with_tolerance, target) for sample in (low, mean, high)]
+    ordered = [_size_pods(sample, cpus, with_tolerance, target) for sample in (low, mean, high)]
     pods, percent, least = ordered[2]
-    at_peak = least_pods(high, cpus, with_tolerance * target.peak, target)
-    most = max(pods, at_peak, _held(high, cpus, target.rps * target.peak, percent))
+    at_peak = find_min_pods(high, cpus, with_tolerance * target.peak, target)
+    most = max(pods, at_peak, _count_autoscaled_pods(high, cpus, target.rps * target.peak, percent))
     return Fleet(
         cpus=cpus,
-        memory_mib=memory_mib(found.memory_mb, cpus),
+        memory_mib=compute_memory_mib(basis.memory_mb, cpus),
         pods=pods,
         pods_interval=(ordered[0][0], pods),
         pods_mean=ordered[1][0],
         hpa_percent=percent,
         least=least,
         most=most,
-        expected=seen(mean, cpus, pods, target.rps, target.dispatch),
-        worst=seen(high, cpus, pods, target.rps, target.dispatch),
+        expected=predict_at_load(mean, cpus, pods, target.rps, target.dispatch),
+        worst=predict_at_load(high, cpus, pods, target.rps, target.dispatch),
     )
 
 
-def _ordered(service: Array, cpus: int, rps: float, target: Target) -> tuple[int, int, int]:
+def _size_pods(service: Array, cpus: int, rps: float, target: Target) -> tuple[int, int, int]:
     """Pods for a load, the utilization in percent at which the autoscaler is to hold them, and how few it may keep."""
-    few = max(target.least_pods, least_pods(service, cpus, rps * target.trough, target))
-    percent = max(1, math.floor(100 * _busiest(service, cpus, few, target) / (1 + HPA_TOLERANCE)))
-    pods = max(target.least_pods, least_pods(service, cpus, rps, target), _held(service, cpus, target.rps, percent))
+    few = max(target.least_pods, find_min_pods(service, cpus, rps * target.trough, target))
+    percent = max(1, math.floor(100 * _find_max_utilization(service, cpus, few, target) / (1 + HPA_TOLERANCE)))
+    pods = max(
+        target.least_pods,
+        find_min_pods(service, cpus, rps, target),
+        _count_autoscaled_pods(service, cpus, target.rps, percent),
+    )
     return pods, percent, few
 
 
-def _held(service: Array, cpus: int, rps: float, percent: int) -> int:
+def _count_autoscaled_pods(service: Array, cpus: int, rps: float, percent: int) -> int:
     """Pods that the autoscaler comes to."""
     return math.ceil(rps * float(service.mean()) / (cpus * percent / 100))
 
 
-def seen(service: Array, cpus: int, pods: int, rps: float, dispatch: Dispatch) -> Response:
+def predict_at_load(service: Array, cpus: int, pods: int, rps: float, dispatch: Dispatch) -> ResponseTimes:
     """Response times of so many pods at a load.
 
     Raises:
-        Overloaded: They cannot keep up.
+        OverloadedError: They cannot keep up.
     """
-    return response(service, cpus * pods, rps) if dispatch == "queue" else response(service, cpus, rps / pods)
-
-
-def meets(found: Response, target: Target) -> bool:
-    """Whether response times are within the target, and pods not busier than they may be."""
     return (
-        found.utilization <= MOST_BUSY
-        and (target.p95_s is None or found.p95_s <= target.p95_s)
-        and (target.mean_s is None or found.mean_s <= target.mean_s)
+        predict_response(service, cpus * pods, rps)
+        if dispatch == "queue"
+        else predict_response(service, cpus, rps / pods)
     )
 
 
-def least_pods(service: Array, cpus: int, rps: float, target: Target) -> int:
+def is_within_target(times: ResponseTimes, target: Target) -> bool:
+    """Whether response times are within the target, and pods not busier than they may be."""
+    return (
+        times.utilization <= MAX_UTILIZATION
+        and (target.p95_s is None or times.p95_s <= target.p95_s)
+        and (target.mean_s is None or times.mean_s <= target.mean_s)
+    )
+
+
+def find_min_pods(service: Array, cpus: int, rps: float, target: Target) -> int:
     """The fewest pods that meet the target at a load.
 
     Raises:
-        TooMany: There would be more than a hundred thousand.
+        TooManyPodsError: There would be more than a hundred thousand.
     """
 
     def enough(pods: int) -> bool:
         try:
-            return meets(seen(service, cpus, pods, rps, target.dispatch), target)
-        except Overloaded:
+            return is_within_target(predict_at_load(service, cpus, pods, rps, target.dispatch), target)
+        except OverloadedError:
             return False
 
-    return _first(enough, max(1, math.ceil(rps * float(service.mean()) / cpus / MOST_BUSY)))
+    return _first(enough, max(1, math.ceil(rps * float(service.mean()) / cpus / MAX_UTILIZATION)))
 
 
 def _first(enough: Callable[[int], bool], start: int) -> int:
     high = start
-    while high > MOST_PODS or not enough(high):
-        if high > MOST_PODS:
-            raise TooMany(
-                f"More than {MOST_PODS:,} pods would be needed. Size a part of the load, or take larger pods."
+    while high > MAX_PODS or not enough(high):
+        if high > MAX_PODS:
+            raise TooManyPodsError(
+                f"More than {MAX_PODS:,} pods would be needed. Size a part of the load, or take larger pods."
             )
         high *= 2
     low = max(start - 1, high // 2)
@@ -192,28 +200,32 @@ def _first(enough: Callable[[int], bool], start: int) -> int:
     return high
 
 
-def _busiest(service: Array, cpus: int, pods: int, target: Target) -> float:
+def _find_max_utilization(service: Array, cpus: int, pods: int, target: Target) -> float:
     """The highest utilization at which so many pods still meet the target."""
-    low, high = 0.0, MOST_BUSY
+    low, high = 0.0, MAX_UTILIZATION
     for _ in range(12):
         middle = (low + high) / 2
         rate = middle * cpus * pods / float(service.mean())
-        low, high = (middle, high) if meets(seen(service, cpus, pods, rate, target.dispatch), target) else (low, middle)
+        low, high = (
+            (middle, high)
+            if is_within_target(predict_at_load(service, cpus, pods, rate, target.dispatch), target)
+            else (low, middle)
+        )
     return high if low == 0 else low
 
 
-def _reachable(found: Basis, target: Target) -> None:
+def _require_reachable(basis: Basis, target: Target) -> None:
     """Refuse targets that no number of pods can meet: requests that take longer than the target even without waiting."""
     import numpy as np
 
-    slow = found.service_s(target.variation, found.high)
+    slow = basis.service_s(target.variation, basis.high)
     for name, asked, alone in (
         ("95th percentile", target.p95_s, float(np.quantile(slow, 0.95))),
         ("mean", target.mean_s, float(slow.mean())),
     ):
         if asked is not None and asked <= alone:
-            raise Refused(
-                f"A {name} of {asked:g} s is out of reach: a request of {found.audio_s:.0f} s of audio takes {alone:.2f} s on one "
-                f"core of {found.platform} with nothing in line ({name}, upper end of the interval), and more pods make no request "
+            raise RefusedError(
+                f"A {name} of {asked:g} s is out of reach: a request of {basis.audio_s:.0f} s of audio takes {alone:.2f} s on one "
+                f"core of {basis.platform} with nothing in line ({name}, upper end of the interval), and more pods make no request "
                 "faster. Take a faster core or a smaller model, or allow more time."
             )

@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
-from benchmarks.files import Refused, probe, read_json
+from benchmarks.files import RefusedError, check_writable, read_json
 from benchmarks.sizing import manifests, plots, report
 from benchmarks.sizing.manifests import Manifest
-from benchmarks.sizing.plan import Plan
+from benchmarks.sizing.plan import SizingPlan
 
 REPORT, FIGURES = "sizing_report.md", "sizing.json"
 _DEPLOYMENT, _HPA = "deployment.yaml", "hpa.yaml"
@@ -20,7 +20,7 @@ _NAMES = frozenset({REPORT, FIGURES, _DEPLOYMENT, _HPA, plots.LATENCY_PLOT, plot
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SizingOutput:
     """Where a sizing goes, and the manifests it is patched into, read before anything is replaced.
 
     Attributes:
@@ -34,7 +34,7 @@ class Place:
     hpa: Manifest
 
     @classmethod
-    def claim(cls, folder: Path, deployment: Path = manifests.DEPLOYMENT, hpa: Path = manifests.HPA) -> Self:
+    def from_folder(cls, folder: Path, deployment: Path = manifests.DEPLOYMENT, hpa: Path = manifests.HPA) -> Self:
         """Make sure, before the work, that it can be written; nothing is made.
 
         Args:
@@ -43,35 +43,38 @@ class Place:
             hpa: File of the autoscaler to patch.
 
         Raises:
-            Refused: A file of somebody else's would be overwritten, or a manifest is none.
+            RefusedError: A file of somebody else's would be overwritten, or a manifest is none.
             OSError: The folder cannot be made or written.
         """
-        probe(folder)
+        check_writable(folder)
         base = manifests.read_manifest(deployment, "Deployment")
         scaler = manifests.read_manifest(hpa, "HorizontalPodAutoscaler")
         theirs = sorted(name for name in _NAMES if (folder / name).exists())
         if theirs and not _ours(folder / FIGURES):
-            raise Refused(
+            raise RefusedError(
                 f"{folder} holds {', '.join(theirs)}, and no sizing wrote that. Give another --output; nothing was overwritten."
             )
         for patched in (deployment, hpa):
             if patched.resolve() in {(folder / name).resolve() for name in _NAMES}:
-                raise Refused(f"{patched} would be overwritten by the sizing made from it. Give another --output.")
+                raise RefusedError(f"{patched} would be overwritten by the sizing made from it. Give another --output.")
         return cls(folder, base, scaler)
 
 
-def write(plan: Plan, place: Place) -> list[Path]:
+def write_sizing(plan: SizingPlan, output: SizingOutput) -> list[Path]:
     """Write what a plan has, and remove what an earlier sizing had and this one has not; returns the files.
 
     Raises:
         OSError: The folder cannot be written.
     """
-    folder = place.folder
-    texts = {FIGURES: json.dumps(figures(plan), indent=2, ensure_ascii=False) + "\n", REPORT: report.text(plan)}
+    folder = output.folder
+    texts = {
+        FIGURES: json.dumps(figures(plan), indent=2, ensure_ascii=False) + "\n",
+        REPORT: report.format_report(plan),
+    }
     if plan.service:
         fleet = plan.service.fleet
-        texts[_DEPLOYMENT] = manifests.as_yaml(manifests.patched_deployment(place.deployment, fleet))
-        texts[_HPA] = manifests.as_yaml(manifests.patched_hpa(place.hpa, fleet))
+        texts[_DEPLOYMENT] = manifests.as_yaml(manifests.patch_deployment(output.deployment, fleet))
+        texts[_HPA] = manifests.as_yaml(manifests.patch_hpa(output.hpa, fleet))
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".incoming-") as incoming:
         for name, content in texts.items():
@@ -83,7 +86,7 @@ def write(plan: Plan, place: Place) -> list[Path]:
     return written
 
 
-def figures(plan: Plan) -> dict[str, Any]:
+def figures(plan: SizingPlan) -> dict[str, Any]:
     """The plan as plain data, for other programs."""
     found = asdict(plan)
     found["basis"]["mean_s"] = plan.basis.mean_s
@@ -100,6 +103,6 @@ def _ours(path: Path) -> bool:
     """Whether an earlier sizing wrote that file."""
     try:
         found = read_json(path)
-    except Refused:
+    except RefusedError:
         return False
-    return isinstance(found, dict) and {field.name for field in fields(Plan)} <= found.keys()
+    return isinstance(found, dict) and {field.name for field in fields(SizingPlan)} <= found.keys()

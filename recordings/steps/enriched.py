@@ -10,25 +10,32 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
-from recordings.ledger import Member
-from recordings.names import Folder, output_key
-from recordings.states import State, reached
+from recordings.layout import Folder, output_key
+from recordings.ledger.ledger import Member
+from recordings.states import State, has_reached
 from recordings.steps import transcript as transcript_step
-from recordings.steps.common import Faults, Group, groups, kept, made_before, side_by_side
 from recordings.steps.normalized import wav_key
-from recordings.steps.report import StepReport, Tally
-from recordings.work import work_key
+from recordings.steps.report import ProgressTracker, StepReport
+from recordings.steps.runner import (
+    ErrorCollector,
+    RecordingGroup,
+    group_by_recording,
+    open_earlier_output,
+    run_parallel,
+    warn_kept,
+)
+from recordings.steps.work_key import make_work_key
 from recordings.workspace import Workspace
-from speech.page import EmbeddedAudio, LinkedAudio, embed_mp3, relative_href, render
-from speech.pauses import PauseReport, analyse
-from speech.subtitles import Cue, cues, reading_report, to_srt, to_txt, to_vtt
+from speech.enrichment.pauses import PauseReport, analyse_pauses
+from speech.export.page.page import EmbeddedAudio, LinkedAudio, embed_mp3, relative_href, render_page
+from speech.export.subtitles import Cue, make_cues, report_reading_speed, to_srt, to_txt, to_vtt
 from speech.transcript import Transcript
 
 STEP = "enriched"
 VERSION = "1"
 """Part of the work key: raise it when an output can change."""
 
-SUFFIXES = (".txt", ".srt", ".vtt", ".json", ".html")
+EXPORT_SUFFIXES = (".txt", ".srt", ".vtt", ".json", ".html")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +56,18 @@ class EnrichOptions:
     embed_minutes: float = 20.0
 
 
-def output(name: str, suffix: str) -> str:
+def export_key(name: str, suffix: str) -> str:
     """Where an output of a name lives."""
     return output_key(Folder.ENRICHED, name, suffix)
 
 
-def key_of(transcript_key: str, options: EnrichOptions) -> str:
+def get_work_key(transcript_key: str, options: EnrichOptions) -> str:
     """The work key of a recording's outputs."""
-    return work_key(transcript_key, STEP, VERSION, asdict(options))
+    return make_work_key(transcript_key, STEP, VERSION, asdict(options))
 
 
 def run(
-    workspace: Workspace, batch_key: str, options: EnrichOptions, say: Callable[[str], None], *, workers: int = 1
+    workspace: Workspace, batch_key: str, options: EnrichOptions, progress: Callable[[str], None], *, workers: int = 1
 ) -> StepReport:
     """Make the outputs of every transcribed recording of a batch under each of its names, ``workers`` at a time.
 
@@ -68,28 +75,30 @@ def run(
         LookupError: There is no such batch.
         StepFailed, OSError, LedgerError: An infrastructure error (disk, network, database); not caused by a recording.
     """
-    found = groups(workspace.ledger.members(batch_key))
-    tally = Tally(say, len(found))
-    faults = Faults(workspace, STEP)
+    found = group_by_recording(workspace.ledger.list_members(batch_key))
+    tally = ProgressTracker(progress, len(found))
+    faults = ErrorCollector(workspace, STEP)
 
-    def one(group: Group) -> None:
+    def one(group: RecordingGroup) -> None:
         recording = group.recording
-        if recording.transcript_key is None or not reached(recording.state, State.TRANSCRIBED):
+        if recording.transcript_key is None or not has_reached(recording.state, State.TRANSCRIBED):
             return
-        key = key_of(recording.transcript_key, options)
-        todo = [m for m in group.members if m.placed.get(STEP) != key or not _complete(workspace, m, options)]
+        key = get_work_key(recording.transcript_key, options)
+        todo = [m for m in group.members if m.placed.get(STEP) != key or not _has_all_exports(workspace, m, options)]
         if recording.state is State.DONE and not todo and recording.enriched_key == key:
             return
         if recording.state is State.DONE and not _can_redo(workspace, todo):
-            kept(recording, "its transcript or its normalized audio")
+            warn_kept(recording, "its transcript or its normalized audio")
             return
         if recording.state is State.DONE:
-            workspace.ledger.move(recording.sha256, State.DONE, State.TRANSCRIBED)
-        faults.run(recording, State.TRANSCRIBED, partial(_work, workspace, group, todo, key, options, tally))
+            workspace.ledger.transition(recording.sha256, State.DONE, State.TRANSCRIBED)
+        faults.run_recording(
+            recording, State.TRANSCRIBED, partial(_enrich_recording, workspace, group, todo, key, options, tally)
+        )
 
-    side_by_side(one, found, workers)
-    faults.settle()
-    return tally.report(STEP, batch_key, workspace.ledger)
+    run_parallel(one, found, workers)
+    faults.raise_or_mark_failed()
+    return tally.make_report(STEP, batch_key, workspace.ledger)
 
 
 def _can_redo(workspace: Workspace, todo: list[Member]) -> bool:
@@ -97,19 +106,24 @@ def _can_redo(workspace: Workspace, todo: list[Member]) -> bool:
     return all(workspace.store.exists(key) for key in needed)
 
 
-def _complete(workspace: Workspace, member: Member, options: EnrichOptions) -> bool:
-    suffixes = SUFFIXES if options.page else SUFFIXES[:3]
-    return all(workspace.store.exists(output(member.delivery.name, suffix)) for suffix in suffixes)
+def _has_all_exports(workspace: Workspace, member: Member, options: EnrichOptions) -> bool:
+    suffixes = EXPORT_SUFFIXES if options.page else EXPORT_SUFFIXES[:3]
+    return all(workspace.store.exists(export_key(member.delivery.name, suffix)) for suffix in suffixes)
 
 
-def _work(
-    workspace: Workspace, group: Group, todo: list[Member], key: str, options: EnrichOptions, tally: Tally
+def _enrich_recording(
+    workspace: Workspace,
+    group: RecordingGroup,
+    todo: list[Member],
+    key: str,
+    options: EnrichOptions,
+    tally: ProgressTracker,
 ) -> None:
     began = time.monotonic()
     recording = group.recording
     for member in todo:
-        _write(workspace, member.delivery.name, options)
-    workspace.ledger.finish(
+        _write_exports(workspace, member.delivery.name, options)
+    workspace.ledger.complete_step(
         recording.sha256,
         State.TRANSCRIBED,
         State.DONE,
@@ -122,29 +136,29 @@ def _work(
     tally.add(recording.name, recording.seconds or 0.0)
 
 
-def _write(workspace: Workspace, name: str, options: EnrichOptions) -> None:
-    transcript = transcript_step.read(workspace, transcript_step.json_key(name))
-    lines = cues(transcript)
+def _write_exports(workspace: Workspace, name: str, options: EnrichOptions) -> None:
+    transcript = transcript_step.read_transcript(workspace, transcript_step.json_key(name))
+    lines = make_cues(transcript)
     texts = {".txt": to_txt(transcript), ".srt": to_srt(lines), ".vtt": to_vtt(lines)}
     if options.page:
-        pauses = analyse(transcript)
-        texts[".json"] = _annotated(transcript, lines, pauses, options)
-        base = posixpath.basename(output(name, ""))
-        texts[".html"] = render(
+        pauses = analyse_pauses(transcript)
+        texts[".json"] = _annotate(transcript, lines, pauses, options)
+        base = posixpath.basename(export_key(name, ""))
+        texts[".html"] = render_page(
             transcript,
             pauses,
-            audio=_audio(workspace, name, transcript, options),
+            audio=_make_page_audio(workspace, name, transcript, options),
             title=name,
-            siblings={suffix[1:].upper(): relative_href(base + suffix) for suffix in SUFFIXES[:4]},
+            siblings={suffix[1:].upper(): relative_href(base + suffix) for suffix in EXPORT_SUFFIXES[:4]},
         )
     for suffix, text in texts.items():
-        with workspace.store.create(output(name, suffix)) as path:
+        with workspace.store.create(export_key(name, suffix)) as path:
             path.write_text(text, encoding="utf-8")
 
 
-def _annotated(transcript: Transcript, lines: list[Cue], pauses: PauseReport, options: EnrichOptions) -> str:
+def _annotate(transcript: Transcript, lines: list[Cue], pauses: PauseReport, options: EnrichOptions) -> str:
     """The transcript with its annotations; a requested annotation that is not available is marked as such, never invented."""
-    annotations: dict[str, Any] = {"subtitles": asdict(reading_report(lines))}
+    annotations: dict[str, Any] = {"subtitles": asdict(report_reading_speed(lines))}
     if options.prosody:
         annotations["pauses"] = pauses.to_dict()
     if options.emotion:
@@ -152,12 +166,12 @@ def _annotated(transcript: Transcript, lines: list[Cue], pauses: PauseReport, op
     return json.dumps({**transcript.model_dump(mode="json"), "annotations": annotations}, ensure_ascii=False, indent=1)
 
 
-def _audio(
+def _make_page_audio(
     workspace: Workspace, name: str, transcript: Transcript, options: EnrichOptions
 ) -> EmbeddedAudio | LinkedAudio | None:
     # Without speech the page has no words to click on, so the audio is linked: encoding MP3 would be most of the step's work.
     if not transcript.segments or transcript.meta.audio_duration_sec > options.embed_minutes * 60:
-        way = posixpath.relpath(wav_key(name), posixpath.dirname(output(name, ".html")))
+        way = posixpath.relpath(wav_key(name), posixpath.dirname(export_key(name, ".html")))
         return LinkedAudio(relative_href(way))
-    with made_before(workspace, wav_key(name), "normalized") as path:
+    with open_earlier_output(workspace, wav_key(name), "normalized") as path:
         return embed_mp3(path)

@@ -7,23 +7,23 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 
-from recordings.ledger import Member
-from recordings.names import Folder, output_key
-from recordings.states import State, reached
-from recordings.steps.common import (
-    Faults,
-    Group,
-    delivered_bytes,
-    groups,
-    kept,
-    side_by_side,
-    still_delivered,
+from recordings.layout import Folder, output_key
+from recordings.ledger.ledger import Member
+from recordings.states import State, has_reached
+from recordings.steps.report import ProgressTracker, StepReport
+from recordings.steps.runner import (
+    ErrorCollector,
+    RecordingGroup,
+    find_unchanged_delivery,
+    group_by_recording,
+    open_delivered,
+    run_parallel,
+    warn_kept,
 )
-from recordings.steps.report import StepReport, Tally
-from recordings.steps.sharing import share
-from recordings.work import work_key
+from recordings.steps.sharing import share_output
+from recordings.steps.work_key import make_work_key
 from recordings.workspace import Workspace
-from speech.audio import normalize
+from speech.audio.normalize import normalize
 
 STEP = "normalized"
 VERSION = "2"
@@ -50,13 +50,18 @@ def wav_key(name: str) -> str:
     return output_key(Folder.NORMALIZED, name, ".wav")
 
 
-def key_of(sha256: str, options: NormalizeOptions) -> str:
+def get_work_key(sha256: str, options: NormalizeOptions) -> str:
     """The work key of a recording's normalized audio."""
-    return work_key(sha256, STEP, VERSION, asdict(options))
+    return make_work_key(sha256, STEP, VERSION, asdict(options))
 
 
 def run(
-    workspace: Workspace, batch_key: str, options: NormalizeOptions, say: Callable[[str], None], *, workers: int = 1
+    workspace: Workspace,
+    batch_key: str,
+    options: NormalizeOptions,
+    progress: Callable[[str], None],
+    *,
+    workers: int = 1,
 ) -> StepReport:
     """Normalize every recording of a batch that is not normalized under these options, ``workers`` at a time.
 
@@ -64,45 +69,50 @@ def run(
         LookupError: There is no such batch.
         StepFailed, OSError, LedgerError: An infrastructure error (disk, network, database); not caused by a recording.
     """
-    found = groups(workspace.ledger.members(batch_key))
-    tally = Tally(say, len(found))
-    faults = Faults(workspace, STEP)
+    found = group_by_recording(workspace.ledger.list_members(batch_key))
+    tally = ProgressTracker(progress, len(found))
+    faults = ErrorCollector(workspace, STEP)
 
-    def one(group: Group) -> None:
+    def one(group: RecordingGroup) -> None:
         recording = group.recording
-        key = key_of(recording.sha256, options)
+        key = get_work_key(recording.sha256, options)
         if recording.state in (State.QUARANTINED, State.FAILED):
             return
         if (
-            reached(recording.state, State.NORMALIZED)
+            has_reached(recording.state, State.NORMALIZED)
             and recording.normalized_key == key
-            and _share(workspace, group, key)
+            and _share_audio(workspace, group, key)
         ):
             return
-        source = still_delivered(workspace, group)
+        source = find_unchanged_delivery(workspace, group)
         if recording.state is State.DONE and source is None:
-            kept(recording, "what was delivered")
+            warn_kept(recording, "what was delivered")
             return
         if recording.state is not State.RECEIVED:
-            workspace.ledger.move(recording.sha256, recording.state, State.RECEIVED)
-        work = partial(_work, workspace, group, source or group.members[0], key, options, tally)
-        faults.run(recording, State.RECEIVED, work)
+            workspace.ledger.transition(recording.sha256, recording.state, State.RECEIVED)
+        work = partial(_normalize_recording, workspace, group, source or group.members[0], key, options, tally)
+        faults.run_recording(recording, State.RECEIVED, work)
 
-    side_by_side(one, found, workers)
-    faults.settle()
-    return tally.report(STEP, batch_key, workspace.ledger)
+    run_parallel(one, found, workers)
+    faults.raise_or_mark_failed()
+    return tally.make_report(STEP, batch_key, workspace.ledger)
 
 
-def _work(
-    workspace: Workspace, group: Group, source: Member, key: str, options: NormalizeOptions, tally: Tally
+def _normalize_recording(
+    workspace: Workspace,
+    group: RecordingGroup,
+    source: Member,
+    key: str,
+    options: NormalizeOptions,
+    tally: ProgressTracker,
 ) -> None:
     began = time.monotonic()
     with (
-        delivered_bytes(workspace, source.delivery) as delivered,
+        open_delivered(workspace, source.delivery) as delivered,
         workspace.store.create(wav_key(source.delivery.name)) as target,
     ):
         done = normalize(delivered, target, **asdict(options))
-    workspace.ledger.finish(
+    workspace.ledger.complete_step(
         group.recording.sha256,
         State.RECEIVED,
         State.NORMALIZED,
@@ -117,13 +127,13 @@ def _work(
     )
     tally.add(source.delivery.name, done.duration_s)
     if len(group.members) > 1:
-        _share(workspace, group, key)
+        _share_audio(workspace, group, key)
 
 
-def _share(workspace: Workspace, group: Group, key: str) -> bool:
+def _share_audio(workspace: Workspace, group: RecordingGroup, key: str) -> bool:
     """Copy the normalized audio to every name of the recording that lacks it; False if no name has it."""
 
     def copy(holder: str, name: str) -> None:
         workspace.store.copy(wav_key(holder), wav_key(name))
 
-    return bool(share(workspace, group, STEP, key, wav_key, copy))
+    return bool(share_output(workspace, group, STEP, key, wav_key, copy))

@@ -6,85 +6,85 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-from recordings.ledger import Member
-from recordings.states import ENDED, State
-from recordings.steps.common import NAME_KIND, RENAME, BytesChanged, delivered_bytes, log
-from recordings.steps.places import no_place
-from recordings.steps.report import StepReport, Tally
+from recordings.ledger.ledger import Member
+from recordings.states import TERMINAL_STATES, State
+from recordings.steps.outputs import find_unwritable_output
+from recordings.steps.report import ProgressTracker, StepReport
+from recordings.steps.runner import NAME_KIND, RENAME_REMEDY, BytesChangedError, log, open_delivered
 from recordings.workspace import Workspace
-from speech.audio import probe
-from speech.errors import BadAudio
+from speech.audio.errors import BadAudioError
+from speech.audio.normalize import probe
 
 VERSION = "1"
 """The step's version as Dagster shows it: raise it when what is registered can change."""
 
-_LEFT_OVER_S = 24 * 3600  # a temporary file that old belongs to a process that died
+_STALE_AFTER_S = 24 * 3600  # a temporary file that old belongs to a process that died
 
 
-def run(workspace: Workspace, batch_key: str, say: Callable[[str], None]) -> StepReport:
+def run(workspace: Workspace, batch_key: str, progress: Callable[[str], None]) -> StepReport:
     """Register the bytes of every delivery of a batch.
 
     Args:
         workspace: Store and ledger.
         batch_key: Which batch.
-        say: Takes a line about progress.
+        progress: Takes a line about progress.
 
     Raises:
         LookupError: There is no such batch.
         OSError, LedgerError: An infrastructure error (disk, network, database); not caused by a recording.
     """
-    workspace.store.sweep(_LEFT_OVER_S)
-    members = workspace.ledger.members(batch_key)
-    tally = Tally(say, len(members))
+    workspace.store.sweep(_STALE_AFTER_S)
+    members = workspace.ledger.list_members(batch_key)
+    tally = ProgressTracker(progress, len(members))
     for member in members:
         if member.state is State.RECEIVED and not member.superseded:
             _register(workspace, member)
             tally.add(member.delivery.name, 0.0)
-        elif member.superseded and member.state not in ENDED:
-            _replaced(workspace, member)
-    return tally.report("raw", batch_key, workspace.ledger)
+        elif member.superseded and member.state not in TERMINAL_STATES:
+            _reject_superseded(workspace, member)
+    return tally.make_report("raw", batch_key, workspace.ledger)
 
 
 def _register(workspace: Workspace, member: Member) -> None:
     delivery = member.delivery
-    why = no_place(workspace, delivery.name)
+    why = find_unwritable_output(workspace, delivery.name)
     if why is not None:
         # Only the name is the problem; the same bytes may be fine under another name.
         log.warning("%s is quarantined: %s", delivery.name, why)
-        workspace.ledger.reject(delivery, NAME_KIND, f"{why} {RENAME}")
+        workspace.ledger.reject(delivery, NAME_KIND, f"{why} {RENAME_REMEDY}")
         return
     try:
-        with delivered_bytes(workspace, delivery) as path:
+        with open_delivered(workspace, delivery) as path:
             sha256 = _sha256(path)
-            bad = _what_is_wrong(path)
-    except BytesChanged as changed:
+            bad = _find_audio_error(path)
+    except BytesChangedError as changed:
         log.warning("%s is quarantined: %s", delivery.name, changed)
-        workspace.ledger.reject(delivery, BytesChanged.KIND, str(changed))
+        workspace.ledger.reject(delivery, BytesChangedError.KIND, str(changed))
         return
-    recording = workspace.ledger.bind(delivery, sha256, delivery.size)
-    if recording.state is State.QUARANTINED and recording.kind == BytesChanged.KIND:
+    recording = workspace.ledger.assign_recording(delivery, sha256, delivery.size)
+    if recording.state is State.QUARANTINED and recording.kind == BytesChangedError.KIND:
         # It was quarantined because its bytes had gone, and here they are again.
-        workspace.ledger.move(sha256, State.QUARANTINED, State.RECEIVED)
+        workspace.ledger.transition(sha256, State.QUARANTINED, State.RECEIVED)
     if bad is not None and recording.state is State.RECEIVED:
         log.warning("%s is quarantined: %s", delivery.name, bad.sentence)
-        workspace.ledger.move(sha256, State.RECEIVED, State.QUARANTINED, kind=bad.kind, reason=bad.sentence)
+        workspace.ledger.transition(sha256, State.RECEIVED, State.QUARANTINED, kind=bad.kind, reason=bad.sentence)
 
 
-def _replaced(workspace: Workspace, member: Member) -> None:
+def _reject_superseded(workspace: Workspace, member: Member) -> None:
     """End a delivery whose bytes were replaced under its name before it was finished, unless they lie under another name."""
     reason = f"{member.delivery.name} was replaced by newer bytes before it was finished. Deliver the older ones again."
     recording = member.recording
     if recording is None:
-        workspace.ledger.reject(member.delivery, BytesChanged.KIND, reason)
-    elif not workspace.ledger.current(recording.sha256):
-        kind = BytesChanged.KIND
-        workspace.ledger.move(recording.sha256, recording.state, State.QUARANTINED, kind=kind, reason=reason)
+        workspace.ledger.reject(member.delivery, BytesChangedError.KIND, reason)
+    elif not workspace.ledger.list_current(recording.sha256):
+        kind = BytesChangedError.KIND
+        workspace.ledger.transition(recording.sha256, recording.state, State.QUARANTINED, kind=kind, reason=reason)
 
 
-def _what_is_wrong(path: Path) -> BadAudio | None:
+def _find_audio_error(path: Path) -> BadAudioError | None:
     try:
         probe(path)
-    except BadAudio as bad:
+    except BadAudioError as bad:
         return bad
     return None
 

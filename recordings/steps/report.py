@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
 
-from recordings.ledger import Ledger, Member
+from recordings.ledger.ledger import Ledger, Member
 from recordings.states import State
 
-_SAY_EVERY_S = 10.0
+_LOG_INTERVAL_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,81 +54,85 @@ class StepReport:
 
 
 @dataclass
-class Tally:
+class ProgressTracker:
     """Counts progress while a step runs and reports it as text. Thread-safe.
 
     Attributes:
-        say: Takes a line of progress.
+        progress: Takes a line of progress.
         total: Recordings to work on.
         total_seconds: Seconds of their audio, used to estimate the remaining time; None if the work does not depend on the length
             of the audio.
     """
 
-    say: Callable[[str], None]
+    progress: Callable[[str], None]
     total: int
     total_seconds: float | None = None
     worked: int = 0
     audio_seconds: float = 0.0
     figures: Counter[str] = field(default_factory=Counter)
-    _under_way: dict[str, float] = field(default_factory=dict)
+    _partial_seconds: dict[str, float] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
-    _began: float = field(default_factory=time.monotonic)
-    _said: float = field(default_factory=time.monotonic)
+    _started_at: float = field(default_factory=time.monotonic)
+    _last_logged_at: float = field(default_factory=time.monotonic)
 
     def add(self, name: str, audio_seconds: float) -> None:
         """Note a recording worked on."""
         with self._lock:
             self.worked += 1
             self.audio_seconds += audio_seconds
-            self._under_way.pop(name, None)
-        self._tell(f"last {name}")
+            self._partial_seconds.pop(name, None)
+        self._log_progress(f"last {name}")
 
-    def part(self, name: str, audio_seconds: float, share: float) -> None:
+    def add_partial(self, name: str, audio_seconds: float, share: float) -> None:
         """Record partial progress of one recording, because a long one may take hours."""
         with self._lock:
-            self._under_way[name] = audio_seconds * share
-        self._tell(f"{name} at {share:.0%}")
+            self._partial_seconds[name] = audio_seconds * share
+        self._log_progress(f"{name} at {share:.0%}")
 
-    def count(self, figures: Mapping[str, int]) -> None:
+    def add_figures(self, figures: Mapping[str, int]) -> None:
         """Add to the step's own figures."""
         with self._lock:
             self.figures.update(figures)
 
-    def _tell(self, where: str) -> None:
+    def _log_progress(self, where: str) -> None:
         """Report progress, at most every ten seconds."""
         now = time.monotonic()
         with self._lock:
-            due = now - self._said >= _SAY_EVERY_S
+            due = now - self._last_logged_at >= _LOG_INTERVAL_S
             if not due:
                 return
-            self._said = now
-            heard = self.audio_seconds + sum(self._under_way.values())
+            self._last_logged_at = now
+            heard = self.audio_seconds + sum(self._partial_seconds.values())
         left = ""
         if self.total_seconds and heard:
-            left = f", about {_duration((now - self._began) * max(0.0, self.total_seconds / heard - 1))} left"
-        self.say(f"{self.worked} of {self.total} recordings, {_duration(heard)} of audio so far{left}; {where}")
+            left = (
+                f", about {_format_duration((now - self._started_at) * max(0.0, self.total_seconds / heard - 1))} left"
+            )
+        self.progress(
+            f"{self.worked} of {self.total} recordings, {_format_duration(heard)} of audio so far{left}; {where}"
+        )
 
-    def report(self, step: str, batch_key: str, ledger: Ledger) -> StepReport:
+    def make_report(self, step: str, batch_key: str, ledger: Ledger) -> StepReport:
         """The step's report, with the members as they are now."""
         return StepReport(
             step=step,
             batch_key=batch_key,
-            members=tuple(ledger.members(batch_key)),
+            members=tuple(ledger.list_members(batch_key)),
             worked=self.worked,
             audio_seconds=self.audio_seconds,
-            wall_seconds=time.monotonic() - self._began,
+            wall_seconds=time.monotonic() - self._started_at,
             figures=dict(self.figures),
         )
 
 
-def _duration(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     """Hours, minutes or seconds, whichever reads best."""
     if seconds >= 3600:
         return f"{seconds / 3600:.1f} h"
     return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
 
 
-def words_of(text: str, limit: int = 80) -> str:
+def shorten_text(text: str, limit: int = 80) -> str:
     """The first words of a text, for a table cell."""
     flat = " ".join(text.split())
     return flat if len(flat) <= limit else flat[: limit - 1].rsplit(" ", 1)[0] + "…"

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from recordings.ledger import Recording
-from recordings.steps.common import NAME_KIND, RENAME, Group
-from recordings.store import NoPlace
+from recordings.ledger.ledger import Recording
+from recordings.steps.runner import NAME_KIND, RENAME_REMEDY, RecordingGroup
+from recordings.storage.base import UnwritableKeyError
 from recordings.workspace import Workspace
 
 
-def share(
+def share_output(
     workspace: Workspace,
-    group: Group,
+    group: RecordingGroup,
     step: str,
     key: str,
     output: Callable[[str], str],
@@ -36,23 +36,23 @@ def share(
     ]
     if not lacking:
         return group.members[0].delivery.name
-    holder = _holder(workspace, group.recording, step, key, output)
+    holder = _find_holder(workspace, group.recording, step, key, output)
     if holder is None:
         return None
     for member in lacking:
         if member.delivery.name != holder:
             try:
                 copy(holder, member.delivery.name)
-            except NoPlace as error:
+            except UnwritableKeyError as error:
                 sha256 = group.recording.sha256
-                workspace.ledger.reject(member.delivery, NAME_KIND, f"{error} {RENAME}", bound_to=sha256)
+                workspace.ledger.reject(member.delivery, NAME_KIND, f"{error} {RENAME_REMEDY}", bound_to=sha256)
             else:
-                workspace.ledger.place(step, key, [member])
+                workspace.ledger.record_outputs(step, key, [member])
     return holder
 
 
-def _holder(
+def _find_holder(
     workspace: Workspace, recording: Recording, step: str, key: str, output: Callable[[str], str]
 ) -> str | None:
-    names = (m.delivery.name for m in workspace.ledger.current(recording.sha256) if m.placed.get(step) == key)
+    names = (m.delivery.name for m in workspace.ledger.list_current(recording.sha256) if m.placed.get(step) == key)
     return next((name for name in names if workspace.store.exists(output(name))), None)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.cgroups import CpuCounters
-from benchmarks.isolation import Isolation
-from benchmarks.machine import Machine
-from benchmarks.result import Audio, BenchmarkResult, Details, WeightsUsed, summarize
+from benchmarks.platform.cgroups import CpuCounters
+from benchmarks.platform.isolation import Isolation
+from benchmarks.platform.machine import Machine
+from benchmarks.platform.result import Audio, BenchmarkResult, Details, WeightsUsed, summarize
 from speech.transcript import Options
 
 

@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.result import BenchmarkResult, read_result
-from benchmarks.stress import StressReport, read_stress
+from benchmarks.platform.result import BenchmarkResult, read_result
+from benchmarks.platform.stress import StressReport, read_stress
 
 PROJECT = Path(__file__).resolve().parents[2]
 

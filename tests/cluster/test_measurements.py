@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.cluster.__main__ import main
-from benchmarks.result import read_result
+from benchmarks.lab.cluster.__main__ import main
+from benchmarks.platform.result import read_result
 from tests.cluster.conftest import Deployment, until
 
 pytestmark = pytest.mark.timeout(600)

@@ -15,8 +15,8 @@ from dagster._config import process_config, resolve_to_config_type
 from dagster._core.instance.ref import InstanceRef
 from dagster._serdes.config_class import class_from_code_pointer
 
-from k8s_run_launcher.profiles import quantity, read_profiles
-from stt_orchestration.settings import environment_names
+from k8s_run_launcher.profiles import parse_k8s_quantity, read_profiles
+from stt_orchestration.settings import list_environment_names
 
 PROJECT = Path(__file__).resolve().parents[2]
 OVERLAYS = ("local", "gpu", "s3", "local-s3")
@@ -150,7 +150,7 @@ def test_no_overlay_carries_a_secret() -> None:
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_every_setting_is_one_that_the_project_reads(overlay: str) -> None:
-    assert set(settings(overlay)) - set(environment_names()) <= {"HF_HOME"}
+    assert set(settings(overlay)) - set(list_environment_names()) <= {"HF_HOME"}
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
@@ -257,7 +257,7 @@ def test_no_step_of_the_local_overlay_asks_for_a_gpu_or_for_more_than_two_cores(
     for step in STEPS:
         asked = resources("local", step)
         assert "nvidia.com/gpu" not in asked["limits"], step
-        assert float(quantity(asked["limits"]["cpu"])) <= 2, step
+        assert float(parse_k8s_quantity(asked["limits"]["cpu"])) <= 2, step
 
 
 def resources(overlay: str, step: str) -> Manifest:

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from recordings.ledger import Member
-from recordings.names import encode_name
-from recordings.steps.places import output_keys
-from recordings.store import DirectoryStore
-from speech.weights import Weights
+from recordings.layout import encode_name
+from recordings.ledger.ledger import Member
+from recordings.steps.outputs import list_output_keys
+from recordings.storage.directory import DirectoryStore
+from speech.models.registry import Weights
 from tests.hostile.inputs import End, Input, everything, hush, kennedy, wav
 from tests.project import Project, make_project
 
@@ -114,8 +114,8 @@ def test_it_ends_as_it_must(outcome: Outcome, each: Input) -> None:
     name = encode_name(b"in/" + each.name)
     member = outcome.members[name]
     store = DirectoryStore(outcome.project.data)
-    made = [key for key in output_keys(name) if store.exists(key)]
-    assert made == (output_keys(name) if member.state == "done" else [])
+    made = [key for key in list_output_keys(name) if store.exists(key)]
+    assert made == (list_output_keys(name) if member.state == "done" else [])
     assert any(fits(store, member, end) for end in each.ends), (member, each.ends)
 
 
@@ -126,10 +126,10 @@ def fits(store: DirectoryStore, member: Member, end: End) -> bool:
     if (member.state, kind) != (end.state, end.kind):
         return False
     if end.state != "done":
-        return end.says in (member.why or "")
+        return end.says in (member.shown_reason or "")
     flags = {**member.flags, **(recording.flags if recording else {})}
     said = " ".join(f"{flag}: {why}" for flag, why in flags.items())
-    told = json.loads(Path(store.locate(output_keys(member.delivery.name)[1])).read_text())
+    told = json.loads(Path(store.locate(list_output_keys(member.delivery.name)[1])).read_text())
     text = " ".join(segment["text"] for segment in told["segments"])
     if end.heard == "" and told["segments"]:
         return False  # a word that nobody said
@@ -158,7 +158,7 @@ def test_one_that_grows_waits_and_one_that_vanishes_says_so(outcome: Outcome) ->
     assert "growing.wav" not in outcome.members
     vanished = outcome.members["vanishing.wav"]
     assert (vanished.state, vanished.kind) == ("quarantined", "changed")
-    assert "was removed before it could be read" in str(vanished.why)
+    assert "was removed before it could be read" in str(vanished.shown_reason)
 
 
 def test_what_is_no_input_is_left_alone(outcome: Outcome) -> None:

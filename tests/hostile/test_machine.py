@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from stt_orchestration.instance import instance
+from stt_orchestration.instance import open_instance
 from tests.hostile.inputs import hush, kennedy, wav
 from tests.project import Project
 
@@ -88,7 +88,7 @@ class Disk:
 
 def retried(project: Project) -> list[str]:
     """Why steps wait for their next try, as Dagster's log has it."""
-    with instance() as opened:
+    with open_instance() as opened:
         return [
             entry.dagster_event.step_retry_data.error.to_string()
             for run in opened.get_runs()

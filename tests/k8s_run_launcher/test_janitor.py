@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from k8s_run_launcher.janitor import RUN_LABEL, Rules, RunEnd, plan_objects
+from k8s_run_launcher.janitor import RUN_LABEL, RetentionRules, RunEnd, plan_objects
 
 NOW = 1_000_000.0
-RULES = Rules(grace_s=600, finished_s=3600)
+RULES = RetentionRules(grace_s=600, finished_s=3600)
 
 
 def at(seconds_ago: float) -> str:
@@ -36,8 +36,8 @@ def test_jobs_go_whose_run_ended_or_is_unknown_once_the_grace_is_over() -> None:
     ]
     found = plan_objects(jobs, [], runs, RULES, NOW)
     assert [removal.name for removal in found] == ["of-one-long-ended", "of-an-unknown-old"]
-    assert found[0].why == "its run over ended 12 min ago"
-    assert found[1].why == "Dagster does not know its run unknown"
+    assert found[0].reason == "its run over ended 12 min ago"
+    assert found[1].reason == "Dagster does not know its run unknown"
 
 
 def test_ended_jobs_are_left_to_their_time_to_live() -> None:

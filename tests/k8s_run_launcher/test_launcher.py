@@ -11,7 +11,7 @@ from dagster._config import process_config
 
 from k8s_run_launcher.launcher import ProfiledK8sRunLauncher
 from k8s_run_launcher.profiles import ProfileError
-from k8s_run_launcher.steps import build_executor, executor_schema
+from k8s_run_launcher.step_handler import build_executor, build_executor_schema
 
 KUBECONFIG = """apiVersion: v1
 kind: Config
@@ -91,4 +91,4 @@ def test_the_executor_refuses_keys_that_nobody_knows(stated: dict[str, Any], mon
 def test_every_key_of_the_stock_executor_is_accepted() -> None:
     from dagster_k8s import k8s_job_executor
 
-    assert set(k8s_job_executor.config_schema.as_field().config_type.fields) <= set(executor_schema().fields)
+    assert set(k8s_job_executor.config_schema.as_field().config_type.fields) <= set(build_executor_schema().fields)

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from k8s_run_launcher.preflight import Look, claims, demand, gpu_nodes, quota_room
+from k8s_run_launcher.preflight import (
+    PreflightResult,
+    check_gpu_nodes,
+    check_quotas,
+    check_volume_claims,
+    compute_quota_usage,
+)
 from k8s_run_launcher.profiles import read_profiles
 
 PROFILES = read_profiles()
@@ -14,13 +20,13 @@ def quota(hard: dict[str, str], used: dict[str, str]) -> dict[str, Any]:
     return {"metadata": {"name": "stt"}, "spec": {"hard": hard}, "status": {"hard": hard, "used": used}}
 
 
-def only(looks: list[Look]) -> Look:
+def only(looks: list[PreflightResult]) -> PreflightResult:
     (look,) = looks
     return look
 
 
 def test_demand_counts_as_a_quota_does() -> None:
-    asked = demand(PROFILES["transcript"])
+    asked = compute_quota_usage(PROFILES["transcript"])
     assert asked["requests.cpu"] == asked["cpu"] == 4
     assert asked["limits.memory"] == 32 * 1024**3
     assert asked["requests.nvidia.com/gpu"] == 1
@@ -30,14 +36,14 @@ def test_demand_counts_as_a_quota_does() -> None:
 def test_a_quota_with_room_without_and_too_small_at_all() -> None:
     hard = {"requests.cpu": "16", "requests.memory": "64Gi", "requests.nvidia.com/gpu": "2"}
     idle = {"requests.cpu": "0", "requests.memory": "0", "requests.nvidia.com/gpu": "0"}
-    assert only(quota_room([quota(hard, idle)], PROFILES)).good is True
-    busy = only(quota_room([quota(hard, {**idle, "requests.nvidia.com/gpu": "2"})], PROFILES))
-    assert busy.good is None
+    assert only(check_quotas([quota(hard, idle)], PROFILES)).passed is True
+    busy = only(check_quotas([quota(hard, {**idle, "requests.nvidia.com/gpu": "2"})], PROFILES))
+    assert busy.passed is None
     assert "transcript has to wait for requests.nvidia.com/gpu (2 of 2 are used)" in busy.detail
-    small = only(quota_room([quota({**hard, "requests.nvidia.com/gpu": "0"}, idle)], PROFILES))
-    assert small.good is False
+    small = only(check_quotas([quota({**hard, "requests.nvidia.com/gpu": "0"}, idle)], PROFILES))
+    assert small.passed is False
     assert "transcript asks for more requests.nvidia.com/gpu than the 0 there are in all" in small.detail
-    assert only(quota_room([], PROFILES)).good is True
+    assert only(check_quotas([], PROFILES)).passed is True
 
 
 def node(gpus: str | None, **labels: str) -> dict[str, Any]:
@@ -47,9 +53,9 @@ def node(gpus: str | None, **labels: str) -> dict[str, Any]:
 
 def test_gpu_nodes_count_by_number_and_label() -> None:
     wanting = read_profiles({"transcript": {"gpu": 2, "node_selector": {"class": "gpu"}}})
-    assert only(gpu_nodes([node(None), node("1", **{"class": "gpu"}), node("4")], wanting)).good is False
-    assert only(gpu_nodes([node("2", **{"class": "gpu"})], wanting)).good is True
-    assert only(gpu_nodes([], read_profiles({"transcript": {"gpu": 0}}))).good is True
+    assert only(check_gpu_nodes([node(None), node("1", **{"class": "gpu"}), node("4")], wanting)).passed is False
+    assert only(check_gpu_nodes([node("2", **{"class": "gpu"})], wanting)).passed is True
+    assert only(check_gpu_nodes([], read_profiles({"transcript": {"gpu": 0}}))).passed is True
 
 
 def claim(name: str, phase: str, storage_class: str | None = None) -> dict[str, Any]:
@@ -62,12 +68,12 @@ def storage_class(name: str, mode: str = "Immediate", default: str = "false") ->
 
 
 def test_unbound_claims_say_what_their_storage_class_lacks() -> None:
-    assert only(claims([claim("data", "Bound")], list)).good is True
-    missing = only(claims([claim("data", "Pending", "fast")], lambda: [storage_class("slow")]))
-    assert missing.good is False
+    assert only(check_volume_claims([claim("data", "Bound")], list)).passed is True
+    missing = only(check_volume_claims([claim("data", "Pending", "fast")], lambda: [storage_class("slow")]))
+    assert missing.passed is False
     assert "its storage class fast is not there" in missing.detail
     assert missing.remedy == "Name one of: slow."
-    none = only(claims([claim("data", "Pending")], lambda: [storage_class("slow")]))
+    none = only(check_volume_claims([claim("data", "Pending")], lambda: [storage_class("slow")]))
     assert "none is the default" in none.detail
     late = [storage_class("late", "WaitForFirstConsumer", "true")]
-    assert only(claims([claim("data", "Pending")], lambda: late)).good is True
+    assert only(check_volume_claims([claim("data", "Pending")], lambda: late)).passed is True

@@ -10,9 +10,15 @@ import pytest
 from dagster_k8s.container_context import K8sContainerContext
 from dagster_k8s.job import UserDefinedDagsterK8sConfig, construct_dagster_k8s_job
 
-from k8s_run_launcher.adapt import Lessons, learn
-from k8s_run_launcher.death import Cause, Death
-from k8s_run_launcher.profiles import ProfileError, StepProfile, quantity, read_patience, read_profiles
+from k8s_run_launcher.pod_failure import FailureCause, PodFailure
+from k8s_run_launcher.profiles import (
+    ProfileError,
+    StepProfile,
+    parse_k8s_quantity,
+    read_pending_timeouts,
+    read_profiles,
+)
+from k8s_run_launcher.retry import RetryAdjustments, adjust
 
 LAUNCHER = K8sContainerContext(
     service_account_name="runs",
@@ -26,11 +32,16 @@ LAUNCHER = K8sContainerContext(
 )
 
 
-def job_of(profile: StepProfile, lessons: Lessons | None = None) -> dict[str, Any]:
+def job_of(profile: StepProfile, lessons: RetryAdjustments | None = None) -> dict[str, Any]:
     """The Job as the API server would get it, as plain JSON."""
     context = LAUNCHER
-    lessons = lessons or Lessons()
-    layers = (profile.replacing(100), profile.adding(), lessons.memory_config(), lessons.placement_config())
+    lessons = lessons or RetryAdjustments()
+    layers = (
+        profile.build_shallow_config(100),
+        profile.build_deep_config(),
+        lessons.memory_config(),
+        lessons.placement_config(),
+    )
     for layer in layers:
         context = context.merge(K8sContainerContext(run_k8s_config=UserDefinedDagsterK8sConfig.from_dict(layer)))
     launcher = SimpleNamespace(dagster_home=None, instance_config_map=None, postgres_password_secret=None)
@@ -64,7 +75,7 @@ def test_the_gpu_is_asked_for_by_transcript_alone() -> None:
 def test_the_benchmark_is_guaranteed_whole_cpus() -> None:
     resources = pod_of(job_of(read_profiles()["benchmark"]))["containers"][0]["resources"]
     assert resources["requests"] == resources["limits"]
-    assert quantity(resources["limits"]["cpu"]) == int(quantity(resources["limits"]["cpu"]))
+    assert parse_k8s_quantity(resources["limits"]["cpu"]) == int(parse_k8s_quantity(resources["limits"]["cpu"]))
 
 
 def test_a_profile_replaces_what_the_launcher_places_and_adds_to_what_it_mounts() -> None:
@@ -126,19 +137,19 @@ def test_later_layers_win_key_by_key_and_unknown_steps_start_from_the_default() 
 
 
 def test_patience_is_checked_too() -> None:
-    assert read_patience({"quota_s": 5}, {"image_s": 6}).quota_s == 5
+    assert read_pending_timeouts({"quota_s": 5}, {"image_s": 6}).quota_s == 5
     with pytest.raises(ProfileError, match="step_patience: quotas"):
-        read_patience({"quotas": 5})
+        read_pending_timeouts({"quotas": 5})
 
 
-def oom(limit: str) -> Death:
-    return Death(Cause.OOM_KILLED, "", {"limit": limit})
+def oom(limit: str) -> PodFailure:
+    return PodFailure(FailureCause.OOM_KILLED, "", {"limit": limit})
 
 
 def test_memory_doubles_after_each_oom_up_to_the_cap_and_the_request_keeps_its_share() -> None:
     profile = read_profiles({"raw": {"memory": "512Mi", "memory_limit": "1Gi", "memory_cap": "3Gi"}})["raw"]
     resources = [
-        pod_of(job_of(profile, learn(profile, deaths, 2.0)))["containers"][0]["resources"]
+        pod_of(job_of(profile, adjust(profile, deaths, 2.0)))["containers"][0]["resources"]
         for deaths in ([], [oom("1Gi")], [oom("1Gi"), oom("2048Mi")])
     ]
     assert [r["limits"]["memory"] for r in resources] == ["1Gi", "2048Mi", "3072Mi"]
@@ -155,9 +166,9 @@ def test_after_a_lost_node_nothing_stays_of_the_old_class() -> None:
         "after_loss": {"node_selector": {"class": "steady"}},
     }
     profile = read_profiles({"raw": spot})["raw"]
-    first = pod_of(job_of(profile, learn(profile, [oom("1Gi")], 2.0)))
+    first = pod_of(job_of(profile, adjust(profile, [oom("1Gi")], 2.0)))
     assert first["nodeSelector"] == {"class": "spot"}
-    lessons = learn(profile, [Death(Cause.PREEMPTED, "")], 2.0)
+    lessons = adjust(profile, [PodFailure(FailureCause.PREEMPTED, "")], 2.0)
     second = pod_of(job_of(profile, lessons))
     assert second["nodeSelector"] == {"class": "steady"}
     assert not second.get("tolerations")

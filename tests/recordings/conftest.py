@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from recordings.bucket import BucketStore
-from recordings.ledger import Ledger
-from recordings.objects import Objects, Patience, Sizes
-from recordings.store import DirectoryStore
+from recordings.ledger.ledger import Ledger
+from recordings.storage.directory import DirectoryStore
+from recordings.storage.s3 import BucketStore
+from recordings.storage.s3_client import MultipartConfig, RetryPolicy, S3Client
 from tests.recordings.places import BucketPlace, DirectoryPlace, Place
 from tests.servers import BUCKET, S3Server
 
-IMPATIENT = Patience(connect_s=2.0, silent_s=1.0, tries=4)
+IMPATIENT = RetryPolicy(connect_timeout_s=2.0, read_timeout_s=1.0, max_attempts=4)
 
 
 @pytest.fixture
@@ -69,9 +69,9 @@ def bucket_at(s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(tempfile, "tempdir", str(local))
     own = f"{secrets.token_hex(4)}/deep er"
 
-    def make(address: str = s3.url, prefix: str = own, sizes: Sizes | None = None) -> BucketPlace:
+    def make(address: str = s3.url, prefix: str = own, sizes: MultipartConfig | None = None) -> BucketPlace:
         monkeypatch.setenv("AWS_ENDPOINT_URL", address)
-        store = BucketStore(Objects(BUCKET, IMPATIENT, sizes), prefix)
+        store = BucketStore(S3Client(BUCKET, IMPATIENT, sizes), prefix)
         store.prepare()
         return BucketPlace(store, s3.client, prefix, local)
 

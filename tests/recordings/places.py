@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recordings.bucket import BucketStore
-from recordings.names import Folder
-from recordings.store import DirectoryStore, Entry, Store
+from recordings.layout import Folder
+from recordings.storage.base import InputEntry, Store
+from recordings.storage.directory import DirectoryStore
+from recordings.storage.s3 import BucketStore
 from tests.servers import BUCKET
 
 IN_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - Linux' own, and only a parent for others
@@ -70,4 +71,4 @@ Place = DirectoryPlace | BucketPlace
 
 def names(store: Store, after: str = "") -> list[str]:
     """The names of the inputs, as listed."""
-    return [entry.name for entry in store.inputs(after) if isinstance(entry, Entry)]
+    return [entry.name for entry in store.list_inputs(after) if isinstance(entry, InputEntry)]

@@ -9,11 +9,11 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from recordings.ledger import Ledger
-from recordings.store import open_store
+from recordings.ledger.ledger import Ledger
+from recordings.storage.open import open_store
 from recordings.workspace import Workspace
-from speech.weights import Weights
-from stt_orchestration.settings import Settings, environment_names
+from speech.models.registry import Weights
+from stt_orchestration.settings import Settings, list_environment_names
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -35,7 +35,7 @@ class Place:
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, base_weights: Weights) -> Iterator[Place]:
-    for name in environment_names():
+    for name in list_environment_names():
         monkeypatch.delenv(name, raising=False)
     home = tmp_path / "dagster"
     home.mkdir()

@@ -11,22 +11,22 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from assets.partitions import batches
-from assets.production import PREDICTED
-from recordings import checks
+from assets.capacity.production import COST_AS_PREDICTED
+from assets.common.partitions import batches
 from recordings.batches import BatchLimits
-from recordings.ingest import take_in
+from recordings.intake.intake import run_intake
 from recordings.states import State
+from recordings.steps import checks
+from stt_orchestration.cli.run import RunFailedError, run_batches
 from stt_orchestration.definitions import build_defs
 from stt_orchestration.jobs import JOB_NAME
-from stt_orchestration.run_now import RunFailed, run_batches
 from tests.stt_orchestration.conftest import PROJECT, Place
 
 SAMPLES = PROJECT / "samples"
 EXPECTED = {
     "raw": checks.AFTER_RAW,
     "normalized": checks.AFTER_NORMALIZED,
-    "transcript": (*checks.AFTER_TRANSCRIPT, PREDICTED),
+    "transcript": (*checks.AFTER_TRANSCRIPT, COST_AS_PREDICTED),
     "enriched": checks.AFTER_ENRICHED,
 }
 Evaluations = Mapping[tuple[str, str], dg.AssetCheckEvaluation]
@@ -39,8 +39,8 @@ def key(place: Place, tmp_path: Path) -> str:
     inbox.mkdir()
     for name in ("jfk.opus", "jfk.opus.ref.txt", "silence.wav"):
         shutil.copyfile(SAMPLES / name, inbox / name)
-    take_in(place.workspace, [inbox], BatchLimits(), "test")
-    (found,) = place.workspace.ledger.open_batches(float("inf"), 10)
+    run_intake(place.workspace, [inbox], BatchLimits(), "test")
+    (found,) = place.workspace.ledger.list_open_batches(float("inf"), 10)
     return found
 
 
@@ -114,9 +114,9 @@ def test_a_word_error_rate_above_the_limit_holds_the_texts_back_and_says_why(pla
     reference = place.raw / "inbox/jfk.opus.ref.txt"
     reference.write_text("Ask what your country can do for you")
     definitions = build_defs(place.settings.model_copy(update={"max_wer": 0.5}))
-    with pytest.raises(RunFailed, match=r"transcript: .*word errors.*STT_MAX_WER allows 50\.00%.*inbox/jfk\.opus"):
+    with pytest.raises(RunFailedError, match=r"transcript: .*word errors.*STT_MAX_WER allows 50\.00%.*inbox/jfk\.opus"):
         run_batches(place.workspace, definitions, place.instance, (), lambda _: nullcontext(), print, lambda: False)
-    assert {m.state for m in place.workspace.ledger.members(key)} == {State.TRANSCRIBED}
+    assert {m.state for m in place.workspace.ledger.list_members(key)} == {State.TRANSCRIBED}
     assert not (place.data / "transcripts/inbox").exists()
     # Nobody set a limit: the same rate is told and stops nothing.
     result, evaluations = materialize(place, key)

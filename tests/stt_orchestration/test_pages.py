@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 import pytest
 
-from recordings.store import open_store
+from recordings.storage.open import open_store
 from tests.faulty import Fault, Network, faulty_network
 from tests.servers import BUCKET, S3Server
 

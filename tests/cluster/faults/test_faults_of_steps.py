@@ -189,10 +189,10 @@ def test_the_janitor_removes_an_orphan_and_leaves_the_rest(cluster: Faults) -> N
             {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name, "labels": labels}, "spec": spec}
         )
     code = (
-        "import dagster as dg; from k8s_run_launcher.janitor import *;"
-        "work = Janitor(dg.DagsterInstance.get(), connect(), 'faults', Rules(grace_s=0));"
-        "print([(r.kind, r.name) for r in work.plan()]);"
-        "print([(r.kind, r.name) for r in work.remove(work.plan())])"
+        "import dagster as dg; from k8s_run_launcher.cluster import connect; from k8s_run_launcher.janitor import *;"
+        "work = Janitor(dg.DagsterInstance.get(), connect_to_cluster(), 'faults', RetentionRules(grace_s=0));"
+        "print([(r.kind, r.name) for r in work.plan_removals()]);"
+        "print([(r.kind, r.name) for r in work.remove(work.plan_removals())])"
     )
     planned, removed = in_webserver(cluster, "python", "-P", "-c", code).splitlines()
     assert "('Job', 'orphan')" in planned
@@ -206,9 +206,10 @@ def test_the_janitor_removes_an_orphan_and_leaves_the_rest(cluster: Faults) -> N
 def test_preflight_finds_the_rights_there_and_the_image_missing(cluster: Faults) -> None:
     image = cluster.objects("pods", "app=webserver")[0]["spec"]["containers"][0]["image"]
     code = (
-        "from k8s_run_launcher.janitor import connect; from k8s_run_launcher.preflight import examine;"
+        "from k8s_run_launcher.cluster import connect_to_cluster; from k8s_run_launcher.preflight import run_preflight;"
         "from k8s_run_launcher.profiles import read_profiles; import sys;"
-        "[print(look.subject, look.good, look.detail) for look in examine(connect(), read_profiles(), sys.argv[1], {})]"
+        "[print(look.subject, look.passed, look.detail) for look in run_preflight(connect_to_cluster(), "
+        "read_profiles(), sys.argv[1], {})]"
     )
     lines = in_webserver(cluster, "python", "-P", "-c", code, image).splitlines()
     assert any(line.startswith("rights True all ") for line in lines), lines

@@ -6,7 +6,7 @@ import time
 import dagster as dg
 
 from k8s_run_launcher.executor import profiled_k8s_job_executor
-from k8s_run_launcher.peak import peak_noted
+from k8s_run_launcher.memory_peak import record_memory_peak
 
 RETRY = dg.RetryPolicy(max_retries=2, delay=1)
 
@@ -33,7 +33,7 @@ def sleeper(context: dg.AssetExecutionContext, config: Sleep) -> None:
 @dg.asset(retry_policy=RETRY)
 def glutton(config: Eat) -> None:
     """Takes memory, slowly enough that its own note of the peak keeps up."""
-    with peak_noted():
+    with record_memory_peak():
         eaten = []
         for _ in range(config.mebibytes // 32):
             eaten.append(os.urandom(1024) * (32 * 1024))

@@ -1,0 +1,148 @@
+"""What a step needs from outside, as Dagster resources: the workspace, the engine and the operator's options.
+
+Values come from the settings, in the shell above; nothing here reads the environment. Files and databases are opened only when a
+step runs, so loading the definitions touches no disk and no database.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import dagster as dg
+
+from recordings.ledger.ledger import Ledger
+from recordings.steps.enriched import EnrichOptions
+from recordings.steps.normalized import NormalizeOptions
+from recordings.steps.transcript import EngineFactory
+from recordings.storage.open import open_store
+from recordings.workspace import Workspace
+from speech.asr.engine import Engine
+from speech.asr.runtime.affinity import get_usable_cores
+from speech.models.registry import resolve
+from speech.transcript import Options
+
+log = logging.getLogger("stt")
+
+
+class WorkspaceResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Where the bytes and the states are."""
+
+    store_url: str
+    ledger_url: str
+    pages_url: str
+
+    @contextmanager
+    def open(self) -> Iterator[Workspace]:
+        """Open store and ledger; the ledger's connections are closed at the end."""
+        ledger = Ledger.open(self.ledger_url)
+        try:
+            yield Workspace(open_store(self.store_url), ledger)
+        finally:
+            ledger.close()
+
+
+class EngineResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Which model listens, and how."""
+
+    model: str
+    model_dir: str | None
+    cache_dir: str
+    device: Literal["cpu", "cuda"]
+    compute_type: str
+    language: str | None
+    beam_size: int
+    word_timestamps: bool
+    careful: bool
+    workers: int | None
+    batch: int | None
+
+    def make_engine_factory(self) -> EngineFactory:
+        """Find and check the weights, and say how to make an engine of them.
+
+        Raises:
+            WeightsError: They are wrong or nowhere to be had.
+        """
+        weights = resolve(
+            self.model,
+            model_dir=Path(self.model_dir) if self.model_dir else None,
+            cache_dir=Path(self.cache_dir),
+            progress=log.info,
+        )
+        workers = self.workers or (1 if self.device == "cuda" else len(get_usable_cores()))
+        options = self.options()
+        return EngineFactory(
+            model_sha256=weights.sha256,
+            options=options,
+            create=lambda: Engine(weights, options, workers=workers, batch_size=self.batch),
+            workers=workers,
+        )
+
+    def options(self) -> Options:
+        """All options that can change a transcript, except the model weights."""
+        return Options(
+            language=self.language,
+            beam_size=self.beam_size,
+            word_timestamps=self.word_timestamps,
+            careful=self.careful,
+            device=self.device,
+            compute_type=self.compute_type,
+        )
+
+
+class OptionsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """What the operator decides about audio and outputs; the steps' options and ``recordings.steps.checks`` say what each means."""
+
+    max_hours: float
+    accept_partial: bool
+    keep_channels: bool
+    page: bool
+    prosody: bool
+    emotion: bool
+    embed_minutes: float
+    max_wer: float | None
+
+    def normalize_options(self) -> NormalizeOptions:
+        """The options of the ``normalized`` step."""
+        return NormalizeOptions(self.max_hours, self.accept_partial, self.keep_channels)
+
+    def enrich_options(self) -> EnrichOptions:
+        """The options of the ``enriched`` step."""
+        return EnrichOptions(self.page, self.prosody, self.emotion, self.embed_minutes)
+
+
+class CapacityResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Where measurements of platforms lie, and what is to be sized.
+
+    Attributes:
+        folder: Results of ``stt benchmark``, of this machine and of others, put there by hand or by a job.
+        reference: Platform that ratios start from; None: the one of the oldest result.
+        platform: Platform to size for; None: the reference.
+        model: Model to size for.
+        rps, p95_s, mean_s: A service's load and targets; see ``benchmarks.sizing.service.Target``.
+        hours_per_day, deadline_h: A batch's; see ``benchmarks.sizing.batch.BatchLoad``.
+        gpus: For the batch, each as ``benchmarks.sizing.batch.parse_gpu_figure`` reads it.
+        prices: A price file; None: the one that is shipped.
+        cpu_node_price: Per hour, of the CPU-only node.
+    """
+
+    folder: str
+    reference: str | None
+    platform: str | None
+    model: str
+    rps: float | None
+    p95_s: float | None
+    mean_s: float | None
+    hours_per_day: float | None
+    deadline_h: float | None
+    gpus: list[str]
+    prices: str | None
+    cpu_node_price: float | None
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return Path(self.folder)

@@ -1,0 +1,206 @@
+"""Intake: register new files of the input folder and group them into batches. Used by the sensor, the schedule and ``stt run``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from recordings.batches import BatchLimits, Delivery, make_batch_key, split_into_batches
+from recordings.intake.backoff import PastRuns, is_due, make_run_key
+from recordings.intake.bucket_scan import (
+    BucketScanCursor,
+    BucketScanLimits,
+    BucketScanResult,
+    reconcile,
+    scan_recent,
+)
+from recordings.intake.settling import (
+    SettlingCursor,
+    SettlingLimits,
+    SettlingResult,
+    find_settled,
+    to_delivery,
+)
+from recordings.intake.upload import UploadResult, upload_files
+from recordings.storage.base import InputEntry
+from recordings.workspace import Workspace
+
+RUNS_PER_TICK = 20
+"""Requesting a run takes the daemon about 0.2 s (measured with SQLite storage): 20 keep a tick far below its 60 s limit."""
+
+_SETTLE_S = 1.0
+"""Seconds between the two scans of a command. A file that is being written changes its size within that time."""
+
+_NO_LIMITS = SettlingLimits(max_entries=10**9, max_pending=10**9)  # a command has no time limit for one scan
+
+_MAX_LISTING_S = 20.0
+"""Maximum seconds of listing in one sensor tick; the next tick continues. Dagster's daemon allows 60 s for a tick."""
+
+_MAX_OPEN_BATCHES = (
+    10**6
+)  # batches: no real limit; the oldest may all be waiting for a retry, and must not hide later ones
+
+_ORPHANED_AFTER_S = 60.0
+"""If no run was requested for a batch within this time, the process that created the batch has died: a tick takes only seconds."""
+
+
+def scan_folder(workspace: Workspace, cursor: SettlingCursor, limits: SettlingLimits) -> SettlingResult:
+    """Scan the input folder once, from where the cursor stopped, and register what has settled since the last scan."""
+    found = find_settled(workspace.store.list_inputs(cursor.after), workspace.ledger.find_known, cursor, limits)
+    workspace.ledger.register(found.settled)
+    return found
+
+
+def scan_bucket(
+    workspace: Workspace, cursor: BucketScanCursor, limits: BucketScanLimits, max_listing_s: float = _MAX_LISTING_S
+) -> BucketScanResult:
+    """Scan a bucket's listing once, from where the cursor stopped, and register what is new in it.
+
+    Args:
+        workspace: Store and ledger.
+        cursor: State after the last scan.
+        limits: Limits of this scan.
+        max_listing_s: For how long it lists at most, seconds.
+    """
+    store, known = workspace.store, workspace.ledger.find_known
+    until = time.monotonic() + max_listing_s
+    found = scan_recent(
+        store.list_inputs(cursor.after), known, cursor, limits, time.time(), lambda: time.monotonic() > until
+    )
+    checked = reconcile(store.list_inputs(cursor.reconciled_to), known, found.cursor, limits)
+    arrived = tuple(dict.fromkeys(found.arrived + checked.arrived))
+    workspace.ledger.register(arrived)
+    return BucketScanResult(arrived, checked.cursor, found.ignored, found.has_more)
+
+
+def scan_bucket_repeatedly(
+    workspace: Workspace, cursor: BucketScanCursor, limits: BucketScanLimits, max_scan_s: float = _MAX_LISTING_S
+) -> BucketScanResult:
+    """Scan repeatedly, each time from where the last scan stopped. For a schedule, which runs rarely.
+
+    Args:
+        workspace: Store and ledger.
+        cursor: State after the last call.
+        limits: Limits of each scan.
+        max_scan_s: Seconds after which no further scan begins; the caller's next call continues there.
+
+    Returns:
+        The result of the last scan. Its ``more`` tells whether the listing goes on.
+    """
+    until = time.monotonic() + max_scan_s
+    while True:
+        found = scan_bucket(workspace, cursor, limits, max(0.0, until - time.monotonic()))
+        if not found.has_more or time.monotonic() >= until:
+            return found
+        cursor = found.cursor
+
+
+def register_old_enough(workspace: Workspace, age_s: float) -> int:
+    """Register every new file that nobody has written to for ``age_s`` seconds, in one scan of everything.
+
+    In a store that lists only complete objects (S3) the age is ignored. Used for folders and by commands; a schedule on a bucket
+    uses ``scan_bucket_repeatedly``.
+
+    Returns:
+        How many new files are too young and stay for the next scan.
+    """
+    now = time.time()
+    age_s = float("-inf") if workspace.store.has_atomic_writes else age_s
+    old: list[Delivery] = []
+    young: list[Delivery] = []
+    for entry in workspace.store.list_inputs():
+        if isinstance(entry, InputEntry):
+            delivery = to_delivery(entry)
+            (old if now - entry.modified >= age_s else young).append(delivery)
+    known = workspace.ledger.find_known([delivery.id for delivery in old])
+    workspace.ledger.register(delivery for delivery in old if delivery.id not in known)
+    return len(young) - len(workspace.ledger.find_known([delivery.id for delivery in young]))
+
+
+def form_batches(workspace: Workspace, limits: BatchLimits, origin: str, max_batches: int) -> list[str]:
+    """Make batches of all waiting deliveries, up to ``max_batches`` batches, and return their keys.
+
+    If another process claims one of the deliveries first, that batch is not created; its other deliveries wait for the next call.
+    """
+    waiting = workspace.ledger.list_waiting(max_batches * limits.max_recordings)
+    made: list[str] = []
+    for members in split_into_batches(waiting, limits):
+        if len(made) == max_batches:
+            break
+        key = make_batch_key(members)
+        if workspace.ledger.claim(key, members, origin):
+            made.append(key)
+    return made
+
+
+def find_unattended_batches(
+    workspace: Workspace, active_batches: Container[str], get_past_runs: Callable[[str], PastRuns], max_batches: int
+) -> dict[str, str]:
+    """Unfinished batches without an active run: the process that created them died before it requested a run, or their runs failed.
+
+    Args:
+        workspace: Store and ledger.
+        active_batches: Batches with a run that is queued or at work.
+        get_past_runs: Tells which ended runs of a batch the orchestrator remembers.
+        max_batches: How many to return.
+
+    Returns:
+        Batch key -> run key of those that are due, oldest first.
+    """
+    now = time.time()
+    idle = (
+        key
+        for key in workspace.ledger.list_open_batches(now - _ORPHANED_AFTER_S, _MAX_OPEN_BATCHES)
+        if key not in active_batches
+    )
+    due = ((key, runs) for key in idle if is_due(runs := get_past_runs(key), now))
+    return {key: make_run_key(key, runs) for key, runs in islice(due, max(max_batches, 0))}
+
+
+@dataclass(frozen=True, slots=True)
+class IntakeResult:
+    """The result of ``run_intake``: files that were not registered, and which recordings the command selected.
+
+    Attributes:
+        unsettled: How many files are still being written.
+        refused: A sentence for every delivered file that could not be taken in.
+        is_selected: Whether a recording of a name is among what the command was given; all are when it was given nothing.
+    """
+
+    unsettled: int
+    refused: tuple[str, ...]
+    is_selected: Callable[[str], bool] = field(compare=False)
+
+
+def run_intake(workspace: Workspace, paths: Sequence[Path], limits: BatchLimits, origin: str) -> IntakeResult:
+    """For a command: deliver the paths, register everything that has settled, and make batches of it.
+
+    Raises:
+        CannotDeliver: A path cannot be taken in.
+        OSError, LedgerError: An infrastructure error (disk, network, database); not caused by a recording.
+    """
+    delivered = upload_files(workspace.store, paths)
+    # Files that we copied are complete, so one scan is enough.
+    entries = [workspace.store.find_input(name) for name in delivered.names]
+    workspace.ledger.register(to_delivery(e) for e in entries if e is not None)
+    unsettled = 0
+    if workspace.store.has_atomic_writes:
+        register_old_enough(workspace, 0.0)
+    else:
+        found = scan_folder(workspace, SettlingCursor(), _NO_LIMITS)
+        if found.unsettled:
+            time.sleep(_SETTLE_S)
+            found = scan_folder(workspace, found.cursor, _NO_LIMITS)
+        unsettled = found.unsettled
+    while form_batches(workspace, limits, origin, max_batches=1000):
+        pass
+    return IntakeResult(unsettled, delivered.refused, _make_selection(delivered) if paths else lambda _: True)
+
+
+def _make_selection(delivered: UploadResult) -> Callable[[str], bool]:
+    names = frozenset((*delivered.names, *delivered.already_inside))
+    folders = tuple(f"{name}/" if name else "" for name in delivered.already_inside)
+    return lambda name: name in names or name.startswith(folders)

@@ -1,0 +1,111 @@
+"""Reprocessing of finished recordings.
+
+Finds those whose outputs were made with other options than the current ones, and creates batches for them. This module only selects
+the recordings. Each step compares work keys and repeats only what is outdated.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+from recordings.batches import BatchLimits, make_batch_key, split_into_batches
+from recordings.ledger.ledger import Member
+from recordings.steps import enriched, normalized, transcript
+from recordings.steps.enriched import EnrichOptions
+from recordings.steps.normalized import NormalizeOptions
+from recordings.steps.runner import RecordingGroup, find_unchanged_delivery
+from recordings.workspace import Workspace
+from speech.transcript import Options
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentOptions:
+    """The options of all steps.
+
+    Attributes:
+        normalize: Of ``normalized``.
+        model_sha256: sha256 of the model weights to use.
+        transcribe: Of ``transcript``.
+        enrich: Of ``enriched``.
+    """
+
+    normalize: NormalizeOptions
+    model_sha256: str
+    transcribe: Options
+    enrich: EnrichOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Reprocessing:
+    """Finished recordings that are to be done again.
+
+    Attributes:
+        batches: The batches made of them.
+        recordings_by_step: Step -> number of recordings to be reprocessed from that step on. Includes recordings that another
+            process claimed
+            first.
+        seconds: Their audio.
+    """
+
+    batches: tuple[str, ...]
+    recordings_by_step: Mapping[str, int]
+    seconds: float
+
+
+def plan(
+    workspace: Workspace, current: CurrentOptions, is_selected: Callable[[str], bool], limits: BatchLimits, origin: str
+) -> Reprocessing:
+    """Make batches of the finished recordings whose outputs were made under other options than ``current``.
+
+    What cannot be done again, because the delivered or the normalized bytes were removed, is left as it is.
+
+    Args:
+        workspace: Store and ledger.
+        current: The options of now.
+        is_selected: Returns True for a name that is selected. A recording is selected if one of its names is.
+        limits: Of a batch.
+        origin: Who makes the batches.
+    """
+    found: list[tuple[str, list[Member]]] = []
+    for _, members in groupby(
+        workspace.ledger.iter_finished(), lambda member: member.recording and member.recording.sha256
+    ):
+        same = list(members)
+        recording = same[0].recording
+        if recording is None or not any(is_selected(member.delivery.name) for member in same):
+            continue
+        step = _find_first_outdated(workspace, RecordingGroup(recording, tuple(same)), current)
+        if step is not None:
+            found.append((step, same))
+    found.sort(key=lambda each: each[1][0].delivery.name)
+    batches = _make_batches(workspace, [member for _, same in found for member in same], limits, origin)
+    recordings = (same[0].recording for _, same in found)
+    return Reprocessing(
+        tuple(batches), Counter(step for step, _ in found), sum(r.seconds or 0.0 for r in recordings if r)
+    )
+
+
+def _make_batches(workspace: Workspace, members: Sequence[Member], limits: BatchLimits, origin: str) -> list[str]:
+    next_try = [replace(member.delivery, attempt=member.delivery.attempt + 1) for member in members]
+    made = [(make_batch_key(deliveries), deliveries) for deliveries in split_into_batches(next_try, limits)]
+    return [key for key, deliveries in made if workspace.ledger.reclaim(key, deliveries, origin)]
+
+
+def _find_first_outdated(workspace: Workspace, group: RecordingGroup, current: CurrentOptions) -> str | None:
+    """The first step whose output was made under other options and can be made again; None when there is none."""
+    recording, store = group.recording, workspace.store
+    above, heard = recording.normalized_key or "", recording.transcript_key or ""
+    if normalized.get_work_key(recording.sha256, current.normalize) != above and find_unchanged_delivery(
+        workspace, group
+    ):
+        return normalized.STEP
+    outdated = None
+    if transcript.get_work_key(above, current.model_sha256, current.transcribe) != heard:
+        outdated = transcript.STEP
+    elif enriched.get_work_key(heard, current.enrich) != recording.enriched_key:
+        outdated = enriched.STEP
+    there = outdated and all(store.exists(normalized.wav_key(member.delivery.name)) for member in group.members)
+    return outdated if there else None

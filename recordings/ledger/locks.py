@@ -1,0 +1,167 @@
+"""Exclusive locks. The operating system or the database releases them when the process that holds them ends, even if it is killed.
+
+This module acquires locks and waits for them. The callers decide what is locked and where the lock file is.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Protocol
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from recordings.ledger.processes import host_and_pid
+
+_LOG_INTERVAL_S = 60.0
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.05, 1.0
+
+
+class LocksUnavailableError(OSError):
+    """The file system cannot lock, so two processes could not be kept apart."""
+
+
+class Lock(Protocol):
+    """Something that one thread of one process can hold."""
+
+    def acquire(self) -> bool:
+        """Take it without waiting; False when somebody else holds it."""
+
+    def holder(self) -> str:
+        """Who holds it, for a person: host and process id, as far as can be told."""
+
+    def release(self) -> None:
+        """Release the lock. Does nothing if it is not held."""
+
+
+@contextmanager
+def hold_lock(lock: Lock, subject: str, on_wait: Callable[[str], None]) -> Iterator[None]:
+    """Wait for a lock and hold it.
+
+    Args:
+        lock: Which.
+        subject: What it stands for; a sentence about waiting begins with it.
+        on_wait: Told at once and then every minute who holds the lock.
+    """
+    said = float("-inf")
+    wait = _FIRST_WAIT_S
+    try:
+        while not lock.acquire():
+            if time.monotonic() - said >= _LOG_INTERVAL_S:
+                on_wait(f"{subject} is being worked on by {lock.holder()}. Waiting until that ends.")
+                said = time.monotonic()
+            time.sleep(wait)
+            wait = min(1.5 * wait, _LONGEST_WAIT_S)
+        yield
+    finally:
+        lock.release()
+
+
+class FileLock:
+    """A lock on a file of its own. Threads exclude each other too: the lock belongs to the opened file, not to the process.
+
+    The file is removed when the lock is given back; one that a killed holder left behind locks nobody out. On NFS the lock
+    counts for all clients, unless the mount says ``local_lock`` or ``nolock``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor: int | None = None
+
+    def acquire(self) -> bool:
+        """See ``Lock.acquire``.
+
+        Raises:
+            LocksUnavailableError: The file system cannot lock.
+            OSError: The file cannot be made.
+        """
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            if not self._try_flock(descriptor):
+                return False
+            with suppress(OSError):  # a full disk must not prevent a run that would free space
+                os.truncate(descriptor, 0)
+                os.write(descriptor, host_and_pid().encode())
+            self._descriptor, descriptor = descriptor, -1
+        finally:
+            if descriptor >= 0:
+                os.close(descriptor)
+        return True
+
+    def _try_flock(self, descriptor: int) -> bool:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            raise LocksUnavailableError(
+                error.errno,
+                f"{self._path} cannot be locked ({error.strerror}): its file system has no locks, so two processes could not be "
+                "kept apart. Put the folder on a local disk or turn locking on for its mount; where several machines work, "
+                "keep the ledger in PostgreSQL (STT_LEDGER_URL).",
+            ) from error
+        # The previous holder deletes the file when it releases the lock. If that happened after we opened it, our lock is on a
+        # deleted file and does not count.
+        try:
+            return os.path.samestat(os.fstat(descriptor), self._path.stat())
+        except FileNotFoundError:
+            return False
+
+    def holder(self) -> str:
+        """See ``Lock.holder``."""
+        try:
+            return self._path.read_text(errors="replace") or "another process"
+        except OSError:
+            return "another process"
+
+    def release(self) -> None:
+        """See ``Lock.release``."""
+        if self._descriptor is not None:
+            self._path.unlink(missing_ok=True)
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+class AdvisoryLock:
+    """A lock in PostgreSQL, held by a connection of its own; the server takes it back when the connection ends.
+
+    It needs a session: a pooler between us and the server must not share connections out by the transaction.
+    """
+
+    def __init__(self, engine: Engine, name: str) -> None:
+        self._engine = engine
+        self._lock_id = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True)
+        self._connection: Connection | None = None
+
+    def acquire(self) -> bool:
+        """See ``Lock.acquire``."""
+        if self._connection is None:
+            # Autocommit: a transaction that stays open for hours would prevent VACUUM.
+            self._connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            self._connection.detach()  # never returned to the pool: the lock must end when this connection closes
+            named = sa.text("SELECT set_config('application_name', :name, false)")
+            self._connection.execute(named, {"name": f"stt {host_and_pid()}"[:63]})
+        taken = sa.text("SELECT pg_try_advisory_lock(:number)")
+        return bool(self._connection.scalar(taken, {"number": self._lock_id}))
+
+    def holder(self) -> str:
+        """See ``Lock.holder``."""
+        query = sa.text(
+            "SELECT application_name FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE locktype = 'advisory' "
+            "AND granted AND objsubid = 1 AND (classid::bigint << 32 | objid::bigint) = :number"
+        )
+        name = self._connection.scalar(query, {"number": self._lock_id}) if self._connection else None
+        return str(name or "another process").removeprefix("stt ")
+
+    def release(self) -> None:
+        """See ``Lock.release``."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None

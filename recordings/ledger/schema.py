@@ -1,0 +1,123 @@
+"""The ledger's tables. A change here needs a migration in ``recordings/ledger/migrations/versions``; a test compares the two."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+from recordings.states import State
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+_STATES = ", ".join(f"'{state}'" for state in State)
+
+recordings = Table(
+    "recordings",
+    metadata,
+    Column("sha256", String(64), primary_key=True),
+    Column(
+        "name",
+        Text,
+        nullable=False,
+        comment="The first name under which the bytes arrived; its outputs are the originals.",
+    ),
+    Column("size", BigInteger, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("kind", String(32), comment="Short name of what is wrong; null in a good state."),
+    Column("reason", Text, comment="What is wrong, in a sentence; null in a good state."),
+    Column("flags", JSON, nullable=False, comment="Flag -> reason: no_speech, partial."),
+    Column("seconds", Float, comment="Length of the normalized audio."),
+    Column("channels", Integer),
+    Column("speech_seconds", Float),
+    Column("language", String(8)),
+    Column("words", Integer),
+    Column("preview", Text, comment="The first words, for tables."),
+    Column("normalized_key", String(64), comment="Work key of the normalized audio; see recordings.steps.work_key."),
+    Column("transcript_key", String(64)),
+    Column("enriched_key", String(64)),
+    Column("timings", JSON, nullable=False, comment="Step -> seconds of wall time spent on this recording."),
+    Column("changed_at", Float, nullable=False),
+    CheckConstraint(f"state IN ({_STATES})", name="state"),
+    Index(None, "state"),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column(
+        "id", String(32), primary_key=True, comment="Hash of name, size and version: one arrival of bytes under a name."
+    ),
+    Column("name", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("sha256", String(64), ForeignKey("recordings.sha256"), comment="Null until the bytes have been read."),
+    Column("batch_key", String(64), comment="The batch that holds it now; null when it waits for one."),
+    Column(
+        "attempt",
+        Integer,
+        nullable=False,
+        comment="How often it was re-armed; part of the batch key, so a retry is a new batch.",
+    ),
+    Column("kind", String(32), comment="Short name of why the bytes could not be read at all; counts as quarantined."),
+    Column("reason", Text),
+    Column("flags", JSON, nullable=False, comment="Flag -> reason: duplicate."),
+    Column("placed", JSON, nullable=False, comment="Step -> work key of its outputs that stand under this name."),
+    Column("received_at", Float, nullable=False),
+    CheckConstraint("kind IS NULL OR sha256 IS NULL", name="read_or_not"),
+    Index(None, "sha256"),
+    Index(None, "batch_key"),
+    Index(None, "name"),
+)
+
+batches = Table(
+    "batches",
+    metadata,
+    Column("key", String(64), primary_key=True),
+    Column("origin", String(32), nullable=False, comment="Who made it: a sensor's, schedule's or command's name."),
+    Column("made_at", Float, nullable=False),
+)
+
+batch_members = Table(
+    "batch_members",
+    metadata,
+    Column("batch_key", String(64), ForeignKey("batches.key"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("delivery_id", String(32), ForeignKey("deliveries.id"), nullable=False),
+    Index(None, "delivery_id"),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("step", String(32), nullable=False),
+    Column("batch_key", String(64), nullable=False),
+    Column("ended_at", Float, nullable=False),
+    Column("recordings", Integer, nullable=False, comment="Worked on in this run."),
+    Column("audio_seconds", Float, nullable=False, comment="Their audio."),
+    Column("wall_seconds", Float, nullable=False, comment="Of the step, with loading the model."),
+    Column("cores", Integer, nullable=False, comment="Decoding threads, a core each."),
+    Column("model_sha256", String(64), nullable=False),
+    Column("options", JSON, nullable=False, comment="Of the engine: all that can change a text."),
+    Index(None, "step"),
+)
+"""What each run of a step cost: appended to, never changed, so that what was predicted can be compared with what came."""

@@ -1,0 +1,388 @@
+"""The checks that run on a batch after each step. They read the store and the ledger and give a sentence for the operator.
+
+A check with ``stops=True`` blocks the next steps because their results would be wrong. The other checks only warn about recordings
+that a person should listen to. Every name of every recording in the batch is checked, also finished recordings, so later damage is
+noticed. If the files of a finished recording were deleted on purpose, that is not a failure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+
+from pydantic import ValidationError
+
+from recordings.layout import Folder
+from recordings.ledger.ledger import Member, Recording
+from recordings.states import TERMINAL_STATES, State, has_reached
+from recordings.steps.enriched import STEP as LAST_STEP
+from recordings.steps.normalized import wav_key
+from recordings.steps.references import InvalidReferenceError, read_reference
+from recordings.steps.report import StepReport
+from recordings.steps.transcript import json_key
+from recordings.workspace import Workspace
+from speech.audio.wav import WavReader
+from speech.evaluation import quality
+from speech.evaluation.wer import WordErrors, count_word_errors, sum_word_errors
+from speech.transcript import Transcript
+
+MAX_EXAMPLES = 20
+"""Maximum number of recordings that a result lists. Dagster stores every result as an event, so it must stay small."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A rule that every batch must satisfy.
+
+    Attributes:
+        name: As Dagster shows it.
+        rule: What should hold, as a sentence.
+        remedy: What to do where it does not.
+        stops: Whether a failure blocks the following steps.
+    """
+
+    name: str
+    rule: str
+    remedy: str
+    stops: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """The result of one check.
+
+    Attributes:
+        check: Which.
+        passed: Whether the rule holds.
+        sentence: What an operator needs to know.
+        figures: Counts and rates by name.
+        examples: The first recordings that break the rule, each with a sentence about the violation.
+    """
+
+    check: Check
+    passed: bool
+    sentence: str
+    figures: Mapping[str, int | float]
+    examples: tuple[tuple[str, str], ...] = ()
+
+
+LEDGER_RECONCILED = Check(
+    "ledger_reconciled",
+    "Every delivery of the batch stands in the ledger, in one state, and none was left behind by this step.",
+    "Run the batch again; if that does not help, the ledger was changed by hand or is damaged: deliver what is missing again.",
+    stops=True,
+)
+AUDIO_DURATION_KEPT = Check(
+    "duration_kept",
+    "Every normalized file is as long as what was decoded from the recording, within 20 ms.",
+    f"Remove the named files under {Folder.NORMALIZED}/ and run the batch again: they are made anew.",
+    stops=True,
+)
+_ANEW = f"Remove the named files under {Folder.TRANSCRIPTS}/ and run the batch again: they are made anew."
+SCHEMA_VALID = Check(
+    "schema_valid",
+    "Every transcript is there, can be read by this version and is that of the recording whose name it bears.",
+    _ANEW,
+    stops=True,
+)
+TRANSCRIPT_DURATION_KEPT = Check(
+    "duration_kept", "Every transcript speaks of as many seconds as were normalized, within 20 ms.", _ANEW, stops=True
+)
+TIMES_IN_ORDER = Check(
+    "times_in_order",
+    "Segments and words follow each other in time and lie inside their recording.",
+    f"{_ANEW} If they come out the same, report it with one of them.",
+    stops=True,
+)
+SPEECH_COVERED = Check(
+    "speech_covered",
+    f"No stretch of {quality.MIN_UNCOVERED_S:.0f} s or more in which speech was detected is without words.",
+    "Listen there: it may be music, laughter or another language, or words that were missed.",
+)
+WORDS_INSIDE_SPEECH = Check(
+    "words_inside_speech",
+    "No word stands where no speech was detected.",
+    "Listen there: the word may be invented, or its time wrong.",
+)
+SPEECH_RATE_PLAUSIBLE = Check(
+    "speech_rate_plausible",
+    f"Nobody speaks more than {quality.FASTEST_WPS} words a second ({quality.FASTEST_SEGMENT_WPS:.0f} in a segment) or under "
+    f"{quality.SLOWEST_WPS}.",
+    "Listen there: words may be repeated, invented or missing.",
+)
+LANGUAGE_CERTAIN = Check(
+    "language_certain",
+    "The language of every recording was recognised with confidence.",
+    "If you know the language, force it with STT_LANGUAGE and run the batch again.",
+)
+FEW_SUSPECTS = Check(
+    "few_suspects",
+    f"The engine believed its first result for at least {1 - quality.MAX_SUSPECT_SHARE:.0%} of a "
+    "recording's and of the batch's chunks.",
+    "Read the flags in these transcripts before you rely on them; a larger model (STT_MODEL) may hear better.",
+)
+WORD_ERROR_RATE = Check(
+    "word_error_rate",
+    "Texts agree with the references beside recordings (NAME.ref.txt); where STT_MAX_WER is set, up to that rate over the batch.",
+    "Compare the named transcripts with their references; a larger model (STT_MODEL) may hear better.",
+    stops=True,  # with STT_MAX_WER set, a batch above the limit is blocked; without it the check only reports
+)
+
+AFTER_RAW = (LEDGER_RECONCILED,)
+AFTER_NORMALIZED = (LEDGER_RECONCILED, AUDIO_DURATION_KEPT)
+AFTER_TRANSCRIPT = (
+    LEDGER_RECONCILED,
+    SCHEMA_VALID,
+    TRANSCRIPT_DURATION_KEPT,
+    TIMES_IN_ORDER,
+    SPEECH_COVERED,
+    WORDS_INSIDE_SPEECH,
+    SPEECH_RATE_PLAUSIBLE,
+    LANGUAGE_CERTAIN,
+    FEW_SUSPECTS,
+    WORD_ERROR_RATE,
+)
+AFTER_ENRICHED = (LEDGER_RECONCILED,)
+
+
+def check_raw(workspace: Workspace, report: StepReport) -> list[CheckResult]:
+    """Verdicts on ``AFTER_RAW``: every delivery was read, or refused."""
+    return [_check_ledger(workspace, report, lambda member: member.recording is not None or member.kind is not None)]
+
+
+def check_normalized(workspace: Workspace, report: StepReport) -> list[CheckResult]:
+    """Verdicts on ``AFTER_NORMALIZED``. Reads the headers of the WAV files."""
+    tally = _CheckCounter()
+    for member, recording in _iter_with_outputs(report, State.NORMALIZED):
+        tally.add(member, _check_audio_length(workspace, member, recording))
+    return [
+        _check_ledger(workspace, report, partial(_has_reached_or_ended, State.NORMALIZED)),
+        tally.make_result(AUDIO_DURATION_KEPT),
+    ]
+
+
+def check_transcript(workspace: Workspace, report: StepReport, max_wer: float | None) -> list[CheckResult]:
+    """Verdicts on ``AFTER_TRANSCRIPT``. Reads every transcript once, one at a time.
+
+    Args:
+        workspace: Store and ledger.
+        report: Of the step.
+        max_wer: Highest word error rate over all references of the batch; None lets any pass.
+    """
+    rules: dict[Check, quality.Rule] = {
+        TIMES_IN_ORDER: quality.check_times_in_order,
+        SPEECH_COVERED: quality.check_speech_covered,
+        WORDS_INSIDE_SPEECH: quality.check_words_inside_speech,
+        SPEECH_RATE_PLAUSIBLE: quality.check_speech_rate_plausible,
+        LANGUAGE_CERTAIN: quality.check_language_certain,
+        FEW_SUSPECTS: quality.check_few_suspects,
+    }
+    tallies = {check: _CheckCounter() for check in (SCHEMA_VALID, TRANSCRIPT_DURATION_KEPT, *rules)}
+    chunks = suspects = 0
+    spoken = _ReferenceComparison(workspace)
+    for member, recording in _iter_with_outputs(report, State.TRANSCRIBED):
+        try:
+            transcript = _read_transcript(workspace, member, recording)
+        except _UnreadableTranscriptError as wrong:
+            tallies[SCHEMA_VALID].add(member, [str(wrong)])
+            continue
+        if transcript is None:
+            continue
+        tallies[SCHEMA_VALID].add(member, [])
+        tallies[TRANSCRIPT_DURATION_KEPT].add(member, quality.check_duration_kept(transcript, recording.seconds or 0.0))
+        for check, rule in rules.items():
+            tallies[check].add(member, rule(transcript))
+        if transcript.meta.decoding is not None:
+            chunks += transcript.meta.decoding.chunks
+            suspects += transcript.meta.decoding.suspects
+        spoken.compare(member, transcript)
+    tallies[FEW_SUSPECTS].figures.update(chunks=chunks, suspects=suspects)
+    if quality.has_too_many_suspects(suspects, chunks) and not tallies[FEW_SUSPECTS].violations:
+        tallies[FEW_SUSPECTS].violations.append(("the batch as a whole", f"{suspects} of {chunks} chunks were suspect"))
+    return [
+        _check_ledger(workspace, report, partial(_has_reached_or_ended, State.TRANSCRIBED)),
+        *(tally.make_result(check) for check, tally in tallies.items()),
+        spoken.make_result(max_wer),
+    ]
+
+
+def check_enriched(workspace: Workspace, report: StepReport) -> list[CheckResult]:
+    """Verdicts on ``AFTER_ENRICHED``: every recording has ended, and a finished one has its outputs under each of its names."""
+
+    def ended(member: Member) -> bool:
+        recording = member.recording
+        if recording is not None and member.state is State.DONE:
+            return member.placed.get(LAST_STEP) == recording.enriched_key
+        return member.state in TERMINAL_STATES
+
+    return [_check_ledger(workspace, report, ended)]
+
+
+def _has_reached_or_ended(state: State, member: Member) -> bool:
+    return member.state in TERMINAL_STATES or has_reached(member.state, state)
+
+
+def _check_ledger(workspace: Workspace, report: StepReport, settled: Callable[[Member], bool]) -> CheckResult:
+    """Whether the batch is complete, and settled as far as the step goes."""
+    size = workspace.ledger.count_members(report.batch_key)
+    states = {state.value: count for state, count in report.counts.items() if count}
+    tally = _CheckCounter(checked=size, figures={"deliveries": size, **states})
+    missing = size - sum(states.values())
+    if missing:
+        tally.violations.append((report.batch_key, f"{size} deliveries, but {size - missing} over all states"))
+    # A superseded delivery (a newer file has the same name) is not checked; the batch of the newer delivery is.
+    open_members = [m for m in report.members if not m.superseded and not settled(m)]
+    tally.violations += [(m.delivery.name, f"still {m.state} after the {report.step} step") for m in open_members]
+    return tally.make_result(LEDGER_RECONCILED)
+
+
+def _iter_with_outputs(report: StepReport, state: State) -> Iterator[tuple[Member, Recording]]:
+    """Deliveries that must have outputs because their recording reached ``state``."""
+    for member in report.members:
+        if member.recording is not None and not member.superseded and has_reached(member.state, state):
+            yield member, member.recording
+
+
+def _check_audio_length(workspace: Workspace, member: Member, recording: Recording) -> Iterator[str]:
+    try:
+        with workspace.store.fetch(wav_key(member.delivery.name)) as path, WavReader(path) as wav:
+            seconds = wav.duration_s
+    except FileNotFoundError:
+        if recording.state is not State.DONE:
+            yield "its normalized audio is gone"
+        return
+    except ValueError as error:
+        yield str(error)
+        return
+    if recording.seconds is None or not quality.is_same_length(seconds, recording.seconds):
+        yield f"holds {seconds:.3f} s, and {recording.seconds or 0.0:.3f} s were decoded"
+
+
+class _UnreadableTranscriptError(Exception):
+    """The transcript file is missing, damaged, or belongs to another recording."""
+
+
+def _read_transcript(workspace: Workspace, member: Member, recording: Recording) -> Transcript | None:
+    """The transcript under a delivery's name; None where it was tidied away.
+
+    Raises:
+        _Unreadable: The transcript is missing, not valid, or belongs to another recording.
+    """
+    name = member.delivery.name
+    try:
+        with workspace.store.fetch(json_key(name)) as path:
+            transcript = Transcript.model_validate_json(path.read_bytes())
+    except FileNotFoundError as error:
+        if recording.state is State.DONE:
+            return None
+        raise _UnreadableTranscriptError("its transcript is gone") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the file"
+        raise _UnreadableTranscriptError(f"{place}: {first['msg']} ({error.error_count()} findings)") from error
+    if transcript.meta.audio_sha256 != recording.sha256 or transcript.file != name:
+        raise _UnreadableTranscriptError(
+            f"is the transcript of {transcript.file} (sha256 {transcript.meta.audio_sha256[:12]})"
+        )
+    return transcript
+
+
+@dataclass
+class _CheckCounter:
+    """Counts the recordings checked against one rule, and keeps the violations."""
+
+    checked: int = 0
+    violations: list[tuple[str, str]] = field(default_factory=list)
+    figures: dict[str, int | float] = field(default_factory=dict)
+
+    def add(self, member: Member, findings: Iterable[str] | None) -> None:
+        """Count one recording. Of its violations the first is kept as text, the others as a number.
+
+        ``None`` means it could not be checked and is not counted.
+        """
+        if findings is None:
+            return
+        self.checked += 1
+        left = iter(findings)
+        for first in islice(left, 1):
+            more = sum(1 for _ in left)
+            self.violations.append((member.delivery.name, f"{first}; and {more} more" if more else first))
+
+    def make_result(self, check: Check) -> CheckResult:
+        """The rule holds when nothing was found."""
+        figures = {"checked": self.checked, "found": len(self.violations), **self.figures}
+        return CheckResult(
+            check,
+            not self.violations,
+            _format_sentence(check, self.checked, self.violations),
+            figures,
+            tuple(self.violations[:MAX_EXAMPLES]),
+        )
+
+
+def _format_sentence(check: Check, checked: int, violations: Sequence[tuple[str, str]]) -> str:
+    if not violations:
+        return f"{check.rule} True of all {checked}." if checked else f"{check.rule} Nothing to check."
+    name, first = violations[0]
+    return f"{check.rule} Not so for {len(violations)} of {checked}; the first: {name}: {first}. {check.remedy}"
+
+
+@dataclass
+class _ReferenceComparison:
+    """Compares the transcripts of a batch with their reference texts."""
+
+    workspace: Workspace
+    counts: list[tuple[str, WordErrors]] = field(default_factory=list)
+    bad: list[tuple[str, str]] = field(default_factory=list)
+
+    def compare(self, member: Member, transcript: Transcript) -> None:
+        """Count a recording's word errors, if there is a reference beside it."""
+        name = member.delivery.name
+        try:
+            reference = read_reference(self.workspace.store, name)
+        except InvalidReferenceError as bad:
+            self.bad.append((name, str(bad)))
+            return
+        if reference is not None:
+            # Text in parentheses counts too: a reference contains only spoken words.
+            errors = count_word_errors(reference, transcript.text, transcript.language, keep_parenthesised=True)
+            self.counts.append((name, errors))
+
+    def make_result(self, max_wer: float | None) -> CheckResult:
+        """The rate over all references; the worst recordings are named whether it passes or not."""
+        if not self.counts:
+            sentence = (
+                "No recording of the batch has a readable reference (NAME.ref.txt) beside it: nothing to compare with."
+            )
+            return CheckResult(WORD_ERROR_RATE, True, sentence, {"references": 0}, tuple(self.bad[:MAX_EXAMPLES]))
+        whole = sum_word_errors(count for _, count in self.counts)
+        passed = max_wer is None or whole.errors <= max_wer * whole.reference_words
+        figures: dict[str, int | float] = {
+            "references": len(self.counts),
+            "reference_words": whole.reference_words,
+            "substitutions": whole.substitutions,
+            "deletions": whole.deletions,
+            "insertions": whole.insertions,
+        }
+        if whole.rate is not None:
+            figures["word_error_rate"] = round(whole.rate, 4)
+        if max_wer is not None:
+            figures["max_wer"] = max_wer
+        worst = sorted(self.counts, key=lambda item: -item[1].errors / max(item[1].reference_words, 1))
+        rows = [(name, _format_word_errors(count)) for name, count in worst if count.errors]
+        sentence = f"Against {len(self.counts)} references: {_format_word_errors(whole)}."
+        if not passed:
+            sentence += (
+                f" STT_MAX_WER allows {max_wer:.2%}. The worst: {rows[0][0]}: {rows[0][1]}. {WORD_ERROR_RATE.remedy}"
+            )
+        return CheckResult(WORD_ERROR_RATE, passed, sentence, figures, (*self.bad, *rows)[:MAX_EXAMPLES])
+
+
+def _format_word_errors(count: WordErrors) -> str:
+    rate = "no rate" if count.rate is None else f"{count.rate:.2%} word errors"
+    return (
+        f"{rate}, {count.errors} over {count.reference_words} words ({count.substitutions} wrong, {count.deletions} missing, "
+        f"{count.insertions} too many)"
+    )

@@ -1,0 +1,141 @@
+"""The storage interface, ``Store``. ``recordings.storage.directory`` and ``recordings.storage.s3`` implement it.
+
+A store knows keys and bytes. It knows nothing of recordings' states, batches or audio.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from recordings.layout import Folder
+
+# Names that writers use while they write: browsers, rsync, editors, cloud clients, scp wrappers.
+TEMPORARY_SUFFIXES = (".part", ".partial", ".tmp", ".temp", ".crdownload", ".download", ".filepart", ".swp", "~")
+REFERENCE_SUFFIX = ".ref.txt"
+_DOCUMENTATION = re.compile(r"(readme|licen[cs]e|notice)(\.(md|txt|rst))?", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class InputEntry:
+    """A file in the input folder as a listing shows it; nobody has read its bytes.
+
+    Attributes:
+        name: Its name (see ``recordings.layout``).
+        size: Bytes.
+        version: Version of the content: mtime in nanoseconds, or ETag. It changes when the file is written.
+        modified: Last modification, seconds since the epoch.
+    """
+
+    name: str
+    size: int
+    version: str
+    modified: float
+
+
+@dataclass(frozen=True, slots=True)
+class IgnoredEntry:
+    """An entry of the input folder that is not an input, with the reason and, if known, its modification time."""
+
+    name: str
+    reason: str
+    modified: float = field(default=0.0, compare=False)
+
+
+class UnknownStoreError(ValueError):
+    """The address of the store names none that we know."""
+
+
+class UnwritableKeyError(Exception):
+    """The key can never be written: a folder has this name, a file has the name of a needed folder, or the path is too long.
+
+    The fault of a name, not of the machine, so it is no ``OSError``: trying again changes nothing.
+    """
+
+
+class KeyExistsError(Exception):
+    """The key already exists, and ``first`` was given."""
+
+
+class Store(Protocol):
+    """Bytes under keys. A key is a folder of ``recordings.layout.Folder`` and a path below it."""
+
+    @property
+    def folder(self) -> Path | None:
+        """Where everything lies on this machine; None when it lies elsewhere."""
+
+    @property
+    def has_atomic_writes(self) -> bool:
+        """Whether a listing shows only complete objects (true for S3, false for a directory)."""
+
+    def probe(self) -> str:
+        """Write and remove something small, and say in a few words what was found.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+
+    def list_inputs(self, after: str = "") -> Iterator[InputEntry | IgnoredEntry]:
+        """Everything in the input folder in the store's own order, beginning behind the name ``after``.
+
+        A directory and S3 order by the bytes of names; some servers that speak S3 order folder by folder.
+        """
+
+    def find_input(self, name: str) -> InputEntry | None:
+        """The input of that name as it is now; None when there is none."""
+
+    def fetch(self, key: str) -> AbstractContextManager[Path]:
+        """A readable local path of the key's bytes, for as long as the context lasts.
+
+        Raises:
+            FileNotFoundError: No such key.
+        """
+
+    def create(self, key: str, *, if_absent: bool = False) -> AbstractContextManager[Path]:
+        """A local path to write to; when the context ends without an error, the file atomically becomes the content of the key.
+
+        Args:
+            key: Which key; what it held is replaced.
+            if_absent: Do not replace an existing key: of several writers at the same time exactly one succeeds.
+
+        Raises:
+            KeyExistsError: ``if_absent`` was asked for and the key holds bytes; a bucket lets the same bytes pass.
+            UnwritableKeyError: The key can never hold bytes.
+            OSError: An infrastructure error; for a failed write it names the path.
+        """
+
+    def get_unwritable_reason(self, key: str) -> str | None:
+        """The reason why the key cannot be written now, for the end of a sentence; None if it can."""
+
+    def exists(self, key: str) -> bool:
+        """Whether the key holds bytes."""
+
+    def copy(self, source: str, target: str) -> None:
+        """Give ``target`` the bytes of ``source``, all or nothing."""
+
+    def locate(self, key: str) -> str:
+        """Where a person finds the key: a path or a URI."""
+
+    def temp_path(self, folder: Folder, name: str) -> Path:
+        """A local path for work in progress, which a later process on this machine can go on with; swept when it is old."""
+
+    def sweep(self, older_than_s: float) -> int:
+        """Remove what a killed process left half written; returns how many."""
+
+
+def get_ignore_reason(base_name: str) -> str | None:
+    """Why a file of that name is no input, or None. Pure: looks at the name alone."""
+    if base_name.startswith("."):
+        return "hidden name"
+    lowered = base_name.lower()
+    if lowered.endswith(TEMPORARY_SUFFIXES):
+        return "temporary name"
+    if lowered.endswith(REFERENCE_SUFFIX):
+        return "reference transcript"
+    if _DOCUMENTATION.fullmatch(base_name):
+        return "documentation"
+    return None

@@ -1,0 +1,208 @@
+"""The store in a bucket of S3, or of a server that speaks it: names to keys, and local files for as long as they are needed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from urllib.parse import unquote
+
+from recordings.layout import Folder, decode_name, encode_name
+from recordings.storage.base import (
+    IgnoredEntry,
+    InputEntry,
+    KeyExistsError,
+    UnwritableKeyError,
+    get_ignore_reason,
+)
+from recordings.storage.errors import add_path_to_errors
+from recordings.storage.s3_client import (
+    InvalidKeyError,
+    ObjectStat,
+    PreconditionFailedError,
+    RangeStream,
+    S3Client,
+)
+from recordings.storage.tempfiles import sweep_files, temporary_file
+
+_MAX_KEY_BYTES = 1024  # bytes of UTF-8; S3's limit
+_TEMPORARY_FOLDER = ".tmp"
+
+
+def bucket_store_from_url(url: str) -> BucketStore:
+    """Create the store for ``s3://bucket/prefix``. This does not check that the bucket exists."""
+    bucket, _, prefix = url.removeprefix("s3://").partition("/")
+    return BucketStore(S3Client(bucket), unquote(prefix))
+
+
+class BucketStore:
+    """A store below a prefix of a bucket.
+
+    S3 shows an object only when it is complete, so writes need no temporary keys. What is fetched, and what is to be written, lies
+    in a local file meanwhile (below ``TMPDIR``). Temporary work files are only on this machine. If they are lost, the step starts
+    again for that recording.
+    """
+
+    has_atomic_writes = True
+
+    def __init__(self, objects: S3Client, prefix: str = "") -> None:
+        self._objects = objects
+        self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        address = hashlib.sha256(self.locate("").encode()).hexdigest()[:16]
+        self._local = Path(tempfile.gettempdir(), f"stt-{os.getuid()}", address)
+
+    def __repr__(self) -> str:
+        return f"BucketStore({self.locate('')!r})"
+
+    def prepare(self) -> None:
+        """Check that the bucket exists and create a local folder that only this user can read."""
+        self._objects.check_bucket()
+        self._local.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if self._local.stat().st_uid != os.getuid():
+            raise PermissionError(f"{self._local} belongs to another user: set TMPDIR elsewhere.")
+
+    @property
+    def folder(self) -> None:
+        """See ``Store.folder``."""
+        return
+
+    def probe(self) -> str:
+        """See ``Store.probe``."""
+        key = f"{self._prefix}.stt-probe-{secrets.token_hex(8)}"
+        with temporary_file(self._temp_folder("")) as path:
+            path.write_bytes(b"probe")
+            self._objects.upload(path, key)
+            try:
+                self._objects.download(key, path)
+                next(self._objects.list(f"{self._prefix}{Folder.RAW}/"), None)
+            finally:
+                self._objects.remove(key)
+        return f"{self.locate('')} can be listed, read and written"
+
+    def list_inputs(self, after: str = "") -> Iterator[InputEntry | IgnoredEntry]:
+        """See ``Store.list_inputs``."""
+        top = f"{self._prefix}{Folder.RAW}/"
+        behind = self._key(f"{Folder.RAW}/{after}") if after else ""
+        for stat in self._objects.list(top, behind):
+            below = stat.key.removeprefix(top)
+            if not below:
+                continue  # the input folder itself, as consoles make it
+            name = encode_name(below.encode())
+            why = _get_key_ignore_reason(below)
+            yield IgnoredEntry(name, why, stat.modified) if why else _entry(name, stat)
+
+    def find_input(self, name: str) -> InputEntry | None:
+        """See ``Store.find_input``."""
+        key = f"{Folder.RAW}/{name}"
+        found = None if self.get_unwritable_reason(key) else self._objects.stat(self._key(key))
+        return _entry(name, found) if found else None
+
+    @contextmanager
+    def fetch(self, key: str) -> Iterator[Path]:
+        """See ``Store.fetch``."""
+        if self.get_unwritable_reason(key):
+            raise FileNotFoundError(f"There is no {self.locate(key)}.")
+        with self._temporary(key) as path:
+            self._objects.download(self._key(key), path)
+            yield path
+
+    def stat(self, key: str) -> ObjectStat | None:
+        """What the server says of a key; None when it holds no bytes."""
+        return None if self.get_unwritable_reason(key) else self._objects.stat(self._key(key))
+
+    def open_range(self, key: str, byte_range: str | None = None) -> RangeStream:
+        """The key's bytes, or a stretch of them, as they come from the server: see ``S3Client.open_range``."""
+        if self.get_unwritable_reason(key):
+            raise FileNotFoundError(f"There is no {self.locate(key)}.")
+        return self._objects.open_range(self._key(key), byte_range)
+
+    @contextmanager
+    def create(self, key: str, *, if_absent: bool = False) -> Iterator[Path]:
+        """See ``Store.create``."""
+        self._check_writable(key)
+        with self._temporary(key) as path:
+            yield path
+            with self._translate_errors(key):
+                self._objects.upload(path, self._key(key), if_absent=if_absent)
+
+    def get_unwritable_reason(self, key: str) -> str | None:
+        """See ``Store.get_unwritable_reason``."""
+        try:
+            whole = self._key(key)
+        except UnicodeDecodeError:
+            return "its name is no UTF-8, and S3 has no other"
+        if len(whole.encode()) > _MAX_KEY_BYTES:
+            return f"the key is longer than the {_MAX_KEY_BYTES} bytes that S3 allows"
+        return None
+
+    def exists(self, key: str) -> bool:
+        """See ``Store.exists``."""
+        return self.get_unwritable_reason(key) is None and self._objects.stat(self._key(key)) is not None
+
+    def copy(self, source: str, target: str) -> None:
+        """See ``Store.copy``."""
+        self._check_writable(target)
+        with self._translate_errors(target):
+            self._objects.copy(self._key(source), self._key(target))
+
+    def locate(self, key: str) -> str:
+        """See ``Store.locate``."""
+        with suppress(UnicodeDecodeError):
+            return f"s3://{self._objects.bucket}/{self._key(key)}"
+        return f"s3://{self._objects.bucket}/{self._prefix}{key}"
+
+    def temp_path(self, folder: Folder, name: str) -> Path:
+        """See ``Store.temp_path``."""
+        path = self._temp_folder(folder) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def sweep(self, older_than_s: float) -> int:
+        """See ``Store.sweep``: local files, and uploads in parts that nobody will complete."""
+        oldest = time.time() - older_than_s
+        local = sum(sweep_files(self._temp_folder(folder), oldest) for folder in ("", *Folder))
+        return local + sum(self._objects.abort_uploads(f"{self._prefix}{folder}/", oldest) for folder in Folder)
+
+    def _key(self, key: str) -> str:
+        """The full object key. A delivered file keeps the original bytes of its name; an output uses the encoded name."""
+        own = decode_name(key).decode() if key.startswith(f"{Folder.RAW}/") else key
+        return self._prefix + own
+
+    def _temp_folder(self, folder: str) -> Path:
+        return self._local / folder / _TEMPORARY_FOLDER
+
+    @contextmanager
+    def _temporary(self, key: str) -> Iterator[Path]:
+        folder = self._temp_folder(key.split("/", 1)[0])
+        with add_path_to_errors(folder), temporary_file(folder) as path:
+            yield path
+
+    def _check_writable(self, key: str) -> None:
+        why = self.get_unwritable_reason(key)
+        if why is not None:
+            raise UnwritableKeyError(f"{self.locate(key)} cannot be written: {why}.")
+
+    @contextmanager
+    def _translate_errors(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except InvalidKeyError as error:
+            raise UnwritableKeyError(f"{self.locate(key)} cannot be written: {error}.") from error
+        except PreconditionFailedError as error:
+            raise KeyExistsError(str(error)) from error
+
+
+def _entry(name: str, stat: ObjectStat) -> InputEntry:
+    return InputEntry(name=name, size=stat.size, version=stat.etag, modified=stat.modified)
+
+
+def _get_key_ignore_reason(below: str) -> str | None:
+    *folders, last = below.split("/")
+    if any(folder.startswith(".") for folder in folders):
+        return "hidden name"
+    return get_ignore_reason(last) if last else "stands for a folder"

@@ -1,0 +1,329 @@
+"""The Whisper model: loads it, detects languages, decodes chunks. The only module that calls faster-whisper's model."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from speech.asr.encoder_window import WINDOW_S
+from speech.asr.hypothesis import SegmentHypothesis, WordHypothesis
+from speech.asr.language import get_likeliest_language
+from speech.asr.runtime.affinity import choose_worker_cores, pin_started_threads
+from speech.asr.runtime.allocator import keep_memory
+from speech.asr.word_times import trim_stretched_words
+from speech.audio.normalize import SAMPLE_RATE
+from speech.models.registry import Weights
+
+Device = Literal["cpu", "cuda"]
+Samples = npt.NDArray[np.float32]
+"""float32 array of shape (n,): one channel at 16 kHz, full scale -1 to 1."""
+
+_FRAMES_PER_S = 100  # feature frames a second: 10 ms each
+_MAX_LENGTH_SPARE_TOKENS = 24
+_MAX_LENGTH_TOKENS_PER_S = 8
+"""Decoding stops after this many tokens per second of audio plus the spare ones (``_MAX_LENGTH_SPARE_TOKENS``). The fastest
+speech of our corpora has 5 per second; a loop would otherwise run to 448 tokens before the hallucination checks see it."""
+
+_MAX_ENCODE_CONTEXT_S = 20
+"""Chunks are encoded in one batch while their attention matrices need at most the memory of one chunk of this many seconds (32 MB,
+which ``speech.asr.runtime.allocator`` keeps; the size grows with the square of the window). Larger encoder batches are not
+faster; larger decoder batches are (measured at a window of 22 s: 1.20 s per chunk alone, 0.98 s with two, 0.87 s with four)."""
+
+_MAX_TOKENS = 448  # Whisper's text window
+_PREPEND_PUNCTUATIONS = "\"'“¿([{-"  # punctuation joined to the following word
+_APPEND_PUNCTUATIONS = "\"'.。,，!！?？:：”)]}、"  # punctuation joined to the previous word
+
+
+class DeviceUnavailableError(Exception):
+    """The device that was asked for cannot run the model. We never fall back to another device."""
+
+
+class WhisperDecoder:
+    """A loaded model. Safe to call from as many threads as ``workers``."""
+
+    def __init__(self, weights: Weights, device: Device, compute_type: str, workers: int) -> None:
+        """Load the model.
+
+        Args:
+            weights: Checked weights.
+            device: Where to run. A missing device is an error; no other one is used instead.
+            compute_type: CTranslate2's name, such as ``int8`` or ``float16``.
+            workers: Calls that run at the same time. Each has one thread: a second thread inside one decode makes it four times
+                slower (our measurement: base, int8, two x86 cores, a parallel region for every small matrix).
+
+        Raises:
+            DeviceUnavailableError: The device is not there, or cannot compute in that type.
+        """
+        import ctranslate2
+        from faster_whisper import WhisperModel
+
+        if device == "cuda" and ctranslate2.get_cuda_device_count() == 0:
+            raise DeviceUnavailableError(
+                "A GPU was asked for (STT_DEVICE=cuda) and none is visible here. Run this step where one is, check the driver with "
+                "nvidia-smi, or set STT_DEVICE=cpu STT_COMPUTE_TYPE=int8 on purpose."
+            )
+        supported = ctranslate2.get_supported_compute_types(device)
+        if compute_type not in supported:
+            raise DeviceUnavailableError(
+                f"This {device} cannot compute in {compute_type!r}; it can in {', '.join(sorted(supported))}. Set STT_COMPUTE_TYPE."
+            )
+        keep_memory()
+        self.weights = weights
+        self.workers = workers
+        with pin_started_threads(choose_worker_cores(workers) if device == "cpu" else None):
+            self._model: Any = WhisperModel(
+                str(weights.path),
+                device=device,
+                compute_type=compute_type,
+                cpu_threads=1,
+                num_workers=workers,
+                local_files_only=True,
+            )
+        self._tokenizer = lru_cache(maxsize=None)(self._make_tokenizer)
+
+    @property
+    def is_multilingual(self) -> bool:
+        """Whether the model knows more than English."""
+        return bool(self._model.model.is_multilingual)
+
+    def detect_languages(self, batch: Sequence[Samples], context_s: int) -> Sequence[Mapping[str, float]]:
+        """For each chunk, language code -> probability (0 to 1).
+
+        Args:
+            batch: Chunks, each (n,) float32 at 16 kHz.
+            context_s: Seconds of the encoder's window.
+        """
+        return self._detect_languages(self._encode(batch, context_s))
+
+    def decode_batch(
+        self, batch: Sequence[Samples], context_s: int, language: str, beam_size: int, *, word_timestamps: bool
+    ) -> list[SegmentHypothesis]:
+        """Decode a batch of chunks, each as one text without timestamps, on a window of ``context_s`` seconds.
+
+        The result for a chunk does not depend on the other chunks of the batch: quantization and matrix products work row by row.
+        Word times are in seconds from the start of the chunk.
+
+        Args:
+            batch: Chunks, each (n,) float32 at 16 kHz with n <= context_s * 16,000.
+            context_s: Seconds of the encoder's window; shorter chunks are padded with silence, which (unlike padding their features
+                with zeros) costs no accuracy.
+            language: Whisper's code.
+            beam_size: Hypotheses kept while searching.
+            word_timestamps: Whether to find each word's times.
+        """
+        return self._generate(self._encode(batch, context_s), batch, context_s, language, beam_size, word_timestamps)
+
+    def detect_language_and_decode(
+        self,
+        batch: Sequence[Samples],
+        context_s: int,
+        beam_size: int,
+        accepted_languages: Collection[str],
+        *,
+        word_timestamps: bool,
+    ) -> list[tuple[Mapping[str, float], SegmentHypothesis | None]]:
+        """Detect each chunk's language, and decode the chunk in it if the language is in ``accepted_languages``.
+
+        If all chunks have the same wanted language, the encoder runs once. Arguments and times are as in ``decode_batch``; a
+        result is (language code -> probability, hypothesis or None).
+        """
+        encoded = self._encode(batch, context_s)
+        answers = self._detect_languages(encoded)
+        spoken = [get_likeliest_language(answer) for answer in answers]
+        if len(set(spoken)) == 1 and spoken[0] in accepted_languages:
+            return list(
+                zip(
+                    answers,
+                    self._generate(encoded, batch, context_s, spoken[0], beam_size, word_timestamps),
+                    strict=True,
+                )
+            )
+        # Alignment handles one language per call, so chunks of different languages are encoded and decoded again, one by one.
+        return [
+            (
+                answer,
+                self.decode_batch([samples], context_s, language, beam_size, word_timestamps=word_timestamps)[0]
+                if language in accepted_languages
+                else None,
+            )
+            for samples, answer, language in zip(batch, answers, spoken, strict=True)
+        ]
+
+    def decode_sequential(
+        self, samples: Samples, language: str, beam_size: int, *, word_timestamps: bool, no_repeat_ngram_size: int = 0
+    ) -> list[SegmentHypothesis]:
+        """Decode one chunk sequentially on the full window.
+
+        As OpenAI's code does, it continues after the last timestamp, but without the previous text as a prompt. Times are in
+        seconds from the start of the chunk.
+
+        The temperature stays 0: higher values sample at random, CTranslate2 takes no seed per call, and a rerun would give other
+        bytes. ``no_repeat_ngram_size`` ends loops without randomness.
+
+        Args:
+            samples: (n,) float32 at 16 kHz, n <= 480,000 (30 s).
+            language: Whisper's code.
+            beam_size: Hypotheses kept while searching.
+            word_timestamps: Whether to find each word's times.
+            no_repeat_ngram_size: Size of the token n-grams that may not be written twice; 0 allows them.
+        """
+        segments, _ = self._model.transcribe(
+            samples,
+            language=language,
+            beam_size=beam_size,
+            temperature=[0.0],
+            condition_on_previous_text=False,
+            word_timestamps=word_timestamps,
+            no_repeat_ngram_size=no_repeat_ngram_size,
+            vad_filter=False,
+        )
+        return [_convert_segment(segment) for segment in segments]
+
+    def _encode(self, batch: Sequence[Samples], context_s: int) -> Any:
+        """Pad or cut each (n,) float32 chunk to ``context_s`` seconds, compute log-mel features and encode them.
+
+        The features are (batch, mels, context_s * 100) float32, 10 ms a frame, with 80 or 128 mels. The output is a StorageView
+        (batch, context_s * 50, width), 20 ms a frame.
+        """
+        import ctranslate2
+
+        wanted = context_s * SAMPLE_RATE
+        features = [
+            self._model.feature_extractor(np.pad(samples[:wanted], (0, max(0, wanted - len(samples)))))
+            for samples in batch
+        ]
+        stacked = np.ascontiguousarray(np.stack([f[:, : context_s * _FRAMES_PER_S] for f in features]))
+        together = max(1, _MAX_ENCODE_CONTEXT_S**2 // context_s**2) if self._model.model.device == "cpu" else len(batch)
+        parts = [
+            self._model.model.encode(ctranslate2.StorageView.from_array(stacked[i : i + together]), to_cpu=False)
+            for i in range(0, len(batch), together)
+        ]
+        return parts[0] if len(parts) == 1 else ctranslate2.StorageView.from_array(np.concatenate(parts))
+
+    def _detect_languages(self, encoded: Any) -> list[dict[str, float]]:
+        """Language code -> probability (0 to 1) for each row of ``encoded``, a StorageView (batch, frames, width)."""
+        return [
+            {token[2:-2]: float(probability) for token, probability in answers}
+            for answers in self._model.model.detect_language(encoded)
+        ]
+
+    def _make_tokenizer(self, language: str) -> tuple[Any, list[int], list[int]]:
+        from faster_whisper.tokenizer import Tokenizer
+        from faster_whisper.transcribe import get_suppressed_tokens
+
+        tokenizer = Tokenizer(self._model.hf_tokenizer, self.is_multilingual, task="transcribe", language=language)
+        prompt = [*tokenizer.sot_sequence, tokenizer.no_timestamps]
+        return tokenizer, prompt, list(get_suppressed_tokens(tokenizer, [-1]))
+
+    def _generate(
+        self,
+        encoded: Any,
+        batch: Sequence[Samples],
+        context_s: int,
+        language: str,
+        beam_size: int,
+        word_timestamps: bool,
+    ) -> list[SegmentHypothesis]:
+        """Search the text of each row of ``encoded``, the output of ``_encode`` for ``batch``; word times as in ``_align``."""
+        seconds = [len(samples) / SAMPLE_RATE for samples in batch]
+        tokenizer, prompt, suppressed = self._tokenizer(language)
+        # Computed from the window, not from the chunks' lengths: the limit must not depend on the other chunks of the batch.
+        most = len(prompt) + _MAX_LENGTH_SPARE_TOKENS + _MAX_LENGTH_TOKENS_PER_S * context_s
+        written = self._model.model.generate(
+            encoded,
+            [prompt] * len(seconds),
+            beam_size=beam_size,
+            max_length=min(_MAX_TOKENS, most),
+            return_scores=True,
+            return_no_speech_prob=True,
+            suppress_blank=True,
+            suppress_tokens=suppressed,
+        )
+        tokens = [[token for token in result.sequences_ids[0] if token < tokenizer.eot] for result in written]
+        timed = self._align(encoded, seconds, tokens, tokenizer) if word_timestamps else [()] * len(tokens)
+        return [
+            _make_hypothesis(tokenizer.decode(ids).strip(), result, len(ids), duration, words_)
+            for result, ids, duration, words_ in zip(written, tokens, seconds, timed, strict=True)
+        ]
+
+    def _align(
+        self, encoded: Any, seconds: Sequence[float], tokens: Sequence[list[int]], tokenizer: Any
+    ) -> list[tuple[WordHypothesis, ...]]:
+        """Find the words and their times, in seconds from the start of the chunk.
+
+        Args:
+            encoded: StorageView (batch, frames, width), 20 ms a frame.
+            seconds: Length of each chunk.
+            tokens: Text token ids of each chunk.
+            tokenizer: faster-whisper's, for the language of all chunks.
+        """
+        from faster_whisper.transcribe import merge_punctuations
+
+        timed = []
+        for output, duration, ids in zip(_split_encoded(encoded, len(tokens)), seconds, tokens, strict=True):
+            # Align one chunk per call: for a batch, CTranslate2 normalizes the attention including padding, which shifts words by a
+            # frame.
+            (alignment,) = self._model.find_alignment(tokenizer, [ids], output, [round(duration * _FRAMES_PER_S)])
+            merge_punctuations(alignment, _PREPEND_PUNCTUATIONS, _APPEND_PUNCTUATIONS)
+            timed.append(
+                trim_stretched_words(
+                    WordHypothesis(w["word"], float(w["start"]), float(w["end"]), min(1.0, float(w["probability"])))
+                    for w in alignment
+                    if w["word"]
+                )
+            )
+        return timed
+
+
+def _split_encoded(encoded: Any, count: int) -> list[Any]:
+    """Split a StorageView (count, frames, width) into ``count`` of (1, frames, width).
+
+    They are float32 on the CPU; a single row stays as it is.
+    """
+    if count == 1:
+        return [encoded]
+    from ctranslate2 import DataType, Device, StorageView
+
+    # numpy knows neither the GPU's memory nor bfloat16.
+    rows = np.array(encoded.to_device(Device.cpu).to(DataType.float32))
+    return [StorageView.from_array(rows[i : i + 1]) for i in range(count)]
+
+
+def _make_hypothesis(
+    text: str, result: Any, token_count: int, seconds: float, words: tuple[WordHypothesis, ...]
+) -> SegmentHypothesis:
+    from faster_whisper.transcribe import get_compression_ratio
+
+    length = len(result.sequences_ids[0])
+    return SegmentHypothesis(
+        text=text,
+        start=words[0].start if words else 0.0,
+        end=words[-1].end if words else seconds,
+        words=words,
+        token_count=token_count,
+        # The score is a mean over the text tokens; Whisper's avg_logprob also counts the end token.
+        avg_logprob=float(result.scores[0]) * length / (length + 1),
+        compression_ratio=float(get_compression_ratio(text)) if text else 0.0,
+        no_speech_prob=float(result.no_speech_prob),
+    )
+
+
+def _convert_segment(segment: Any) -> SegmentHypothesis:
+    words = tuple(
+        WordHypothesis(w.word, float(w.start), float(w.end), float(w.probability)) for w in segment.words or ()
+    )
+    return SegmentHypothesis(
+        text=segment.text.strip(),
+        start=float(segment.start),
+        end=min(float(segment.end), WINDOW_S),
+        words=words,
+        token_count=len(segment.tokens),
+        avg_logprob=float(segment.avg_logprob),
+        compression_ratio=float(segment.compression_ratio),
+        no_speech_prob=float(segment.no_speech_prob),
+        temperature=float(segment.temperature),
+    )

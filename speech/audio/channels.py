@@ -1,0 +1,160 @@
+"""Decides which channels are transcribed separately: two people on a telephone line are, left and right of a song are not.
+
+Statistics are collected in 20 ms frames while the audio is read, as histograms over levels in 1 dB steps. Memory therefore does not
+depend on the length, nor the result on the loudness. We chose the constants: 12 dB is a factor of four in amplitude, more than for
+a panned voice or two microphones in one room, and less than for the two ends of a telephone call.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+LEVEL_FRAME_SAMPLES = 320
+"""Samples in a frame: 20 ms, about a pitch period or two and shorter than any syllable."""
+
+DOMINANT_DB = 12
+"""If one of two channels is louder by at least this many dB, it dominates the frame."""
+
+MIN_DIFFERENT_SHARE = 0.5
+"""Two channels differ if at least this share of the frames in which either is active is dominated by one of them."""
+
+MIN_DOMINANT_SHARE = 0.05
+"""Each of the two must also dominate at least this share of its own active frames; otherwise it is a copy or an echo."""
+
+MIN_DOMINANT_FRAMES = 10
+"""Each of the two must also dominate at least this many frames (0.2 s, the shortest word); fewer are a click."""
+
+CANCELLING_CORRELATION = -0.5
+"""If the correlation of two channels is below this, the mean of two equally loud ones would be more than 6 dB quieter, so only the
+louder one is used."""
+
+SILENT_DBFS = -60
+"""A frame below this level contains at most line noise."""
+
+ACTIVE_RANGE_DB = 35
+"""A frame is active if its level is at most this many dB below the loudest 1 % of frames: the range of speech, above the noise of
+an ordinary line."""
+
+_LEVELS = 97  # 0 dBFS down to -96 dBFS, the smallest step of 16 bits
+
+
+@dataclass(frozen=True, slots=True)
+class OutputChannel:
+    """One output channel: the mean of these source channels."""
+
+    source_channels: tuple[int, ...]
+
+
+class ChannelStatistics:
+    """Level histograms of each channel and of each pair of channels, updated block by block.
+
+    Args:
+        channels: Channels of every block.
+    """
+
+    def __init__(self, channels: int) -> None:
+        self.channels = channels
+        self._rest = np.zeros((0, channels), dtype=np.int16)  # the last n < 320 samples, shape (n, channels)
+        # Frames counted by level; for pairs, by the level of the louder channel. Last axis: dB below full scale, 0 to 96. Of a pair
+        # in ``_active_counts`` only [i, j] with i > j is used.
+        self._active_counts = np.zeros((channels, channels, _LEVELS), dtype=np.int64)
+        self._dominant_counts = np.zeros(
+            (channels, channels, _LEVELS), dtype=np.int64
+        )  # [i, j]: frames in which i dominates j
+        self._level_counts = np.zeros((channels, _LEVELS), dtype=np.int64)  # by the channel's own level
+        self._loudest_counts = np.zeros(_LEVELS, dtype=np.int64)  # by the level of the loudest channel
+        self._products = np.zeros((channels, channels), dtype=np.float64)  # sums of sample products, full scale 1
+
+    def add_block(self, block: NDArray[np.int16]) -> None:
+        """Add the next int16 block of shape (samples, channels) at 16 kHz.
+
+        The last samples are ignored if they are fewer than 320.
+        """
+        joined = np.concatenate((self._rest, block)) if len(self._rest) else block
+        count = len(joined) // LEVEL_FRAME_SAMPLES
+        self._rest = joined[count * LEVEL_FRAME_SAMPLES :].copy()
+        if not count:
+            return
+        frames = joined[: count * LEVEL_FRAME_SAMPLES].reshape(count, LEVEL_FRAME_SAMPLES, self.channels).astype(
+            np.float32
+        ) / np.float32(32_768)
+        # Remove the DC offset, which would correlate with any other offset.
+        frames -= frames.mean(axis=1, keepdims=True)
+        flat = frames.reshape(-1, self.channels)
+        self._products += (flat.T @ flat).astype(np.float64)
+        power = np.einsum("fsc,fsc->fc", frames, frames) / LEVEL_FRAME_SAMPLES
+        decibels = 10 * np.log10(np.maximum(power, 1e-12))
+        level = np.clip(np.rint(-decibels), 0, _LEVELS - 1).astype(np.int64)
+        self._loudest_counts += np.bincount(level.min(axis=1), minlength=_LEVELS)
+        for one in range(self.channels):
+            self._level_counts[one] += np.bincount(level[:, one], minlength=_LEVELS)
+            for other in range(one):
+                louder = np.minimum(level[:, one], level[:, other])
+                ahead = decibels[:, one] - decibels[:, other]
+                self._active_counts[one, other] += np.bincount(louder, minlength=_LEVELS)
+                self._dominant_counts[one, other] += np.bincount(louder[ahead >= DOMINANT_DB], minlength=_LEVELS)
+                self._dominant_counts[other, one] += np.bincount(louder[ahead <= -DOMINANT_DB], minlength=_LEVELS)
+
+    def plan_output_channels(self, *, keep_channels: bool) -> tuple[OutputChannel, ...]:
+        """Decide the output channels: one for each source channel with sound of its own, in source order.
+
+        A silent channel is dropped; a channel that does not differ from an earlier one joins it. With ``keep_channels`` false, or
+        when nothing differs, there is one output channel. Channels that would cancel each other are never mixed; only the louder
+        one is used.
+        """
+        audible = [
+            c for c in range(self.channels) if self._level_counts[c, : -SILENT_DBFS + 1].sum() >= MIN_DOMINANT_FRAMES
+        ]
+        groups: list[list[int]] = []
+        for channel in audible or range(self.channels):
+            if not audible or not keep_channels:
+                same = groups[0] if groups else None
+            else:
+                same = next((group for group in groups if not self._are_different(channel, group[0])), None)
+            if same is None:
+                groups.append([channel])
+            else:
+                same.append(channel)
+        return tuple(OutputChannel(self._drop_cancelling(group)) for group in groups)
+
+    def _are_different(self, first: int, second: int) -> bool:
+        active = slice(0, self._find_activity_floor_db() + 1)
+        either = self._active_counts[max(first, second), min(first, second), active].sum()
+        owned = [int(self._dominant_counts[a, b, active].sum()) for a, b in ((first, second), (second, first))]
+        heard = [int(self._level_counts[channel, active].sum()) for channel in (first, second)]
+        has_own = all(
+            own >= max(MIN_DOMINANT_FRAMES, MIN_DOMINANT_SHARE * own_heard)
+            for own, own_heard in zip(owned, heard, strict=True)
+        )
+        return has_own and sum(owned) >= MIN_DIFFERENT_SHARE * either
+
+    def _find_activity_floor_db(self) -> int:
+        """Decibels below full scale down to which a frame is active."""
+        counts = np.cumsum(self._loudest_counts[: -SILENT_DBFS + 1])
+        loud = int(np.searchsorted(counts, 0.01 * counts[-1], side="right"))
+        return min(loud + ACTIVE_RANGE_DB, -SILENT_DBFS)
+
+    def _correlate(self, first: int, second: int) -> float:
+        energy = float(self._products[first, first] * self._products[second, second])
+        return float(self._products[first, second]) / energy**0.5 if energy > 0 else 0.0
+
+    def _drop_cancelling(self, group: list[int]) -> tuple[int, ...]:
+        loudest = max(group, key=lambda channel: self._products[channel, channel])
+        return tuple(c for c in group if c == loudest or self._correlate(c, loudest) > CANCELLING_CORRELATION)
+
+
+def mix_channels(block: NDArray[np.int16], outputs: tuple[OutputChannel, ...]) -> NDArray[np.int16]:
+    """Mix an int16 block of shape (samples, channels) to int16 of shape (samples, output channels).
+
+    Means are rounded to the nearest integer.
+    """
+    out = np.empty((len(block), len(outputs)), dtype=np.int16)
+    for index, voice in enumerate(outputs):
+        if len(voice.source_channels) == 1:
+            out[:, index] = block[:, voice.source_channels[0]]
+        else:
+            out[:, index] = np.rint(block[:, voice.source_channels].mean(axis=1, dtype=np.float32))
+    return out

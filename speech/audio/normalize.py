@@ -1,0 +1,226 @@
+"""Normalizing: any audio or video file in, one 16 kHz PCM WAV out, with flags for what was lost.
+
+This module decides which losses make a recording unusable and which only set a flag. Opening is ``speech.audio.containers``,
+declared lengths are ``speech.audio.declared_length``, decoding is ``speech.audio.stream``, channels are
+``speech.audio.channels``, the file is ``speech.audio.wav``.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from speech.audio.channels import ChannelStatistics, mix_channels
+from speech.audio.containers import AudioInfo, OpenContainer, open_container, probe
+from speech.audio.declared_length import DeclaredLength, has_ogg_end_page, read_declared_length
+from speech.audio.errors import BadAudioError
+from speech.audio.stream import PcmStream
+from speech.audio.wav import SAMPLE_RATE, WavReader, WavWriter, read_window
+
+__all__ = ["SAMPLE_RATE", "AudioInfo", "NormalizedAudio", "WavReader", "normalize", "probe", "read_window"]
+
+MAX_LOSS_SHARE = 0.05
+"""Largest share of packets that may be lost. Above it a transcript would miss or invent words everywhere, so the recording is
+refused."""
+
+ROUNDING_S = 0.02
+"""Differences between samples and timestamps up to this many seconds are rounding; a lost FLAC frame or Ogg page is longer."""
+
+_DECLARED_MARGIN_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class NormalizedAudio:
+    """Facts about the normalized file.
+
+    Attributes:
+        duration_s: Length in seconds, exactly ``samples / 16000``.
+        samples_per_channel: Samples of each channel.
+        channels: Channels of the written file.
+        container_info: The source container's description.
+        flags: Flag -> reason. ``partial``: something of the recording is missing; ``gaps``: timestamps jump, silence was filled in.
+        peak_dbfs: Level of the largest sample in decibels relative to full scale (0 or negative); None if every sample is zero.
+    """
+
+    duration_s: float
+    samples_per_channel: int
+    channels: int
+    container_info: AudioInfo
+    flags: dict[str, str]
+    peak_dbfs: float | None
+
+
+def normalize(
+    source: Path, target: Path, *, max_hours: float = 24.0, accept_partial: bool = False, keep_channels: bool = True
+) -> NormalizedAudio:
+    """Decode the first audio stream of ``source`` and write it to ``target`` as a 16 kHz, 16-bit PCM WAV (RF64 above 4 GiB).
+
+    Memory does not depend on the length. On any error ``target`` is removed; nothing else is ever written.
+
+    Args:
+        source: Any audio or video file.
+        target: Where to write; the caller passes a temporary name and renames the file afterwards.
+        max_hours: Longer recordings are refused, as soon as that is known.
+        accept_partial: Keep what is there of a truncated recording, flagged ``partial``, instead of refusing it.
+        keep_channels: Keep channels that contain different sound separate; otherwise always mix down to one.
+
+    Raises:
+        BadAudioError: The bytes are unusable; see ``BadAudioKind`` and the error's sentence.
+        OSError: The source cannot be read or the target not written: this is a problem of the machine; a retry may help.
+    """
+    try:
+        with open_container(source) as delivery:
+            promise = _check_declared_length(delivery, max_hours)
+            decoding = PcmStream(
+                delivery,
+                fill_limit_s=promise.seconds + _DECLARED_MARGIN_S if promise else None,
+                every_stream=promise is not None and promise.covers_all_streams,
+            )
+            writer = _write_wav(delivery, decoding, target, max_hours=max_hours, keep_channels=keep_channels)
+            heard = writer.frames > 0
+            flags = _find_losses(delivery, decoding, promise, has_audio=heard, accept_partial=accept_partial)
+    except BaseException:
+        with suppress(OSError):  # do not hide the first error
+            target.unlink(missing_ok=True)
+        raise
+    return NormalizedAudio(
+        duration_s=writer.frames / SAMPLE_RATE,
+        samples_per_channel=writer.frames,
+        channels=writer.channels,
+        container_info=delivery.info,
+        flags=flags,
+        peak_dbfs=writer.peak_dbfs,
+    )
+
+
+def _check_declared_length(delivery: OpenContainer, max_hours: float) -> DeclaredLength | None:
+    """Return the declared length; raise if it already exceeds the limit."""
+    promise = read_declared_length(delivery)
+    if promise is not None and promise.seconds > max_hours * 3600:
+        raise _make_too_long_error(delivery, max_hours)
+    return promise
+
+
+def _write_wav(
+    delivery: OpenContainer, stream: PcmStream, target: Path, *, max_hours: float, keep_channels: bool
+) -> WavWriter:
+    """Write all audio that can be decoded (possibly none), then mix channels that contain the same sound."""
+    writer: WavWriter | None = None
+    evidence: ChannelStatistics | None = None
+    try:
+        for block in stream.read_blocks():
+            if writer is None:
+                writer = WavWriter(target, stream.channels)
+                evidence = ChannelStatistics(stream.channels) if stream.channels > 1 else None
+            if writer.frames + len(block) > max_hours * 3600 * SAMPLE_RATE:
+                raise _make_too_long_error(delivery, max_hours)
+            writer.write(block)
+            if evidence is not None:
+                evidence.add_block(block)
+        if writer is None:
+            writer = WavWriter(target, 1)
+        if evidence is not None:
+            voices = evidence.plan_output_channels(keep_channels=keep_channels)
+            if len(voices) < writer.channels:
+                writer.downmix(partial(mix_channels, outputs=voices), len(voices))
+        writer.finish()
+        return writer
+    finally:
+        if writer is not None:
+            with suppress(OSError):  # fails only when an earlier error is already being raised
+                writer.close()
+
+
+def _find_losses(
+    delivery: OpenContainer,
+    stream: PcmStream,
+    declared: DeclaredLength | None,
+    *,
+    has_audio: bool,
+    accept_partial: bool,
+) -> dict[str, str]:
+    """Raise if the recording is unusable; otherwise return flags for what is missing."""
+    name, codec = delivery.info.container, delivery.info.codec
+    missing = []
+    if declared is not None and declared.measure_missing_s(stream.reached_s):
+        there_s = declared.seconds - declared.measure_missing_s(stream.reached_s)
+        facts = f"{name} promises {declared.seconds:.1f} s, but only {there_s:.1f} s can be decoded."
+        missing.append(
+            _refuse_or_flag_truncated(
+                facts, keep=not declared.is_truncated(stream.reached_s) or (accept_partial and has_audio)
+            )
+        )
+    if not has_audio and not stream.packets:
+        raise BadAudioError(
+            "empty",
+            f"The {name} file ({delivery.file.size:,} bytes) holds no sound: no packet of audio follows its header. "
+            "Deliver it again.",
+        )
+    lost_s = _measure_lost_s(delivery, stream)
+    if (
+        not has_audio
+        or stream.failed_packets > MAX_LOSS_SHARE * stream.packets
+        or lost_s > MAX_LOSS_SHARE * stream.reached_s
+    ):
+        raise BadAudioError(
+            "undecodable",
+            f"{stream.failed_packets:,} of {stream.packets:,} packets of {codec} audio in the {name} file cannot be decoded, "
+            f"{lost_s:.1f} s are missing between them: the bytes are damaged. Deliver it again from the original.",
+        )
+    if stream.non_finite_samples > MAX_LOSS_SHARE * stream.total_samples:
+        raise BadAudioError(
+            "undecodable",
+            f"{stream.non_finite_samples:,} of {stream.total_samples:,} samples of the {name} file are no "
+            "numbers (NaN or infinite): whatever "
+            "wrote it failed. Export it again and deliver it again.",
+        )
+    if stream.non_finite_samples:
+        missing.append(
+            f"{stream.non_finite_samples:,} of {stream.total_samples:,} samples are no numbers; they are silent."
+        )
+    if delivery.demuxer == "ogg" and not has_ogg_end_page(delivery.file):
+        facts = (
+            f"The Ogg file lacks the page that marks its end, so it was cut off, or the recorder stopped before it was done: "
+            f"{stream.reached_s:.1f} s can be decoded, and nothing tells how much is missing."
+        )
+        missing.append(_refuse_or_flag_truncated(facts, keep=accept_partial))
+    if stream.failed_packets or lost_s:
+        missing.append(
+            f"{stream.failed_packets:,} of {stream.packets:,} packets of {codec} audio could not be decoded; "
+            f"with what is lost between packets about {stream.failed_s + lost_s:.2f} s are missing."
+        )
+    flags = {"partial": " ".join(missing)} if missing else {}
+    if stream.unfilled_gaps_s or stream.filled_gaps_s > lost_s:
+        flags["gaps"] = (
+            f"The timestamps jump: {stream.filled_gaps_s:.1f} s of silence were filled in, {stream.unfilled_gaps_s:.1f} s were not."
+        )
+    return flags
+
+
+def _refuse_or_flag_truncated(facts: str, *, keep: bool) -> str:
+    """Raise for a truncated recording, or return the text of its flag if it is to be kept."""
+    if keep:
+        return facts
+    raise BadAudioError("truncated", f"{facts} Deliver it again, or set STT_ACCEPT_PARTIAL=true to keep what is there.")
+
+
+def _measure_lost_s(delivery: OpenContainer, stream: PcmStream) -> float:
+    """Seconds lost between packets. Known only for Ogg and FLAC, which count every sample."""
+    if delivery.demuxer == "ogg":
+        end_s = delivery.info.duration_s or 0.0  # taken from the last page, so pages lost before it are counted too
+    elif delivery.demuxer == "flac":
+        end_s = stream.reached_s
+    else:
+        return 0.0
+    lost_s = stream.filled_gaps_s + stream.measure_missing_until(end_s)
+    return lost_s if lost_s > ROUNDING_S else 0.0
+
+
+def _make_too_long_error(delivery: OpenContainer, max_hours: float) -> BadAudioError:
+    return BadAudioError(
+        "too_long",
+        f"The {delivery.info.container} recording is longer than {max_hours:g} hours. "
+        "Split it, or raise the limit with STT_MAX_RECORDING_HOURS.",
+    )

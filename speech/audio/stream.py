@@ -1,0 +1,277 @@
+"""Turns a container's packets into a stream of 16 kHz samples.
+
+It keeps each sample at its time in the recording and counts what was lost or skipped. The codec, the resampler and the timeline are
+here; whether a recording with losses is accepted is decided in ``speech.audio.normalize``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+import av
+import numpy as np
+from av.audio.fifo import AudioFifo
+from av.audio.frame import AudioFrame
+from av.audio.layout import AudioLayout
+from av.audio.resampler import AudioResampler
+from av.audio.stream import AudioStream
+from av.stream import Discard
+from numpy.typing import NDArray
+
+from speech.audio.containers import OpenContainer
+from speech.audio.declared_length import SLACK_FLOOR_S
+from speech.audio.errors import BadAudioError
+from speech.audio.wav import SAMPLE_RATE
+
+MAX_CHANNELS = 64
+"""More than any recorder of speech has; a header that claims hundreds is damaged or hostile."""
+
+SAMPLE_RATES = range(1_000, 768_001)
+"""Sample rates we resample from, in Hz. Below this range a small file would become hours of audio; above it the resampling filter
+would fill the memory."""
+
+MIN_GAP_S = 0.1
+"""If a frame's timestamp is later than the end of the samples by more than this many seconds, there is a gap. Rounding and padding
+are shorter; half a syllable is longer."""
+
+MAX_UNDECLARED_FILL_S = 60.0
+"""Most silence, in seconds per recording, that is filled into gaps when no header declares a length."""
+
+_CHECKSUM_CODECS = ("flac", "wavpack")
+"""Codecs whose frames have checksums. FFmpeg checks them only on request; without that, damage would become noise instead of an
+error."""
+
+_DEMUX_RETRIES = 20
+
+_FLOAT_DTYPES = {"flt": np.float32, "fltp": np.float32, "dbl": np.float64, "dblp": np.float64}
+"""Floating-point sample formats, which can contain NaN and infinity."""
+
+
+class PcmStream:
+    """One pass over an audio stream.
+
+    Iterate over ``read_blocks()`` to the end first; only then do the other attributes have their final values.
+
+    Args:
+        delivery: The open container.
+        limit_s: Position, in seconds, up to which gaps may be filled with silence; None if no header declares a length.
+        every_stream: Use the timestamps of all streams for ``reached_s``, not only those of the audio stream.
+
+    Attributes:
+        channels: Channels of every block; 0 before the first.
+        packets: Packets of the audio stream.
+        failed_packets: Packets that could not be decoded. A packet cut off at the end of the file does not count.
+        failed_s: Approximate length of the failed packets in seconds.
+        reached_s: End of the last packet, in seconds: counted from time zero with ``every_stream``, else from the first packet.
+        filled_gaps_s: Silence, in seconds, filled into gaps that no failed packet explains. Silence before the first sample
+            does not
+            count.
+        unfilled_gaps_s: Jumps of the timestamps that were too long to fill, in seconds.
+        total_samples: Decoded samples, over all channels.
+        non_finite_samples: How many of them were NaN or infinite and were replaced by zero.
+    """
+
+    def __init__(self, delivery: OpenContainer, *, fill_limit_s: float | None, every_stream: bool) -> None:
+        self.channels = 0
+        self.packets = 0
+        self.failed_packets = 0
+        self.failed_s = 0.0
+        self.reached_s = 0.0
+        self.filled_gaps_s = 0.0
+        self.unfilled_gaps_s = 0.0
+        self.total_samples = 0
+        self.non_finite_samples = 0
+        self._container = delivery.container
+        self._stream = delivery.stream
+        self._info = delivery.info
+        self._every_stream = every_stream
+        # Floats instead of fractions: fractions for every packet took a third of the time for ten hours of Opus.
+        self._ticks_s = [float(stream.time_base or 0) for stream in delivery.container.streams]
+        self._fill_limit_s = fill_limit_s
+        self._undeclared_fill_left_s = MAX_UNDECLARED_FILL_S
+        self._origin_s = (delivery.container.start_time or 0) / av.time_base
+        self._position_s = 0.0  # time in the recording of the next sample, in seconds
+        self._skipped_s = 0.0
+        self._frame_s = 0.0
+        self._pending_failures, self._pending_s = (
+            0,
+            0.0,
+        )  # failed packets, and their seconds, since the last packet that decoded
+        # Seconds of failed packets for which no gap was seen yet; a gap of that length is explained by them.
+        self._failed_unfilled_s = 0.0
+        self._first_pts_s: float | None = None
+        self._fifo = AudioFifo()
+        self._resampler: AudioResampler | None = None
+        self._source_format: tuple[str, str, int] | None = None
+        self._layout: AudioLayout | None = None
+        if not every_stream:
+            for stream in delivery.container.streams:
+                if stream.index != self._stream.index:
+                    stream.discard = Discard.all  # skip the packets of other streams, such as video
+        if delivery.info.codec in _CHECKSUM_CODECS:
+            self._stream.codec_context.options = {"err_detect": "crccheck+explode"}
+        # With one thread an error is raised for the packet that caused it.
+        self._stream.codec_context.thread_count = 1
+
+    def read_blocks(self) -> Iterator[NDArray[np.int16]]:
+        """Yield the audio as int16 blocks of shape (samples, channels) at 16 kHz, about 16,000 samples each.
+
+        Raises:
+            BadAudioError: ``undecodable``, for a number of channels or a sample rate outside ``MAX_CHANNELS`` and ``SAMPLE_RATES``.
+        """
+        for frame in self._read_frames():
+            yield from self._fill_gap_before(frame)
+            yield from self._buffer_frame(frame)
+        yield from self._flush()
+        # A short failure at the very end is a frame cut off by the end of the file, or a tag behind the audio. No sound was lost.
+        if self._pending_s > SLACK_FLOOR_S or (self._pending_failures and not self.channels):
+            self._count_failures()
+
+    def measure_missing_until(self, end_s: float) -> float:
+        """Seconds between the last sample and ``end_s`` that failed packets do not explain."""
+        return max(0.0, end_s - self._position_s - self._failed_unfilled_s - self._pending_s)
+
+    def _read_frames(self) -> Iterator[AudioFrame]:
+        for packet in self._read_packets():
+            try:
+                frames = packet.decode()
+            except av.FFmpegError:
+                if packet.size:
+                    self._pending_failures += 1
+                    self._pending_s += (packet.duration or 0) * self._ticks_s[packet.stream_index] or self._frame_s
+                continue
+            if packet.size:
+                self._count_failures()
+            yield from frames
+
+    def _read_packets(self) -> Iterator[av.Packet[AudioStream]]:
+        errors = 0
+        while errors <= _DEMUX_RETRIES:
+            try:
+                streams = () if self._every_stream else (self._stream,)
+                for packet in cast("Iterator[av.Packet[AudioStream]]", self._container.demux(*streams)):
+                    errors = 0
+                    self._update_reached(packet)
+                    if packet.stream_index != self._stream.index:
+                        continue
+                    self.packets += bool(packet.size)
+                    yield packet
+            except IndexError:
+                # PyAV raises this for streams that begin in the middle of the file; our stream is complete by then.
+                return
+            except av.FFmpegError:
+                # Damage between packets: the demuxer continues behind it. Several errors in a row count as one lost piece.
+                errors += 1
+                self._pending_failures += errors == 1
+            else:
+                return
+
+    def _count_failures(self) -> None:
+        self.failed_packets += self._pending_failures
+        self.failed_s += self._pending_s
+        self._failed_unfilled_s += self._pending_s
+        self._pending_failures, self._pending_s = 0, 0.0
+
+    def _update_reached(self, packet: av.Packet[Any]) -> None:
+        if packet.pts is None:
+            return
+        tick_s = self._ticks_s[packet.stream_index]
+        start_s = packet.pts * tick_s
+        if self._first_pts_s is None:
+            self._first_pts_s = 0.0 if self._every_stream else start_s
+        self.reached_s = max(self.reached_s, start_s + (packet.duration or 0) * tick_s - self._first_pts_s)
+
+    def _fill_gap_before(self, frame: AudioFrame) -> Iterator[NDArray[np.int16]]:
+        """Fill a gap before a frame with silence, so that a time in the transcript is the time that a player shows.
+
+        Yields int16 blocks of shape (samples, channels) at 16 kHz.
+        """
+        self._check_format(frame)
+        if frame.time is None:
+            return
+        ahead_s = frame.time - self._origin_s - self._skipped_s - self._position_s
+        if ahead_s <= MIN_GAP_S:
+            return  # timestamps that go back are ignored, so that no sound is dropped
+        room_s = self._undeclared_fill_left_s if self._fill_limit_s is None else self._fill_limit_s - self._position_s
+        if ahead_s > room_s:
+            self._skipped_s += ahead_s
+            self.unfilled_gaps_s += ahead_s
+            return
+        self._undeclared_fill_left_s -= ahead_s
+        if self._position_s:
+            unexplained_s = ahead_s - self._failed_unfilled_s
+            self.filled_gaps_s += unexplained_s if unexplained_s > MIN_GAP_S else 0.0
+            self._failed_unfilled_s = max(0.0, -unexplained_s)
+        self._position_s += ahead_s
+        yield from self._flush()
+        left = round(ahead_s * SAMPLE_RATE)
+        while left:
+            count = min(left, SAMPLE_RATE)
+            yield np.zeros((count, self.channels), dtype=np.int16)
+            left -= count
+
+    def _check_format(self, frame: AudioFrame) -> None:
+        """Check a frame's channels and sample rate; keep the channels of the first frame."""
+        channels = frame.layout.nb_channels
+        if channels > MAX_CHANNELS or frame.sample_rate not in SAMPLE_RATES:
+            raise BadAudioError(
+                "undecodable",
+                f"The {self._info.container} file claims {channels} channels at {frame.sample_rate:,} Hz; at most {MAX_CHANNELS} "
+                f"channels at {SAMPLE_RATES[0]:,} to {SAMPLE_RATES[-1]:,} Hz can be transcribed. Convert it and deliver it again.",
+            )
+        if not self.channels:
+            self.channels = channels
+            self._layout = frame.layout
+
+    def _buffer_frame(self, frame: AudioFrame) -> Iterator[NDArray[np.int16]]:
+        """Collect frames for about a second before resampling: a call per frame would cost more than the resampling.
+
+        Yields int16 blocks of shape (samples, channels) at 16 kHz.
+        """
+        source_format = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if source_format != self._source_format:
+            yield from self._flush()
+            self._source_format = source_format
+        self._frame_s = frame.samples / frame.sample_rate
+        self._position_s += self._frame_s
+        frame.pts = None  # this class keeps the time; the FIFO rejects frames whose timestamps are not consecutive
+        self._fifo.write(frame)
+        if self._fifo.samples >= frame.sample_rate:
+            yield from self._resample(self._fifo.read())
+
+    def _flush(self) -> Iterator[NDArray[np.int16]]:
+        """Yield everything that is buffered as int16 (samples, channels) at 16 kHz, then reset the buffer and the resampler."""
+        if self._fifo.samples:
+            yield from self._resample(self._fifo.read())
+        if self._resampler is not None:
+            yield from self._resample(None)
+        self._fifo = AudioFifo()
+        self._resampler = None
+
+    def _resample(self, frame: AudioFrame | None) -> Iterator[NDArray[np.int16]]:
+        """Resample a frame of any format to int16 blocks of shape (samples, channels) at 16 kHz; None flushes the resampler."""
+        if self._resampler is None:
+            # All frames are converted to the channel layout of the first one, even if the layout changes later.
+            self._resampler = AudioResampler(format="s16", layout=self._layout, rate=SAMPLE_RATE)
+        if frame is not None:
+            self._zero_non_finite(frame)
+        for out in self._resampler.resample(frame):
+            if out is not None:
+                yield out.to_ndarray().astype(np.int16, copy=False).reshape(-1, self.channels)
+
+    def _zero_non_finite(self, frame: AudioFrame) -> None:
+        """Replace NaN and infinity by 0: the resampler would spread a NaN over neighbouring samples or turn it into full scale."""
+        channels = frame.layout.nb_channels
+        self.total_samples += frame.samples * channels
+        kind = _FLOAT_DTYPES.get(frame.format.name)
+        if kind is None:
+            return
+        # A plane's buffer may be longer than its samples.
+        count = frame.samples * (1 if frame.format.is_planar else channels)
+        for plane in frame.planes:
+            samples = np.frombuffer(memoryview(plane), kind, count)
+            wrong = ~np.isfinite(samples)
+            if wrong.any():
+                self.non_finite_samples += int(wrong.sum())
+                samples[wrong] = 0

@@ -1,0 +1,207 @@
+"""What an operator sees of a materialization: whatever a file is called, it is one line with one link to its page."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from html import unescape
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import dagster as dg
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from assets.common.metadata import make_metadata
+from recordings.batches import BatchLimits, Delivery
+from recordings.intake.intake import form_batches
+from recordings.layout import decode_name, encode_name
+from recordings.ledger.ledger import Ledger, Member, Recording
+from recordings.states import State
+from recordings.steps import enriched, normalized, raw, transcript
+from recordings.steps.report import StepReport
+from recordings.storage.base import InputEntry
+from recordings.storage.directory import DirectoryStore
+from recordings.workspace import Workspace
+from speech.asr.engine import Engine
+from speech.models.registry import Weights
+from speech.transcript import Options
+
+PAGES = "http://127.0.0.1:3001/pages/"
+LINK = re.compile(r'<a href="([^"]*)">(.*?)</a>', re.DOTALL)
+HOSTILE = (
+    "a|b.wav",
+    "]|[.wav",
+    "[x](http:elsewhere).wav",
+    "![x](y).wav",
+    "back\\slash\\|.wav",
+    "`code`.wav",
+    "*bold* _it_ ~~no~~.wav",
+    "<script>alert(1)<",
+    "100% & #1?.wav",
+    "a &lt; b &amp; c.wav",
+    "50%41.wav",
+    "ünï 中.wav",
+    "new\nline.wav",
+    "# title/- item.wav",
+    "(round) [square].wav",
+)
+
+names = st.one_of(
+    st.sampled_from(HOSTILE),
+    st.text("ab|[]()<>`*_\\!#%?\"' \n~-+.1\x80ü/", min_size=1, max_size=30),
+    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=30),
+)
+
+
+def recording(name: str, state: State, preview: str = "") -> Recording:
+    nothing = dict.fromkeys(("kind", "reason", "channels", "speech_seconds", "words"))
+    keys = dict.fromkeys(("normalized_key", "transcript_key", "enriched_key"))
+    return Recording(
+        **nothing,  # type: ignore[arg-type]
+        **keys,  # type: ignore[arg-type]
+        sha256="0" * 64,
+        name=name,
+        size=1,
+        state=state,
+        flags={"no_speech": "nothing was said"},
+        seconds=1.25,
+        language="en",
+        preview=preview,
+        timings={},
+        changed_at=0.0,
+    )
+
+
+def report(*members: Member) -> StepReport:
+    return StepReport("enriched", "batch-1", members, worked=2, audio_seconds=30.0, wall_seconds=2.0)
+
+
+def value(metadata: Mapping[str, dg.MetadataValue], name: str) -> object:
+    return metadata[name].value
+
+
+def rows(metadata: Mapping[str, dg.MetadataValue], name: str) -> list[Mapping[str, object]]:
+    table = metadata[name]
+    assert isinstance(table, dg.TableMetadataValue)
+    columns = [column.name for column in table.schema.columns]
+    assert all(list(record.data) == columns for record in table.records)
+    return [record.data for record in table.records]
+
+
+def links(metadata: Mapping[str, dg.MetadataValue]) -> list[tuple[str, str]]:
+    """Address and text of every link, as a Markdown reader that we did not write shows them."""
+    text = metadata["pages"].value
+    assert isinstance(text, str)
+    html = MarkdownIt().enable("strikethrough").render(text)
+    found = [(unescape(href), unescape(shown)) for href, shown in LINK.findall(html)]
+    assert html.count("<li>") == html.count("<a ") == len(found), html
+    tags = set(re.findall(r"<(/?[a-z]+)", html))
+    assert tags == {"ul", "/ul", "li", "/li", "a", "/a"}, html
+    return found
+
+
+def path_of(href: str) -> str:
+    """What a server makes of the address."""
+    parts = urlsplit(href)
+    assert (parts.query, parts.fragment) == ("", ""), href
+    assert re.fullmatch(r"[A-Za-z0-9/._~%:-]+", href), href
+    return unquote(parts.path)
+
+
+@given(st.lists(names, min_size=1, max_size=4, unique=True))
+@settings(max_examples=150)
+def test_whatever_a_recording_is_called_it_is_one_item_with_one_link_to_its_page(paths: list[str]) -> None:
+    """Names come from strangers; one that closed its brackets early would hide the others, or lead elsewhere."""
+    called = [encode_name(path.encode()) for path in paths]
+    members = [Member(Delivery(name, 1, "1"), recording(name, State.DONE)) for name in called]
+    metadata = make_metadata(report(*members), PAGES)
+    assert [row["recording"] for row in rows(metadata, "recordings")] == called
+    found = links(metadata)
+    for name, (href, shown) in zip(called, found, strict=True):
+        assert path_of(href) == f"/pages/{enriched.export_key(name, '.html').removeprefix('transcripts/')}"
+        assert shown.split() == name.split()
+
+
+def test_a_row_says_what_became_of_a_recording_and_only_finished_ones_have_a_page() -> None:
+    done = Member(
+        Delivery("a.wav", 1, "1"),
+        recording("b.wav", State.DONE, "Ask not | what"),
+        flags={"duplicate": "same bytes as b.wav"},
+    )
+    waiting = Member(Delivery("c.wav", 1, "1"), recording("c.wav", State.TRANSCRIBED))
+    unread = Member(Delivery("d.wav", 1, "1"), None)
+    metadata = make_metadata(report(done, waiting, unread), PAGES.rstrip("/"))
+    finished, unfinished, new = rows(metadata, "recordings")
+    said = " ".join(map(str, finished.values()))
+    for told in ("a.wav", "1.2", "en", "done", "duplicate", "no_speech", "Ask not | what"):
+        assert told in said
+    assert "transcribed" in str(unfinished["state"])
+    assert (new["recording"], new["state"], new["seconds"]) == ("d.wav", "received", "")
+    assert links(metadata) == [("http://127.0.0.1:3001/pages/a.wav.html", "a.wav")]
+    assert "broken" not in metadata
+
+
+def test_figures_add_up_and_states_that_nobody_is_in_are_left_out() -> None:
+    twice = recording("a.wav", State.DONE)
+    members = [Member(Delivery(name, 1, "1"), twice) for name in ("a.wav", "b.wav")]
+    metadata = make_metadata(report(*members, Member(Delivery("c.wav", 1, "1"), None)), PAGES)
+    figures = {name: value(metadata, name) for name in metadata if name not in ("recordings", "pages")}
+    assert figures == {
+        "deliveries": 3,
+        "done": 2,
+        "received": 1,
+        "audio_hours": round(2.5 / 3600, 4),
+        "worked_on": 2,
+        "seconds": 2.0,
+        "times_realtime": 15.0,
+    }
+
+
+def test_what_nobody_worked_on_has_no_speed_and_what_nobody_finished_no_pages() -> None:
+    idle = StepReport("raw", "batch-1", (), worked=0, audio_seconds=0.0, wall_seconds=0.1)
+    metadata = make_metadata(idle, PAGES)
+    assert {"times_realtime", "pages", "broken"}.isdisjoint(metadata)
+    assert rows(metadata, "recordings") == []
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    store = DirectoryStore(tmp_path / "data")
+    store.prepare()
+    return Workspace(store, Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}"))
+
+
+def test_links_lead_to_pages_that_are_there_and_what_is_broken_says_why(workspace: Workspace, tmp_path: Path) -> None:
+    """Real files of hostile names, through all four steps, down to the bytes on disk."""
+    raw_audio = tmp_path / "data" / "raw_audio"
+    for i, name in enumerate(HOSTILE):
+        path = raw_audio / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, np.zeros(1600 + i, np.int16), 16_000, format="WAV")
+    (raw_audio / "no|audio.mp3").write_text("<html>")
+    entries = [entry for entry in workspace.store.list_inputs() if isinstance(entry, InputEntry)]
+    assert {decode_name(entry.name).decode() for entry in entries} == {*HOSTILE, "no|audio.mp3"}
+    workspace.ledger.register([Delivery(entry.name, entry.size, entry.version) for entry in entries])
+    (key,) = form_batches(workspace, BatchLimits(), "test", max_batches=1)
+
+    weights = Weights(name="none", path=Path("/nonexistent"), sha256="0" * 64, revision=None, source="model directory")
+    recipe = transcript.EngineFactory("0" * 64, Options(), lambda: Engine(weights, Options()))
+    raw.run(workspace, key, print)
+    normalized.run(workspace, key, normalized.NormalizeOptions(), print)
+    transcript.run(workspace, key, recipe, print)
+    metadata = make_metadata(enriched.run(workspace, key, enriched.EnrichOptions(), print), PAGES)
+
+    found = links(metadata)
+    assert len(found) == len(HOSTILE)
+    for href, _ in found:
+        page = tmp_path / "data" / "transcripts" / path_of(href).removeprefix("/pages/")
+        assert "</html>" in page.read_text(), href
+    (broken,) = rows(metadata, "broken")
+    assert (broken["recording"], broken["state"], broken["kind"]) == ("no|audio.mp3", "quarantined", "not_audio")
+    assert len(str(broken["reason"])) > 20
+    workspace.ledger.close()

@@ -1,0 +1,49 @@
+"""Names: one to one with bytes, printable, never too long."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recordings.layout import Folder, decode_name, encode_name, output_key
+
+path_bytes = st.lists(
+    st.binary(min_size=1, max_size=40).map(lambda b: b.replace(b"/", b"_").replace(b"\0", b"_")), min_size=1
+).map(b"/".join)
+
+
+@given(path_bytes)
+def test_a_name_decodes_to_the_bytes_it_was_made_from(raw: bytes) -> None:
+    assert decode_name(encode_name(raw)) == raw
+
+
+@given(path_bytes)
+def test_a_name_is_printable_text_whatever_the_bytes(raw: bytes) -> None:
+    name = encode_name(raw)
+    name.encode("utf-8")
+    assert not any(ord(character) < 0x20 or ord(character) == 0x7F for character in name)
+
+
+def test_ordinary_names_look_as_they_are() -> None:
+    for name in ("Meeting (1).mp3", "O'Brien & Söhne.m4a", "100%.wav", "会議/録音.wav"):
+        assert encode_name(name.encode()) == name
+
+
+def test_a_name_that_reads_like_an_escape_does_not_meet_the_bytes_it_reads_as() -> None:
+    assert encode_name(b"a%FF.wav") != encode_name(b"a\xff.wav")
+
+
+def test_outputs_of_names_that_differ_only_in_their_suffix_do_not_clash() -> None:
+    keys = {output_key(Folder.NORMALIZED, name, ".wav") for name in ("a/x.wav", "a/x.mp3", "b/x.wav", "x.wav")}
+    assert len(keys) == 4
+
+
+@given(st.text(alphabet="aé漢%", min_size=200, max_size=255))
+def test_an_output_of_the_longest_name_still_fits_a_file_system(name: str) -> None:
+    last = output_key(Folder.ENRICHED, name, ".html").rsplit("/", 1)[-1]
+    assert len(last.encode()) <= 255
+
+
+def test_two_long_names_with_the_same_beginning_keep_apart() -> None:
+    first, second = "x" * 254 + "1", "x" * 254 + "2"
+    assert output_key(Folder.ENRICHED, first, ".txt") != output_key(Folder.ENRICHED, second, ".txt")

@@ -1,0 +1,96 @@
+"""Settings: which name wins, and how a bad value is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from stt_orchestration.settings import Settings, SettingsError, find_misspelled, list_environment_names
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list_environment_names():
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_every_key_of_the_config_map_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {
+        "WHISPER_MODEL": "large-v3",
+        "WHISPER_DEVICE": "cuda",
+        "WHISPER_COMPUTE_TYPE": "float16",
+        "WHISPER_LANGUAGE": "en",
+        "ENABLE_AUDIO_ENRICHMENT": "false",
+        "ENABLE_PROSODY": "false",
+        "ENABLE_EMOTION": "true",
+    }
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    read = Settings.read()
+    assert (read.model, read.device, read.effective_compute_type, read.language) == (
+        "large-v3",
+        "cuda",
+        "float16",
+        "en",
+    )
+    assert (read.enrichment, read.prosody, read.emotion) == (False, False, True)
+
+
+def test_our_own_name_beats_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WHISPER_MODEL", "small")
+    monkeypatch.setenv("STT_MODEL", "tiny.en")
+    assert Settings.read().model == "tiny.en"
+
+
+def test_auto_and_empty_mean_that_the_language_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
+    for value in ("auto", "AUTO", ""):
+        monkeypatch.setenv("WHISPER_LANGUAGE", value)
+        assert Settings.read().language is None
+
+
+def test_the_compute_type_follows_the_device_unless_it_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings.read().effective_compute_type == "int8"
+    monkeypatch.setenv("STT_DEVICE", "cuda")
+    assert Settings.read().effective_compute_type == "float16"
+    monkeypatch.setenv("STT_COMPUTE_TYPE", "int8_float16")
+    assert Settings.read().effective_compute_type == "int8_float16"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("STT_DEVICE", "gpu", "cpu or cuda"),
+        ("WHISPER_LANGUAGE", "english", "language code such as en"),
+        ("WHISPER_BEAM_SIZE", "0", "from 1 to 20"),
+        ("STT_COMPUTE_TYPE", "float8", "int8, int8_float32"),
+        ("STT_SCHEDULE_CRON", "every day", "cron expression"),
+        ("STT_SCHEDULE_TIMEZONE", "Mars/Olympus", "Europe/Berlin"),
+        ("ENABLE_PROSODY", "perhaps", "true or false"),
+        ("STT_PAGES_URL", "http://127.0.0.1:30o1", "A URL"),
+        ("STT_PAGES_URL", "http://", "A URL"),
+        ("STT_BATCH_RECORDINGS", "many", "from 1 to 10000"),
+    ],
+)
+def test_a_bad_value_is_refused_with_name_value_and_what_is_allowed(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, allowed: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as refused:
+        Settings.read()
+    sentence = str(refused.value)
+    assert name in sentence
+    assert repr(value) in sentence
+    assert allowed in sentence
+
+
+def test_two_bad_values_are_both_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STT_DEVICE", "gpu")
+    monkeypatch.setenv("STT_WORKERS", "0")
+    with pytest.raises(SettingsError) as refused:
+        Settings.read()
+    assert len(str(refused.value).splitlines()) == 2
+
+
+def test_a_slip_in_a_name_is_noticed() -> None:
+    assert find_misspelled({"STT_MODLE": "base", "STT_MODEL": "base", "OTHER": "x"}) == [
+        "STT_MODLE sets nothing. Did you mean STT_MODEL?"
+    ]
