@@ -1,6 +1,6 @@
-"""How one chunk becomes text: the first decode, the guard's doubts, decoding on where it ended early, the careful way for suspects.
+"""How one chunk becomes text: the first decode, its suspicions, decoding on where it ended early, sequentially where it is suspect.
 
-Every question to the model goes through ``ChunkDecoder``, so that the order of things here does not care who else is being decoded.
+Every request to the model goes through ``ChunkDecoder``, so nothing here depends on what else is being decoded.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from speech.asr.hallucination import (
     LOOP_SUSPICIONS,
     UNTRANSCRIBED_S,
     ChunkHypothesis,
+    find_shared_suspicions,
     find_suspicions,
     judge,
     rank,
-    shared_doubts,
 )
 from speech.asr.hypothesis import ChunkResult, DecodedSegment, SegmentHypothesis
 from speech.asr.vad import Span
@@ -68,7 +68,7 @@ class ChunkTranscriber:
     speech_spans: tuple[tuple[Span, ...], ...]
 
     def transcribe_fast(self, chunk: Chunk, first_hypothesis: SegmentHypothesis | None = None) -> ChunkResult:
-        """Decode fast; what the guard doubts is decoded again the careful way.
+        """Decode fast; what is suspect is decoded again sequentially.
 
         Args:
             chunk: What to listen to.
@@ -87,9 +87,9 @@ class ChunkTranscriber:
                     self.language,
                     word_timestamps=needs_word_timestamps(rest, word_timestamps=self.word_timestamps),
                 )
-            heard = ChunkHypothesis((first_hypothesis,), rest.seconds)
-            if find_suspicions(heard, self.language) or self._has_skipped_speech(rest, first_hypothesis):
-                result = self._rescue(rest, samples, self._decode_sequential(rest, samples), "rescued", heard)
+            hypothesis = ChunkHypothesis((first_hypothesis,), rest.seconds)
+            if find_suspicions(hypothesis, self.language) or self._has_skipped_speech(rest, first_hypothesis):
+                result = self._rescue(rest, samples, self._decode_sequential(rest, samples), "rescued", hypothesis)
                 return replace(result, kept=(*written, *result.kept))
             written.append(
                 DecodedSegment(
@@ -121,8 +121,8 @@ class ChunkTranscriber:
     ) -> ChunkResult:
         """The better of the careful results; what is wrong with it even so is flagged or dropped.
 
-        The first result of the fast path is out of the race: it was decoded with less context, and the guard has spoken. It is
-        only compared with the better one.
+        The first result of the fast strategy is never taken: it was decoded with less context, and it is suspect. It is only
+        compared with the better one.
 
         Args:
             chunk: What was listened to.
@@ -153,14 +153,14 @@ class ChunkTranscriber:
         is_suspect: bool,
         first: ChunkHypothesis | None = None,
     ) -> ChunkResult:
-        shared = shared_doubts(hypothesis, first)
+        shared = find_shared_suspicions(hypothesis, first)
         kept: list[DecodedSegment] = []
         dropped: list[DecodedSegment] = []
         for segment in hypothesis.segments:
             if not segment.text:
                 continue
-            said, reasons = judge(segment, self.language, segment.end - segment.start, shared)
-            (dropped if said == "drop" else kept).append(DecodedSegment(chunk, segment, decoded, reasons))
+            judgement, reasons = judge(segment, self.language, segment.end - segment.start, shared)
+            (dropped if judgement == "drop" else kept).append(DecodedSegment(chunk, segment, decoded, reasons))
         return ChunkResult(tuple(kept), tuple(dropped), is_suspect, is_rescued=decoded == "rescued" and bool(kept))
 
     def _has_skipped_speech(self, chunk: Chunk, hypothesis: SegmentHypothesis) -> bool:

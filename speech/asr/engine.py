@@ -386,7 +386,7 @@ class Engine:
 
 @dataclass(frozen=True, slots=True)
 class _PooledDecoder:
-    """``Ears`` that send their requests through the engine's batches."""
+    """A ``ChunkDecoder`` that sends its requests through the engine's batches."""
 
     engine: Engine
     window_policy: WindowPolicy | None

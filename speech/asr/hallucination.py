@@ -1,8 +1,7 @@
-"""The guard: from what the model wrote and its evidence, the reasons not to believe it. Pure.
+"""Whether a text was said or invented by the model: suspicions from the text and the model's evidence. Pure.
 
-A doubt has a short name; the names stand in transcripts as reasons and flags. Three questions are asked: whether a chunk's first
-result must be decoded again (``find_suspicions``), whether what is left after that may stand (``judge``), and which of two is
-better.
+A suspicion has a short name. The names stand in transcripts as reasons and flags. ``find_suspicions`` says whether a chunk's first
+hypothesis must be decoded again, ``judge`` whether what is left after that may stand, and ``rank`` which of two is better.
 """
 
 from __future__ import annotations
@@ -30,17 +29,17 @@ SUSPICIONS = {
     "not_speech": "The model held the sound for no speech, and the text for improbable.",
     "foreign_script": "Letters of another script than the language's.",
 }
-"""Every doubt the guard can have -> what it means, for people."""
+"""Every suspicion -> what it means, for people."""
 
 LOOP_SUSPICIONS = frozenset({"repetition", "too_much_text", "repeated_end", "repeated_phrase", "few_unique_words"})
-"""Doubts that forbidding repetition can remove."""
+"""Suspicions that forbidding repetition can remove."""
 
 COMPRESSION_RATIO_THRESHOLD = 1.9
 """First results above it are decoded again. OpenAI's 2.4 is meant for thirty seconds of text; shorter texts compress less."""
 
 REPEAT_COMPRESSION_RATIO_THRESHOLD = 1.5
-"""Repeated words are held against a text from here on. In our corpora "tear down the fence, tear down the fence", which was
-said, has 1.2; a prompt of eleven words that was written twice and said once has 1.8."""
+"""Compression ratio from which on repeated words make a text suspect. In our corpora "tear down the fence, tear down the fence",
+which was said, has 1.2. A prompt of eleven words that was written twice and said once has 1.8."""
 
 HOPELESS_COMPRESSION_RATIO_THRESHOLD = 2.4  # OpenAI's and faster-whisper's threshold
 SUSPECT_LOG_PROB_THRESHOLD = -0.55
@@ -54,21 +53,21 @@ them in float32 or by Intel's MKL. First results with no other sign against them
 next lie at -0.535 among first results, which would only be decoded again, and at -0.48 among careful ones. OpenAI's -1.0 would
 let more than half of what was invented stand."""
 
-SURE = -0.35
+CONFIDENT_LOG_PROB_THRESHOLD = -0.35
 """Mean log-probability from which on a segment stands unmarked in a result that is doubtful as a whole: about half of the best that
 was invented (-0.67, see ``SUSPECT_LOG_PROB_THRESHOLD``), so that what a repeated sentence lifts stays below it."""
 
-WEAK = -0.7
+WEAK_LOG_PROB_THRESHOLD = -0.7
 """Mean log-probability below which evidence is weak enough to drop what other signs speak against, and to prefer another result.
 No margin is added: a wrong drop loses speech, and what is not dropped is flagged."""
 
-ALIKE = 0.5
+MIN_SHARED_WORDS = 0.5
 """Share of the words of two decodes of a chunk that is the same in both, below which they are different texts. Speech played
-backwards mostly gives less, but not always, so this is a second sign and never the only one: it marks what lies below ``SURE``.
-Four chunks of the 121 real recordings were improbable at first; none of them was unstable."""
+backwards mostly gives less, but not always, so this is a second sign and never the only one: it marks what lies below
+``CONFIDENT_LOG_PROB_THRESHOLD``. Four chunks of the 121 real recordings were improbable at first; none of them was unstable."""
 
 LOG_PROB_THRESHOLD = -1.0  # OpenAI's and faster-whisper's threshold
-NO_SPEECH_THRESHOLD = 0.6  # OpenAI's and faster-whisper's threshold, valid together with HOPELESS_LOGPROB
+NO_SPEECH_THRESHOLD = 0.6  # OpenAI's and faster-whisper's threshold, valid together with LOG_PROB_THRESHOLD
 SUSPECT_TOKENS_PER_S = 6.5
 SUSPECT_SPARE_TOKENS = 6
 """More tokens than so many a second and these are too much for a first result (fastest in our corpora: 5 a second)."""
@@ -106,7 +105,11 @@ class ChunkHypothesis:
 
 
 def find_suspicions(
-    hypothesis: ChunkHypothesis, language: str, *, careful: bool = False, improbable: float = SUSPECT_LOG_PROB_THRESHOLD
+    hypothesis: ChunkHypothesis,
+    language: str,
+    *,
+    careful: bool = False,
+    log_prob_threshold: float = SUSPECT_LOG_PROB_THRESHOLD,
 ) -> tuple[str, ...]:
     """Why a chunk's result is not to be believed as it is; empty when it is.
 
@@ -115,14 +118,14 @@ def find_suspicions(
         language: Whisper's code of the language it was decoded in.
         careful: Whether it was decoded the careful way. A phrase that comes twice even so was most likely said twice; forbidding it
             would spoil "press 2 to kick all users, 3 to mute all users". The end is where loops are.
-        improbable: Mean log-probability below which a text is improbable.
+        log_prob_threshold: Mean log-probability below which a text is improbable.
     """
     if not split_words(hypothesis.text):
         return ("empty",)
     found = [
-        doubt
+        suspicion
         for segment in hypothesis.segments
-        for doubt in _find_segment_suspicions(segment, language, COMPRESSION_RATIO_THRESHOLD, improbable)
+        for suspicion in _find_segment_suspicions(segment, language, COMPRESSION_RATIO_THRESHOLD, log_prob_threshold)
     ]
     compression = max(segment.compression_ratio for segment in hypothesis.segments)
     found += _find_repetitions(
@@ -139,20 +142,20 @@ def find_suspicions(
     return _sort_suspicions(found)
 
 
-def shared_doubts(heard: ChunkHypothesis, first: ChunkHypothesis | None = None) -> tuple[str, ...]:
-    """Doubts that all segments of a careful result have in common, however a single one's evidence came out.
+def find_shared_suspicions(hypothesis: ChunkHypothesis, first: ChunkHypothesis | None = None) -> tuple[str, ...]:
+    """Suspicions that all segments of a careful result have in common, whatever the evidence of a single one is.
 
     The model's figures are those of a window, and a sentence that it repeats looks more probable each time. So one improbable
-    segment makes its neighbours doubtful too, and so does a first result of improbable words that are not the careful result's.
+    segment makes its neighbours suspect too, and so does a first result of improbable words that are not the careful result's.
 
     Args:
-        heard: The careful result.
+        hypothesis: The careful result.
         first: What the fast decode of the same chunk wrote, if there was one.
     """
     found = []
-    if _improbable(heard):
+    if _is_improbable(hypothesis):
         found.append("improbable")
-    if first and _improbable(first) and not _alike(first.text, heard.text):
+    if first and _is_improbable(first) and not _share_words(first.text, hypothesis.text):
         found.append("unstable")
     return _sort_suspicions(found)
 
@@ -169,12 +172,13 @@ def judge(
         segment: What the careful decode wrote.
         language: Whisper's code.
         seconds: Time in which it was said.
-        shared: Doubts of the whole result, see ``shared_doubts``; they hold of every segment that the model is not sure of.
+        shared: Suspicions of the whole result, see ``find_shared_suspicions``. They hold for every segment below
+            ``CONFIDENT_LOG_PROB_THRESHOLD``.
     """
     found = list(
         _find_segment_suspicions(segment, language, HOPELESS_COMPRESSION_RATIO_THRESHOLD, SUSPECT_LOG_PROB_THRESHOLD)
     )
-    if segment.avg_logprob < SURE:
+    if segment.avg_logprob < CONFIDENT_LOG_PROB_THRESHOLD:
         found += shared
     found += _find_repetitions(
         segment.text, segment.compression_ratio, end=COMPRESSION_RATIO_THRESHOLD, phrase=COMPRESSION_RATIO_THRESHOLD
@@ -183,7 +187,7 @@ def judge(
         found.append("too_much_text")
     reasons = _sort_suspicions(found)
     loop = "repetition" in reasons and ("few_unique_words" in reasons or "repeated_phrase" in reasons)
-    weak = segment.avg_logprob < WEAK or segment.no_speech_prob > NO_SPEECH_THRESHOLD
+    weak = segment.avg_logprob < WEAK_LOG_PROB_THRESHOLD or segment.no_speech_prob > NO_SPEECH_THRESHOLD
     phantom = "phantom_phrase" in reasons and (weak or "too_much_text" in reasons)
     if "not_speech" in reasons or loop or phantom or ("too_much_text" in reasons and weak):
         return "drop", reasons
@@ -191,27 +195,29 @@ def judge(
 
 
 def rank(hypothesis: ChunkHypothesis, language: str) -> tuple[int, float]:
-    """Orders careful results of one chunk, the better first: fewer doubts, then more probable."""
+    """Orders careful results of one chunk, the better first: fewer suspicions, then more probable."""
     probable = [segment.avg_logprob for segment in hypothesis.segments if segment.text]
     # Inside the margin of improbability a loop is the worse of the two.
-    return len(find_suspicions(hypothesis, language, careful=True, improbable=WEAK)), -min(probable, default=-99.0)
+    return len(find_suspicions(hypothesis, language, careful=True, log_prob_threshold=WEAK_LOG_PROB_THRESHOLD)), -min(
+        probable, default=-99.0
+    )
 
 
-def _improbable(heard: ChunkHypothesis) -> bool:
-    return any(segment.avg_logprob < SUSPECT_LOG_PROB_THRESHOLD for segment in heard.segments if segment.text)
+def _is_improbable(hypothesis: ChunkHypothesis) -> bool:
+    return any(segment.avg_logprob < SUSPECT_LOG_PROB_THRESHOLD for segment in hypothesis.segments if segment.text)
 
 
-def _alike(one: str, other: str) -> bool:
-    return SequenceMatcher(None, split_words(one), split_words(other), autojunk=False).ratio() >= ALIKE
+def _share_words(first: str, second: str) -> bool:
+    return SequenceMatcher(None, split_words(first), split_words(second), autojunk=False).ratio() >= MIN_SHARED_WORDS
 
 
 def _find_segment_suspicions(
-    segment: SegmentHypothesis, language: str, compression_ratio_threshold: float, improbable: float
+    segment: SegmentHypothesis, language: str, compression_ratio_threshold: float, log_prob_threshold: float
 ) -> list[str]:
     found = []
     if segment.compression_ratio > compression_ratio_threshold:
         found.append("repetition")
-    if segment.avg_logprob < improbable:
+    if segment.avg_logprob < log_prob_threshold:
         found.append("improbable")
     if segment.no_speech_prob > NO_SPEECH_THRESHOLD and segment.avg_logprob < LOG_PROB_THRESHOLD:
         found.append("not_speech")
@@ -269,4 +275,4 @@ def _has_foreign_script(text: str, language: str) -> bool:
 
 
 def _sort_suspicions(suspicions: Sequence[str]) -> tuple[str, ...]:
-    return tuple(doubt for doubt in SUSPICIONS if doubt in suspicions)
+    return tuple(suspicion for suspicion in SUSPICIONS if suspicion in suspicions)

@@ -7,15 +7,15 @@ import zlib
 import pytest
 
 from speech.asr.hallucination import (
-    SURE,
+    CONFIDENT_LOG_PROB_THRESHOLD,
     SUSPECT_LOG_PROB_THRESHOLD,
     SUSPICIONS,
-    WEAK,
+    WEAK_LOG_PROB_THRESHOLD,
     ChunkHypothesis,
+    find_shared_suspicions,
     find_suspicions,
     judge,
     rank,
-    shared_doubts,
     split_words,
 )
 from speech.asr.hypothesis import SegmentHypothesis
@@ -118,10 +118,10 @@ def test_of_two_results_the_one_with_fewer_doubts_is_better_then_the_more_probab
 def test_a_sentence_beside_an_improbable_one_is_marked_too_unless_the_model_is_sure_of_it() -> None:
     weak, half, sure = (
         said("Mumbled.", logprob=SUSPECT_LOG_PROB_THRESHOLD - 0.01),
-        said("Half.", logprob=SURE - 0.01),
+        said("Half.", logprob=CONFIDENT_LOG_PROB_THRESHOLD - 0.01),
         said("Yes, sure."),
     )
-    shared = shared_doubts(ChunkHypothesis((weak, half, sure), 9.0))
+    shared = find_shared_suspicions(ChunkHypothesis((weak, half, sure), 9.0))
     assert shared == ("improbable",)
     assert [judge(segment, "en", 3.0, shared)[0] for segment in (weak, half, sure)] == ["flag", "flag", "believe"]
     assert judge(half, "en", 3.0) == ("believe", ()), "by itself it may stand"
@@ -131,20 +131,20 @@ def test_two_improbable_texts_that_are_not_each_others_are_marked_and_a_mended_o
     first = ChunkHypothesis(
         (said("They're gonna blow up their muscles!", logprob=SUSPECT_LOG_PROB_THRESHOLD - 0.01),), 9.0
     )
-    other = said("Here's not going to put it in the bush.", logprob=SURE - 0.01)
-    assert shared_doubts(ChunkHypothesis((other,), 9.0), first) == ("unstable",)
+    other = said("Here's not going to put it in the bush.", logprob=CONFIDENT_LOG_PROB_THRESHOLD - 0.01)
+    assert find_shared_suspicions(ChunkHypothesis((other,), 9.0), first) == ("unstable",)
     assert judge(other, "en", 3.0, ("unstable",)) == ("flag", ("unstable",))
     assert judge(said("Press one."), "en", 3.0, ("unstable",)) == ("believe", ())
-    same = said("They are gonna blow up their muscles.", logprob=SURE - 0.01)
-    assert shared_doubts(ChunkHypothesis((same,), 9.0), first) == ()
+    same = said("They are gonna blow up their muscles.", logprob=CONFIDENT_LOG_PROB_THRESHOLD - 0.01)
+    assert find_shared_suspicions(ChunkHypothesis((same,), 9.0), first) == ()
     looped = ChunkHypothesis((said(LOOP),), 6.0)
-    assert shared_doubts(ChunkHypothesis((other,), 9.0), looped) == (), (
+    assert find_shared_suspicions(ChunkHypothesis((other,), 9.0), looped) == (), (
         "a loop is another text than what was said, and no evidence"
     )
 
 
 def test_inside_the_margin_nothing_is_dropped_and_a_loop_is_worse_than_an_improbable_text() -> None:
-    between = (SUSPECT_LOG_PROB_THRESHOLD + WEAK) / 2
+    between = (SUSPECT_LOG_PROB_THRESHOLD + WEAK_LOG_PROB_THRESHOLD) / 2
     assert judge(said("Thank you.", logprob=between), "en", 1.0)[0] == "flag"
     looped, unsure = (
         ChunkHypothesis((said(LOOP, logprob=-0.1),), 6.0),
