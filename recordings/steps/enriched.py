@@ -79,7 +79,7 @@ def run(
     tally = ProgressTracker(progress, len(found))
     faults = ErrorCollector(workspace, STEP)
 
-    def one(group: RecordingGroup) -> None:
+    def work_on_group(group: RecordingGroup) -> None:
         recording = group.recording
         if recording.transcript_key is None or not has_reached(recording.state, State.TRANSCRIBED):
             return
@@ -96,7 +96,7 @@ def run(
             recording, State.TRANSCRIBED, partial(_enrich_recording, workspace, group, todo, key, options, tally)
         )
 
-    run_parallel(one, found, workers)
+    run_parallel(work_on_group, found, workers)
     faults.raise_or_mark_failed()
     return tally.make_report(STEP, batch_key, workspace.ledger)
 

@@ -73,7 +73,7 @@ def run(
     tally = ProgressTracker(progress, len(found))
     faults = ErrorCollector(workspace, STEP)
 
-    def one(group: RecordingGroup) -> None:
+    def work_on_group(group: RecordingGroup) -> None:
         recording = group.recording
         key = get_work_key(recording.sha256, options)
         if recording.state in (State.QUARANTINED, State.FAILED):
@@ -93,7 +93,7 @@ def run(
         work = partial(_normalize_recording, workspace, group, source or group.members[0], key, options, tally)
         faults.run_recording(recording, State.RECEIVED, work)
 
-    run_parallel(one, found, workers)
+    run_parallel(work_on_group, found, workers)
     faults.raise_or_mark_failed()
     return tally.make_report(STEP, batch_key, workspace.ledger)
 

@@ -87,13 +87,13 @@ def run(
         with engine_factory.create() as engine:
             stopping = Event()
 
-            def one(item: tuple[RecordingGroup, str]) -> None:
+            def transcribe_group(item: tuple[RecordingGroup, str]) -> None:
                 group, key = item
                 work = partial(_transcribe_recording, workspace, group, key, engine, stopping, tally)
                 faults.run_recording(group.recording, State.NORMALIZED, work)
                 tally.add(group.recording.name, group.recording.seconds or 0.0)
 
-            run_parallel(one, todo, engine.max_in_flight, stopping)
+            run_parallel(transcribe_group, todo, engine.max_in_flight, stopping)
     faults.raise_or_mark_failed()
     report = tally.make_report(STEP, batch_key, workspace.ledger)
     if report.worked:

@@ -95,12 +95,12 @@ def show_progress(screen: Console, what: str) -> Iterator[Callable[[int, int], N
 
 
 def _counting_lines(screen: Console, what: str) -> Callable[[int, int], None]:
-    def told(done: int, of: int) -> None:
+    def print_every_tenth(done: int, of: int) -> None:
         tenth = max(1, of // 10)
         if done == of or done % tenth == 0:
             screen.print(f"{what}: {done} of {of}")
 
-    return told
+    return print_every_tenth
 
 
 @dataclass(frozen=True, slots=True)

@@ -294,7 +294,7 @@ def test_without_word_times_the_text_is_the_same(base_weights: Weights, english:
     assert all(0 <= s.start < s.end <= transcript.meta.audio_duration_sec for s in transcript.segments)
 
 
-class Killed(Exception):  # noqa: N818 - reads as what it says
+class KilledError(Exception):
     """Stands for the end of the process."""
 
 
@@ -305,9 +305,9 @@ def test_a_long_recording_goes_on_where_it_was_stopped(english: Engine, folder: 
 
     def stop(share: float) -> None:
         if share >= 0.5:
-            raise Killed
+            raise KilledError
 
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         english.transcribe(path, subject, stop, lambda: Checkpoint(tmp_path / "journal", "key"))
     resumed = english.transcribe(path, subject, told.append, lambda: Checkpoint(tmp_path / "journal", "key"))
     assert min(share for share in told if share) > 0.5, "the first half was in the journal"
