@@ -40,13 +40,13 @@ def load_ours(task: dict[str, Any]) -> Callable[[Sequence[Job]], Texts]:
                 engine = engines[language]
                 mine = [(i, file) for i, (file, spoken) in enumerate(jobs) if spoken == language]
 
-                def transcribe(item: tuple[int, str], engine: Engine = engine) -> tuple[str, str]:
+                def transcribe_file(item: tuple[int, str], engine: Engine = engine) -> tuple[str, str]:
                     wav = Path(folder, f"{item[0]}.wav")
                     normalize(Path(item[1]), wav)
                     return item[1], engine.transcribe(wav, RecordingIdentity(item[1], "0" * 64)).text
 
                 with ThreadPoolExecutor(engine.max_in_flight) as pool:
-                    texts.update(pool.map(transcribe, mine))
+                    texts.update(pool.map(transcribe_file, mine))
         return texts
 
     engines = {}
