@@ -135,15 +135,17 @@ class Faults:
         return self.kubectl("get", "jobs,pods", "-l", f"dagster/run-id={run_id}", "-o", "wide")
 
     def eventually_gone(self, run_id: str, seconds: float = 60.0) -> None:
-        """No pod of the run is alive and no step's Job is left."""
+        """No pod of the run is alive, and no Job or pod of a step is left; one that has just ended is removed in a moment."""
         end = time.monotonic() + seconds
         while True:
-            pods = [
-                p
-                for p in self.objects("pods", f"dagster/run-id={run_id}")
-                if p["status"]["phase"] in ("Pending", "Running")
+            pods = self.objects("pods", f"dagster/run-id={run_id}")
+            alive = any(pod["status"]["phase"] in ("Pending", "Running") for pod in pods)
+            jobs = [
+                job
+                for job in self.objects("jobs", f"dagster/run-id={run_id}")
+                if "dagster/op" in job["metadata"]["labels"]
             ]
-            if not pods:
+            if not (alive or jobs or self.step_pods(run_id)):
                 return
             assert time.monotonic() < end, f"left over:\n{self.describe(run_id)}"
             time.sleep(1)

