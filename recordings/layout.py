@@ -1,4 +1,4 @@
-"""Converts file paths (bytes) to printable names and back without loss, and makes the storage keys of outputs with limited length.
+"""Where everything lies: names of recordings, the artifacts that steps make of them, and the storage key of each.
 
 A *name* is the path of a recording below the input folder, with ``/`` between its parts. Bytes that are no UTF-8 and control
 characters are percent-encoded, everywhere the same way, so a name can stand in a log, a table, a JSON file and an object key.
@@ -9,10 +9,13 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from dataclasses import dataclass
 from enum import StrEnum
 
 _NAME_MAX_BYTES = 255  # the longest file name of ext4, XFS, APFS and NTFS
-_LONGEST_SUFFIX_BYTES = 5  # ".json", ".html"
+_RESERVED_SUFFIX_BYTES = 5
+"""Room that every output's name leaves for a suffix. Raising it would rename the outputs of very long names; a longer suffix takes
+its own room."""
 _ESCAPE = re.compile(rb"%[0-9A-Fa-f]{2}")
 _ESCAPED = re.compile(r"%([0-9A-F]{2})")
 
@@ -27,6 +30,43 @@ class Folder(StrEnum):
     NORMALIZED = "input_audio"
     TRANSCRIPTS = "whisper_json"
     ENRICHED = "transcripts"
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A file that a step makes for each name of a recording.
+
+    Attributes:
+        folder: Where it lies.
+        suffix: Appended to the whole name.
+        media_type: As a web server calls it.
+    """
+
+    folder: Folder
+    suffix: str
+    media_type: str
+
+    def key(self, name: str) -> str:
+        """Its storage key for the recording of that name."""
+        return output_key(self.folder, name, self.suffix)
+
+
+NORMALIZED_AUDIO = Artifact(Folder.NORMALIZED, ".wav", "audio/wav")
+TRANSCRIPT_JSON = Artifact(Folder.TRANSCRIPTS, ".json", "application/json")
+TEXT = Artifact(Folder.ENRICHED, ".txt", "text/plain; charset=utf-8")
+SRT = Artifact(Folder.ENRICHED, ".srt", "text/plain; charset=utf-8")  # browsers show it and do not save it
+VTT = Artifact(Folder.ENRICHED, ".vtt", "text/vtt; charset=utf-8")
+ANNOTATED_JSON = Artifact(Folder.ENRICHED, ".json", "application/json")
+PAGE = Artifact(Folder.ENRICHED, ".html", "text/html; charset=utf-8")
+
+PLAIN_EXPORTS = (TEXT, SRT, VTT)
+"""What ``enriched`` always writes."""
+
+EXPORTS = (*PLAIN_EXPORTS, ANNOTATED_JSON, PAGE)
+"""All that ``enriched`` can write; a new format is one more ``Artifact`` here."""
+
+ARTIFACTS = (NORMALIZED_AUDIO, TRANSCRIPT_JSON, *EXPORTS)
+"""All outputs, in the order in which they are made."""
 
 
 def encode_name(raw: bytes) -> str:
@@ -73,8 +113,13 @@ def output_key(folder: Folder, name: str, suffix: str) -> str:
     """
     *parents, last = name.split("/")
     parts = [_shorten_part(part, _NAME_MAX_BYTES) for part in parents]
-    parts.append(_shorten_part(last, _NAME_MAX_BYTES - _LONGEST_SUFFIX_BYTES))
+    parts.append(_shorten_part(last, _NAME_MAX_BYTES - max(_RESERVED_SUFFIX_BYTES, len(suffix.encode()))))
     return f"{folder}/{'/'.join(parts)}{suffix}"
+
+
+def list_output_keys(name: str) -> list[str]:
+    """The keys of every output that a name can have, in the order in which they are made."""
+    return [artifact.key(name) for artifact in ARTIFACTS]
 
 
 def _shorten_part(part: str, limit: int) -> str:

@@ -1,4 +1,4 @@
-"""The server of the pages: what people read, and the sound that pages link to, read-only, from a directory or a bucket.
+"""The server of the pages: what people read, and the sound that pages link to, read-only, from any store.
 
 It shows outputs and nothing else: the files that the ``enriched`` step writes, by their suffixes, and the normalized audio that
 pages of long recordings play. Players seek by asking for ranges of bytes, so ranges are answered.
@@ -15,29 +15,19 @@ from contextlib import suppress
 from email.utils import formatdate
 from typing import TYPE_CHECKING
 
-from recordings.layout import Folder
-from recordings.steps.enriched import EXPORT_SUFFIXES
-from recordings.storage.directory import DirectoryStore
+from recordings.layout import ARTIFACTS, EXPORTS, NORMALIZED_AUDIO, Folder
+from recordings.storage.base import InvalidRangeError, Store
 from recordings.storage.errors import explain
-from recordings.storage.s3_client import InvalidRangeError
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from recordings.storage.s3 import BucketStore
-
 LOOPBACK = ("127.0.0.1", "localhost")
 
-_TYPES = {
-    ".html": "text/html; charset=utf-8",
-    ".json": "application/json",
-    ".srt": "text/plain; charset=utf-8",  # browsers show it and do not save it
-    ".txt": "text/plain; charset=utf-8",
-    ".vtt": "text/vtt; charset=utf-8",
-    ".wav": "audio/wav",
-}
+_MEDIA_TYPES = {artifact.suffix: artifact.media_type for artifact in ARTIFACTS}
+_EXPORT_SUFFIXES = frozenset(export.suffix for export in EXPORTS)
 
 _HEADERS = {
     "cache-control": "no-cache",  # an output may be made anew at any time
@@ -74,14 +64,14 @@ def find_output_key(url_path: str, prefix: str = "") -> str | None:
         return None
     suffix = posixpath.splitext(url_path)[1]
     sounds, pages = f"{prefix.rpartition('/')[0]}/{Folder.NORMALIZED}/", f"{prefix}/"
-    if suffix == ".wav" and url_path.startswith(sounds):
+    if suffix == NORMALIZED_AUDIO.suffix and url_path.startswith(sounds):
         return f"{Folder.NORMALIZED}/{url_path.removeprefix(sounds)}"
-    if suffix in EXPORT_SUFFIXES and url_path.startswith(pages):
+    if suffix in _EXPORT_SUFFIXES and url_path.startswith(pages):
         return f"{Folder.ENRICHED}/{url_path.removeprefix(pages)}"
     return None
 
 
-def build_app(store: DirectoryStore | BucketStore, prefix: str = "", hosts: tuple[str, ...] = ("*",)) -> Starlette:
+def build_app(store: Store, prefix: str = "", hosts: tuple[str, ...] = ("*",)) -> Starlette:
     """The server as an ASGI application.
 
     Args:
@@ -96,7 +86,7 @@ def build_app(store: DirectoryStore | BucketStore, prefix: str = "", hosts: tupl
     from starlette.responses import PlainTextResponse
     from starlette.routing import Route
 
-    answer = _from_directory(store) if isinstance(store, DirectoryStore) else _from_bucket(store)
+    answer = _make_responder(store)
 
     def shown(request: Request) -> Response:
         key = find_output_key(request.scope["path"], prefix)
@@ -113,21 +103,7 @@ def build_app(store: DirectoryStore | BucketStore, prefix: str = "", hosts: tupl
     return Starlette(routes=[Route("/{way:path}", shown)], middleware=[only_asked])
 
 
-def _from_directory(store: DirectoryStore) -> Responder:
-    from starlette.responses import FileResponse
-    from starlette.staticfiles import NotModifiedResponse
-
-    def answer(request: Request, key: str) -> Response:
-        path = store.resolve_file(key)
-        if path is None:
-            raise FileNotFoundError(key)
-        found = FileResponse(path, headers=_headers(key), stat_result=path.stat())
-        return NotModifiedResponse(found.headers) if _has_current_version(request, found.headers["etag"]) else found
-
-    return answer
-
-
-def _from_bucket(store: BucketStore) -> Responder:
+def _make_responder(store: Store) -> Responder:
     from starlette.datastructures import Headers
     from starlette.responses import PlainTextResponse, Response, StreamingResponse
     from starlette.staticfiles import NotModifiedResponse
@@ -157,7 +133,7 @@ def _from_bucket(store: BucketStore) -> Responder:
 
 
 def _headers(key: str) -> dict[str, str]:
-    return {**_HEADERS, "content-type": _TYPES[posixpath.splitext(key)[1]]}
+    return {**_HEADERS, "content-type": _MEDIA_TYPES[posixpath.splitext(key)[1]]}
 
 
 def _has_current_version(request: Request, etag: str) -> bool:

@@ -8,10 +8,9 @@ from urllib.parse import quote
 
 import dagster as dg
 
-from recordings.layout import Folder
+from recordings.layout import PAGE, Folder
 from recordings.ledger.ledger import Member
 from recordings.states import State
-from recordings.steps import enriched
 from recordings.steps.report import StepReport, shorten_text
 
 _MAX_ROWS = 200  # Dagster stores these tables in every event, so they are limited; 200 is also the default batch size
@@ -73,7 +72,7 @@ def _make_broken_row(member: Member) -> tuple[str, ...]:
 
 def _make_page_link(member: Member, pages_url: str) -> str:
     name = member.delivery.name
-    page = enriched.export_key(name, ".html").removeprefix(f"{Folder.ENRICHED}/")
+    page = PAGE.key(name).removeprefix(f"{Folder.ENRICHED}/")
     return f"* [{_escape_markdown(name)}]({pages_url.rstrip('/')}/{quote(page)})"
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 from recordings.batches import BatchLimits, make_batch_key, split_into_batches
+from recordings.layout import NORMALIZED_AUDIO
 from recordings.ledger.ledger import Member
 from recordings.steps import enriched, normalized, transcript
 from recordings.steps.enriched import EnrichOptions
@@ -107,5 +108,5 @@ def _find_first_outdated(workspace: Workspace, group: RecordingGroup, current: C
         outdated = transcript.STEP
     elif enriched.get_work_key(heard, current.enrich) != recording.enriched_key:
         outdated = enriched.STEP
-    there = outdated and all(store.exists(normalized.wav_key(member.delivery.name)) for member in group.members)
+    there = outdated and all(store.exists(NORMALIZED_AUDIO.key(member.delivery.name)) for member in group.members)
     return outdated if there else None

@@ -14,14 +14,12 @@ from itertools import islice
 
 from pydantic import ValidationError
 
-from recordings.layout import Folder
+from recordings.layout import NORMALIZED_AUDIO, TRANSCRIPT_JSON, Folder
 from recordings.ledger.ledger import Member, Recording
 from recordings.states import TERMINAL_STATES, State, has_reached
 from recordings.steps.enriched import STEP as LAST_STEP
-from recordings.steps.normalized import wav_key
 from recordings.steps.references import InvalidReferenceError, read_reference
 from recordings.steps.report import StepReport
-from recordings.steps.transcript import json_key
 from recordings.workspace import Workspace
 from speech.audio.wav import WavReader
 from speech.evaluation import quality
@@ -247,7 +245,7 @@ def _iter_with_outputs(report: StepReport, state: State) -> Iterator[tuple[Membe
 
 def _check_audio_length(workspace: Workspace, member: Member, recording: Recording) -> Iterator[str]:
     try:
-        with workspace.store.fetch(wav_key(member.delivery.name)) as path, WavReader(path) as wav:
+        with workspace.store.fetch(NORMALIZED_AUDIO.key(member.delivery.name)) as path, WavReader(path) as wav:
             seconds = wav.duration_s
     except FileNotFoundError:
         if recording.state is not State.DONE:
@@ -272,7 +270,7 @@ def _read_transcript(workspace: Workspace, member: Member, recording: Recording)
     """
     name = member.delivery.name
     try:
-        with workspace.store.fetch(json_key(name)) as path:
+        with workspace.store.fetch(TRANSCRIPT_JSON.key(name)) as path:
             transcript = Transcript.model_validate_json(path.read_bytes())
     except FileNotFoundError as error:
         if recording.state is State.DONE:

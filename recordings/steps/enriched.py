@@ -10,11 +10,19 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
-from recordings.layout import Folder, output_key
+from recordings.layout import (
+    ANNOTATED_JSON,
+    EXPORTS,
+    NORMALIZED_AUDIO,
+    PAGE,
+    PLAIN_EXPORTS,
+    SRT,
+    TEXT,
+    TRANSCRIPT_JSON,
+    VTT,
+)
 from recordings.ledger.ledger import Member
 from recordings.states import State, has_reached
-from recordings.steps import transcript as transcript_step
-from recordings.steps.normalized import wav_key
 from recordings.steps.report import ProgressTracker, StepReport
 from recordings.steps.runner import (
     ErrorCollector,
@@ -24,6 +32,7 @@ from recordings.steps.runner import (
     run_parallel,
     warn_kept,
 )
+from recordings.steps.transcript import read_transcript
 from recordings.steps.work_key import make_work_key
 from recordings.workspace import Workspace
 from speech.enrichment.pauses import PauseReport, analyse_pauses
@@ -34,8 +43,6 @@ from speech.transcript import Transcript
 STEP = "enriched"
 VERSION = "1"
 """Part of the work key: raise it when an output can change."""
-
-EXPORT_SUFFIXES = (".txt", ".srt", ".vtt", ".json", ".html")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +61,6 @@ class EnrichOptions:
     prosody: bool = True
     emotion: bool = False
     embed_minutes: float = 20.0
-
-
-def export_key(name: str, suffix: str) -> str:
-    """Where an output of a name lives."""
-    return output_key(Folder.ENRICHED, name, suffix)
 
 
 def get_work_key(transcript_key: str, options: EnrichOptions) -> str:
@@ -102,13 +104,13 @@ def run(
 
 
 def _can_redo(workspace: Workspace, todo: list[Member]) -> bool:
-    needed = [key(m.delivery.name) for m in todo for key in (wav_key, transcript_step.json_key)]
+    needed = [artifact.key(m.delivery.name) for m in todo for artifact in (NORMALIZED_AUDIO, TRANSCRIPT_JSON)]
     return all(workspace.store.exists(key) for key in needed)
 
 
 def _has_all_exports(workspace: Workspace, member: Member, options: EnrichOptions) -> bool:
-    suffixes = EXPORT_SUFFIXES if options.page else EXPORT_SUFFIXES[:3]
-    return all(workspace.store.exists(export_key(member.delivery.name, suffix)) for suffix in suffixes)
+    exports = EXPORTS if options.page else PLAIN_EXPORTS
+    return all(workspace.store.exists(export.key(member.delivery.name)) for export in exports)
 
 
 def _enrich_recording(
@@ -137,22 +139,25 @@ def _enrich_recording(
 
 
 def _write_exports(workspace: Workspace, name: str, options: EnrichOptions) -> None:
-    transcript = transcript_step.read_transcript(workspace, transcript_step.json_key(name))
+    transcript = read_transcript(workspace, TRANSCRIPT_JSON.key(name))
     lines = make_cues(transcript)
-    texts = {".txt": to_txt(transcript), ".srt": to_srt(lines), ".vtt": to_vtt(lines)}
+    texts = {TEXT: to_txt(transcript), SRT: to_srt(lines), VTT: to_vtt(lines)}
     if options.page:
         pauses = analyse_pauses(transcript)
-        texts[".json"] = _annotate(transcript, lines, pauses, options)
-        base = posixpath.basename(export_key(name, ""))
-        texts[".html"] = render_page(
+        texts[ANNOTATED_JSON] = _annotate(transcript, lines, pauses, options)
+        texts[PAGE] = render_page(
             transcript,
             pauses,
             audio=_make_page_audio(workspace, name, transcript, options),
             title=name,
-            siblings={suffix[1:].upper(): relative_href(base + suffix) for suffix in EXPORT_SUFFIXES[:4]},
+            siblings={
+                export.suffix[1:].upper(): relative_href(posixpath.basename(export.key(name)))
+                for export in EXPORTS
+                if export is not PAGE
+            },
         )
-    for suffix, text in texts.items():
-        with workspace.store.create(export_key(name, suffix)) as path:
+    for export, text in texts.items():
+        with workspace.store.create(export.key(name)) as path:
             path.write_text(text, encoding="utf-8")
 
 
@@ -171,7 +176,7 @@ def _make_page_audio(
 ) -> EmbeddedAudio | LinkedAudio | None:
     # Without speech the page has no words to click on, so the audio is linked: encoding MP3 would be most of the step's work.
     if not transcript.segments or transcript.meta.audio_duration_sec > options.embed_minutes * 60:
-        way = posixpath.relpath(wav_key(name), posixpath.dirname(export_key(name, ".html")))
+        way = posixpath.relpath(NORMALIZED_AUDIO.key(name), posixpath.dirname(PAGE.key(name)))
         return LinkedAudio(relative_href(way))
-    with open_earlier_output(workspace, wav_key(name), "normalized") as path:
+    with open_earlier_output(workspace, NORMALIZED_AUDIO.key(name), "normalized") as path:
         return embed_mp3(path)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 
-from recordings.layout import Folder, output_key
+from recordings.layout import NORMALIZED_AUDIO
 from recordings.ledger.ledger import Member
 from recordings.states import State, has_reached
 from recordings.steps.report import ProgressTracker, StepReport
@@ -43,11 +43,6 @@ class NormalizeOptions:
     max_hours: float = 24.0
     accept_partial: bool = False
     keep_channels: bool = True
-
-
-def wav_key(name: str) -> str:
-    """Where the normalized audio of a name lives."""
-    return output_key(Folder.NORMALIZED, name, ".wav")
 
 
 def get_work_key(sha256: str, options: NormalizeOptions) -> str:
@@ -109,7 +104,7 @@ def _normalize_recording(
     began = time.monotonic()
     with (
         open_delivered(workspace, source.delivery) as delivered,
-        workspace.store.create(wav_key(source.delivery.name)) as target,
+        workspace.store.create(NORMALIZED_AUDIO.key(source.delivery.name)) as target,
     ):
         done = normalize(delivered, target, **asdict(options))
     workspace.ledger.complete_step(
@@ -134,6 +129,6 @@ def _share_audio(workspace: Workspace, group: RecordingGroup, key: str) -> bool:
     """Copy the normalized audio to every name of the recording that lacks it; False if no name has it."""
 
     def copy(holder: str, name: str) -> None:
-        workspace.store.copy(wav_key(holder), wav_key(name))
+        workspace.store.copy(NORMALIZED_AUDIO.key(holder), NORMALIZED_AUDIO.key(name))
 
-    return bool(share_output(workspace, group, STEP, key, wav_key, copy))
+    return bool(share_output(workspace, group, STEP, key, NORMALIZED_AUDIO.key, copy))

@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
+from recordings.layout import Folder, list_output_keys
 from recordings.ledger.ledger import Member
 from recordings.states import TERMINAL_STATES, State
-from recordings.steps.outputs import find_unwritable_output
 from recordings.steps.report import ProgressTracker, StepReport
 from recordings.steps.runner import NAME_KIND, RENAME_REMEDY, BytesChangedError, log, open_delivered
 from recordings.workspace import Workspace
@@ -47,7 +47,7 @@ def run(workspace: Workspace, batch_key: str, progress: Callable[[str], None]) -
 
 def _register(workspace: Workspace, member: Member) -> None:
     delivery = member.delivery
-    why = find_unwritable_output(workspace, delivery.name)
+    why = _find_unwritable_output(workspace, delivery.name)
     if why is not None:
         # Only the name is the problem; the same bytes may be fine under another name.
         log.warning("%s is quarantined: %s", delivery.name, why)
@@ -68,6 +68,21 @@ def _register(workspace: Workspace, member: Member) -> None:
     if bad is not None and recording.state is State.RECEIVED:
         log.warning("%s is quarantined: %s", delivery.name, bad.sentence)
         workspace.ledger.transition(sha256, State.RECEIVED, State.QUARANTINED, kind=bad.kind, reason=bad.sentence)
+
+
+def _find_unwritable_output(workspace: Workspace, name: str) -> str | None:
+    """A sentence that says why the outputs of a name cannot be written; None if they can.
+
+    One reason is a path that clashes with another file or folder. A folder in the input folder counts as well: its recordings'
+    outputs need a folder of the same name, and which of the two came first must not be left to chance.
+    """
+    store = workspace.store
+    for key in list_output_keys(name):
+        below = key.split("/", 1)[1]
+        why = store.get_unwritable_reason(key) or store.get_unwritable_reason(f"{Folder.RAW}/{below}")
+        if why:
+            return f"{store.locate(key)} cannot be written for {name}: {why}."
+    return None
 
 
 def _reject_superseded(workspace: Workspace, member: Member) -> None:

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from functools import partial
 from threading import Event
 
-from recordings.layout import Folder, output_key
+from recordings.layout import NORMALIZED_AUDIO, TRANSCRIPT_JSON, Folder
 from recordings.ledger.ledger import StepRun
 from recordings.states import State, has_reached
-from recordings.steps.normalized import wav_key
 from recordings.steps.report import ProgressTracker, StepReport, shorten_text
 from recordings.steps.runner import (
     ErrorCollector,
@@ -50,11 +49,6 @@ class EngineFactory:
     options: Options
     create: Callable[[], AbstractContextManager[Engine]]
     workers: int = 1
-
-
-def json_key(name: str) -> str:
-    """Where the transcript of a name lives."""
-    return output_key(Folder.TRANSCRIPTS, name, ".json")
 
 
 def get_work_key(normalized_key: str, model_sha256: str, options: Options) -> str:
@@ -125,10 +119,12 @@ def _reopen_unless_finished(workspace: Workspace, group: RecordingGroup, key: st
     recording = group.recording
     if has_reached(recording.state, State.TRANSCRIBED):
         if recording.transcript_key == key and share_output(
-            workspace, group, STEP, key, json_key, _make_copier(workspace)
+            workspace, group, STEP, key, TRANSCRIPT_JSON.key, _make_copier(workspace)
         ):
             return True
-        if recording.state is State.DONE and not workspace.store.exists(wav_key(group.members[0].delivery.name)):
+        if recording.state is State.DONE and not workspace.store.exists(
+            NORMALIZED_AUDIO.key(group.members[0].delivery.name)
+        ):
             warn_kept(recording, "its normalized audio")
             return True
         workspace.ledger.transition(recording.sha256, recording.state, State.NORMALIZED, flags=_audio_flags(group))
@@ -152,13 +148,13 @@ def _transcribe_recording(
             raise CancelledError(f"{first.delivery.name}: the step is being stopped")
         tally.add_partial(recording.name, recording.seconds or 0.0, share_done)
 
-    with open_earlier_output(workspace, wav_key(first.delivery.name), "normalized") as path:
+    with open_earlier_output(workspace, NORMALIZED_AUDIO.key(first.delivery.name), "normalized") as path:
         subject = RecordingIdentity(first.delivery.name, recording.sha256)
         transcript = engine.transcribe(path, subject, go_on, partial(Checkpoint, journal, key))
     if transcript.meta.decoding is not None:
         counts = transcript.meta.decoding.model_dump(exclude={"path", "why"})
         tally.add_figures({**counts, f"{transcript.meta.decoding.path}_recordings": 1})
-    with workspace.store.create(json_key(first.delivery.name)) as target:
+    with workspace.store.create(TRANSCRIPT_JSON.key(first.delivery.name)) as target:
         target.write_text(transcript.to_json(), encoding="utf-8")
     workspace.ledger.complete_step(
         recording.sha256,
@@ -177,18 +173,18 @@ def _transcribe_recording(
     )
     journal.unlink(missing_ok=True)
     if len(group.members) > 1:
-        share_output(workspace, group, STEP, key, json_key, _make_copier(workspace))
+        share_output(workspace, group, STEP, key, TRANSCRIPT_JSON.key, _make_copier(workspace))
 
 
 def _make_copier(workspace: Workspace) -> Callable[[str, str], None]:
     """Copies a transcript to another name; inside, it must bear that name."""
 
     def copy(holder: str, name: str) -> None:
-        transcript = read_transcript(workspace, json_key(holder))
+        transcript = read_transcript(workspace, TRANSCRIPT_JSON.key(holder))
         renamed = transcript.model_copy(
             update={"file": name, "meta": transcript.meta.model_copy(update={"audio_file": name})}
         )
-        with workspace.store.create(json_key(name)) as path:
+        with workspace.store.create(TRANSCRIPT_JSON.key(name)) as path:
             path.write_text(renamed.to_json(), encoding="utf-8")
 
     return copy

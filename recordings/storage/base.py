@@ -17,6 +17,9 @@ from recordings.layout import Folder
 # Names that writers use while they write: browsers, rsync, editors, cloud clients, scp wrappers.
 TEMPORARY_SUFFIXES = (".part", ".partial", ".tmp", ".temp", ".crdownload", ".download", ".filepart", ".swp", "~")
 REFERENCE_SUFFIX = ".ref.txt"
+BLOCK_BYTES = 2**20
+"""How much is read and handed on at a time."""
+
 _DOCUMENTATION = re.compile(r"(readme|licen[cs]e|notice)(\.(md|txt|rst))?", re.IGNORECASE)
 
 
@@ -46,6 +49,51 @@ class IgnoredEntry:
     modified: float = field(default=0.0, compare=False)
 
 
+@dataclass(frozen=True, slots=True)
+class ObjectStat:
+    """What is under a key: key, bytes, ETag without quotes (another for other bytes), modification in seconds since the epoch."""
+
+    key: str
+    size: int
+    etag: str
+    modified: float
+
+
+@dataclass(frozen=True, slots=True)
+class RangeStream:
+    """The answer to a read: what is under the key, and an iterator over the requested bytes.
+
+    Attributes:
+        size: Bytes of the whole object.
+        start: Position of the first byte that comes.
+        length: How many come.
+        is_partial: Whether the requested range comes; a server may ignore the range and send everything.
+        etag: Which version, without quotes.
+        modified: Seconds since the epoch.
+        blocks: The bytes, ``BLOCK_BYTES`` at most at a time, read as they are taken.
+    """
+
+    size: int
+    start: int
+    length: int
+    is_partial: bool
+    etag: str
+    modified: float
+    blocks: Iterator[bytes]
+
+
+class InvalidRangeError(Exception):
+    """The requested range of bytes lies behind the end.
+
+    Attributes:
+        size: How many it has.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"there are {size} bytes")
+        self.size = size
+
+
 class UnknownStoreError(ValueError):
     """The address of the store names none that we know."""
 
@@ -72,6 +120,13 @@ class Store(Protocol):
     def has_atomic_writes(self) -> bool:
         """Whether a listing shows only complete objects (true for S3, false for a directory)."""
 
+    def prepare(self) -> None:
+        """Make its folders, or see that the bucket is there; to be called once, before anything is written.
+
+        Raises:
+            OSError: Its folders cannot be made, or the bucket cannot be reached.
+        """
+
     def probe(self) -> str:
         """Write and remove something small, and say in a few words what was found.
 
@@ -93,6 +148,21 @@ class Store(Protocol):
 
         Raises:
             FileNotFoundError: No such key.
+        """
+
+    def stat(self, key: str) -> ObjectStat | None:
+        """What is under a key; None when it holds no bytes. In a directory a symbolic link below the top folder holds none."""
+
+    def open_range(self, key: str, byte_range: str | None = None) -> RangeStream:
+        """Begin to read a key's bytes, or a stretch of them; all come from one version.
+
+        Args:
+            key: Which key, under the same rule as ``stat``.
+            byte_range: One range as HTTP writes it, such as ``bytes=100-`` or ``bytes=-500``; None: everything.
+
+        Raises:
+            FileNotFoundError: No such key.
+            InvalidRangeError: The range lies behind the end.
         """
 
     def create(self, key: str, *, if_absent: bool = False) -> AbstractContextManager[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -11,13 +12,25 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from recordings.layout import Folder, decode_name, encode_name
-from recordings.storage.base import IgnoredEntry, InputEntry, KeyExistsError, UnwritableKeyError, get_ignore_reason
+from recordings.storage.base import (
+    BLOCK_BYTES,
+    IgnoredEntry,
+    InputEntry,
+    InvalidRangeError,
+    KeyExistsError,
+    ObjectStat,
+    RangeStream,
+    UnwritableKeyError,
+    get_ignore_reason,
+)
 from recordings.storage.errors import add_path_to_errors
 from recordings.storage.tempfiles import sweep_files, temporary_file
 
 _TEMPORARY_FOLDER = ".tmp"
+_BYTE_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 
 _NOT_FOUND_ERRNOS = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG})
@@ -52,7 +65,7 @@ class DirectoryStore:
         return f"DirectoryStore({str(self.root)!r})"
 
     def prepare(self) -> None:
-        """Make the folders."""
+        """See ``Store.prepare``."""
         for folder in Folder:
             (self.root / folder).mkdir(parents=True, exist_ok=True)
 
@@ -100,7 +113,28 @@ class DirectoryStore:
             raise FileNotFoundError(f"{path} is no regular file")
         yield path
 
-    def resolve_file(self, key: str) -> Path | None:
+    def stat(self, key: str) -> ObjectStat | None:
+        """See ``Store.stat``."""
+        path = self._resolve_file(key)
+        return _object_stat(key, path.stat()) if path else None
+
+    def open_range(self, key: str, byte_range: str | None = None) -> RangeStream:
+        """See ``Store.open_range``."""
+        path = self._resolve_file(key)
+        if path is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.locate(key))
+        file = path.open("rb")
+        found = _object_stat(key, os.fstat(file.fileno()))
+        try:
+            stretch = _parse_range(byte_range, found.size) if byte_range else None
+        except InvalidRangeError:
+            file.close()
+            raise
+        start, length = stretch or (0, found.size)
+        blocks = _read_blocks(file, start, length)
+        return RangeStream(found.size, start, length, stretch is not None, found.etag, found.modified, blocks)
+
+    def _resolve_file(self, key: str) -> Path | None:
         """The key's own file; None when there is none, or when a symbolic link stands anywhere below the top folder.
 
         The top folder itself may be one, to a volume of its own.
@@ -197,6 +231,34 @@ def _link_exclusively(source: Path, target: Path) -> bool:
             raise KeyExistsError(f"{target} is there already.") from error
         return False
     return True
+
+
+def _object_stat(key: str, status: os.stat_result) -> ObjectStat:
+    return ObjectStat(key, status.st_size, f"{status.st_mtime_ns:x}-{status.st_size:x}", status.st_mtime)
+
+
+def _parse_range(byte_range: str, size: int) -> tuple[int, int] | None:
+    """First byte and length of a range as HTTP writes it (RFC 9110, section 14.1.2); None for one that is to be passed over."""
+    parts = _BYTE_RANGE.fullmatch(byte_range)
+    if parts is None or parts[1] == parts[2] == "":
+        return None
+    if not parts[1]:
+        start, end = max(0, size - int(parts[2])), size
+    else:
+        start, end = int(parts[1]), min(size, int(parts[2]) + 1) if parts[2] else size
+        if parts[2] and int(parts[2]) < start:
+            return None
+    if start >= size:
+        raise InvalidRangeError(size)
+    return start, end - start
+
+
+def _read_blocks(file: BinaryIO, start: int, length: int) -> Iterator[bytes]:
+    with file:
+        file.seek(start)
+        while length and (block := file.read(min(BLOCK_BYTES, length))):
+            length -= len(block)
+            yield block
 
 
 def _flush(path: Path) -> None:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-if TYPE_CHECKING:
-    from recordings.storage.s3 import BucketStore
 from recordings.storage.base import Store, UnknownStoreError
 from recordings.storage.directory import DirectoryStore
 
@@ -24,7 +21,7 @@ def open_store(url: str) -> Store:
     return store
 
 
-def store_from_url(url: str) -> DirectoryStore | BucketStore:
+def store_from_url(url: str) -> Store:
     """The store at a URL, without creating folders or contacting a server. For readers only.
 
     Raises:

@@ -17,15 +17,15 @@ from recordings.storage.base import (
     IgnoredEntry,
     InputEntry,
     KeyExistsError,
+    ObjectStat,
+    RangeStream,
     UnwritableKeyError,
     get_ignore_reason,
 )
 from recordings.storage.errors import add_path_to_errors
 from recordings.storage.s3_client import (
     InvalidKeyError,
-    ObjectStat,
     PreconditionFailedError,
-    RangeStream,
     S3Client,
 )
 from recordings.storage.tempfiles import sweep_files, temporary_file
@@ -60,7 +60,7 @@ class BucketStore:
         return f"BucketStore({self.locate('')!r})"
 
     def prepare(self) -> None:
-        """Check that the bucket exists and create a local folder that only this user can read."""
+        """See ``Store.prepare``. The local folder for work in progress can be read by this user only."""
         self._objects.check_bucket()
         self._local.mkdir(parents=True, exist_ok=True, mode=0o700)
         if self._local.stat().st_uid != os.getuid():
@@ -112,11 +112,11 @@ class BucketStore:
             yield path
 
     def stat(self, key: str) -> ObjectStat | None:
-        """What the server says of a key; None when it holds no bytes."""
+        """See ``Store.stat``."""
         return None if self.get_unwritable_reason(key) else self._objects.stat(self._key(key))
 
     def open_range(self, key: str, byte_range: str | None = None) -> RangeStream:
-        """The key's bytes, or a stretch of them, as they come from the server: see ``S3Client.open_range``."""
+        """See ``Store.open_range``. A broken connection is followed by another one for the rest."""
         if self.get_unwritable_reason(key):
             raise FileNotFoundError(f"There is no {self.locate(key)}.")
         return self._objects.open_range(self._key(key), byte_range)

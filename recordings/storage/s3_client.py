@@ -19,10 +19,10 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
+from recordings.storage.base import BLOCK_BYTES, InvalidRangeError, ObjectStat, RangeStream
 from recordings.storage.errors import StorageUnavailableError
 
 _MAX_ATTEMPTS = 8  # attempts for errors that botocore does not retry itself
-_BLOCK = 1024 * 1024
 T = TypeVar("T")
 _MOST_PARTS = 10_000  # S3's limit
 _DIGEST = "sha256"  # our metadata key: sha256 of the bytes, set at upload
@@ -64,51 +64,6 @@ class MultipartConfig:
 
     multipart_threshold: int = 64 * 1024**2
     multipart_chunksize: int = 16 * 1024**2
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectStat:
-    """An object as the server describes it: key, bytes, ETag without quotes, seconds since the epoch."""
-
-    key: str
-    size: int
-    etag: str
-    modified: float
-
-
-@dataclass(frozen=True, slots=True)
-class RangeStream:
-    """The response to a read: metadata of the object, and an iterator over the requested bytes.
-
-    Attributes:
-        size: Bytes of the whole object.
-        start: Position of the first byte that comes.
-        length: How many come.
-        is_partial: Whether the server answered with the requested range; it may ignore the range and send everything.
-        etag: Which version, without quotes.
-        modified: Seconds since the epoch.
-        blocks: The bytes, a mebibyte at most at a time, asked of the server as they are taken.
-    """
-
-    size: int
-    start: int
-    length: int
-    is_partial: bool
-    etag: str
-    modified: float
-    blocks: Iterator[bytes]
-
-
-class InvalidRangeError(Exception):
-    """The requested byte range is outside the object.
-
-    Attributes:
-        size: How many it has.
-    """
-
-    def __init__(self, size: int) -> None:
-        super().__init__(f"there are {size} bytes")
-        self.size = size
 
 
 class InvalidKeyError(Exception):
@@ -276,7 +231,7 @@ class S3Client:
             broken: Exception | None = None
             with closing(body):
                 try:
-                    while block := body.read(min(_BLOCK, end - position)):
+                    while block := body.read(min(BLOCK_BYTES, end - position)):
                         position, tries = position + len(block), 0
                         yield block
                 except _list_connection_errors() as error:
@@ -538,7 +493,7 @@ class _Download:
         begun = self._file.tell()
         if not begun:
             self._etag, self._expected_size = answer["ETag"], answer["ContentLength"]
-        for block in iter(lambda: answer["Body"].read(_BLOCK), b""):
+        for block in iter(lambda: answer["Body"].read(BLOCK_BYTES), b""):
             self._file.write(block)
             self._sha256.update(block)
             self._md5.update(block)

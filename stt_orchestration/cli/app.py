@@ -19,11 +19,10 @@ from rich.text import Text
 from recordings.batches import BatchLimits
 from recordings.intake.intake import run_intake
 from recordings.intake.reprocess import Reprocessing, plan
-from recordings.layout import Folder, guess_names
+from recordings.layout import TRANSCRIPT_JSON, Folder, guess_names, list_output_keys
 from recordings.ledger.ledger import Ledger, Member
 from recordings.states import State
-from recordings.steps import transcript as transcript_step
-from recordings.steps.outputs import list_output_keys
+from recordings.steps.transcript import read_transcript
 from recordings.storage.open import open_store, store_from_url
 from recordings.workspace import Workspace
 from speech.models.registry import load_catalogue, resolve
@@ -262,9 +261,9 @@ def _facts(workspace: Workspace, member: Member) -> Iterator[tuple[str, str]]:
     places = [workspace.store.locate(key) for key in list_output_keys(name) if workspace.store.exists(key)]
     if places:
         yield "outputs", "\n".join(places)
-    transcript = transcript_step.json_key(name)
+    transcript = TRANSCRIPT_JSON.key(name)
     if workspace.store.exists(transcript):
-        yield "text", transcript_step.read_transcript(workspace, transcript).text
+        yield "text", read_transcript(workspace, transcript).text
 
 
 @app.command()

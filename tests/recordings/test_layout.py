@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recordings.layout import Folder, decode_name, encode_name, output_key
+from recordings.layout import ARTIFACTS, PAGE, Folder, decode_name, encode_name, list_output_keys, output_key
 
 path_bytes = st.lists(
     st.binary(min_size=1, max_size=40).map(lambda b: b.replace(b"/", b"_").replace(b"\0", b"_")), min_size=1
@@ -42,6 +43,20 @@ def test_outputs_of_names_that_differ_only_in_their_suffix_do_not_clash() -> Non
 def test_an_output_of_the_longest_name_still_fits_a_file_system(name: str) -> None:
     last = output_key(Folder.ENRICHED, name, ".html").rsplit("/", 1)[-1]
     assert len(last.encode()) <= 255
+
+
+@pytest.mark.parametrize("suffix", [".TextGrid", ".a-suffix-longer-than-any"])
+def test_a_longer_suffix_fits_too_and_moves_no_other_output(suffix: str) -> None:
+    name = "x" * 255
+    assert len(output_key(Folder.ENRICHED, name, suffix).rsplit("/", 1)[-1].encode()) <= 255
+    page = PAGE.key(name).removesuffix(PAGE.suffix)
+    assert {artifact.key(name).removesuffix(artifact.suffix).partition("/")[2] for artifact in ARTIFACTS} == {
+        page.partition("/")[2]
+    }
+
+
+def test_every_output_of_a_name_has_a_key_of_its_own() -> None:
+    assert len(set(list_output_keys("a/x.wav"))) == len(ARTIFACTS)
 
 
 def test_two_long_names_with_the_same_beginning_keep_apart() -> None:

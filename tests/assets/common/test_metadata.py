@@ -19,7 +19,7 @@ from markdown_it import MarkdownIt
 from assets.common.metadata import make_metadata
 from recordings.batches import BatchLimits, Delivery
 from recordings.intake.intake import form_batches
-from recordings.layout import decode_name, encode_name
+from recordings.layout import PAGE, decode_name, encode_name
 from recordings.ledger.ledger import Ledger, Member, Recording
 from recordings.states import State
 from recordings.steps import enriched, normalized, raw, transcript
@@ -123,7 +123,7 @@ def test_whatever_a_recording_is_called_it_is_one_item_with_one_link_to_its_page
     assert [row["recording"] for row in rows(metadata, "recordings")] == called
     found = links(metadata)
     for name, (href, shown) in zip(called, found, strict=True):
-        assert path_of(href) == f"/pages/{enriched.export_key(name, '.html').removeprefix('transcripts/')}"
+        assert path_of(href) == f"/pages/{PAGE.key(name).removeprefix('transcripts/')}"
         assert shown.split() == name.split()
 
 

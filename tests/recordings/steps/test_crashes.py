@@ -26,7 +26,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from recordings.batches import BatchLimits
 from recordings.intake.intake import form_batches, scan_folder
 from recordings.intake.settling import SettlingCursor, SettlingLimits
-from recordings.layout import Folder
+from recordings.layout import EXPORTS, Folder
 from recordings.ledger.ledger import Ledger
 from recordings.states import TERMINAL_STATES, State
 from recordings.steps import enriched, normalized, raw, transcript
@@ -247,7 +247,7 @@ class Pipeline(RuleBasedStateMachine):
         assert (told["file"], told["meta"]["audio_duration_sec"]) == (name, CONTENTS[content])
         assert set(told["meta"]["flags"]) == {"no_speech"}
         assert soundfile.info(self.root / "input_audio" / f"{name}.wav").duration == CONTENTS[content]
-        for suffix in enriched.EXPORT_SUFFIXES:
+        for suffix in (export.suffix for export in EXPORTS):
             assert (self.root / "transcripts" / f"{name}{suffix}").is_file()
 
     @invariant()

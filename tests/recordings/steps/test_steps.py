@@ -30,6 +30,7 @@ from recordings.intake.intake import (
 from recordings.intake.reprocess import CurrentOptions, plan
 from recordings.intake.settling import SettlingCursor, SettlingLimits
 from recordings.intake.upload import UploadError, upload_files
+from recordings.layout import EXPORTS
 from recordings.ledger.ledger import Ledger
 from recordings.states import State
 from recordings.steps import enriched, normalized, raw, transcript
@@ -137,7 +138,7 @@ def outputs_of(name: str) -> set[str]:
     return {
         f"input_audio/{name}.wav",
         f"whisper_json/{name}.json",
-        *(f"transcripts/{name}{s}" for s in enriched.EXPORT_SUFFIXES),
+        *(f"transcripts/{name}{export.suffix}" for export in EXPORTS),
     }
 
 
@@ -587,6 +588,7 @@ def test_a_batch_that_nobody_made_is_said_to_be_none(place: Place) -> None:
 LIMITED = """
 import resource, sys
 from pathlib import Path
+from recordings.layout import EXPORTS
 from recordings.ledger.ledger import Ledger
 from recordings.steps import normalized, raw
 from recordings.storage.directory import DirectoryStore

@@ -13,7 +13,7 @@ import pytest
 
 from recordings.intake.upload import UploadError, upload_files
 from recordings.layout import Folder, encode_name
-from recordings.storage.base import IgnoredEntry, InputEntry, KeyExistsError, UnwritableKeyError
+from recordings.storage.base import IgnoredEntry, InputEntry, InvalidRangeError, KeyExistsError, UnwritableKeyError
 from recordings.storage.directory import DirectoryStore
 from recordings.storage.errors import explain
 from recordings.storage.open import open_store
@@ -94,6 +94,44 @@ def test_says_why_names_are_no_inputs(place: Place) -> None:
         "a/README.md": "documentation",
     }
     assert names(place.store) == ["real.wav"]
+
+
+@pytest.mark.parametrize(
+    ("byte_range", "start", "content"),
+    [
+        (None, 0, b"0123456789"),
+        ("bytes=0-", 0, b"0123456789"),
+        ("bytes=4-", 4, b"456789"),
+        ("bytes=2-2", 2, b"2"),
+        ("bytes=8-400", 8, b"89"),
+        ("bytes=-3", 7, b"789"),
+        ("bytes=-300", 0, b"0123456789"),
+    ],
+)
+def test_a_stretch_is_read_with_what_is_known_of_the_whole(
+    place: Place, byte_range: str | None, start: int, content: bytes
+) -> None:
+    write(place, KEY, b"0123456789")
+    known = place.store.stat(KEY)
+    assert known is not None
+    reading = place.store.open_range(KEY, byte_range)
+    assert (reading.size, reading.start, reading.length) == (10, start, len(content))
+    assert reading.is_partial is (byte_range is not None)
+    assert (known.key.endswith(KEY), known.size, known.etag) == (True, 10, reading.etag)
+    assert b"".join(reading.blocks) == content
+    write(place, KEY, b"9876543210x")
+    assert place.store.open_range(KEY).etag != reading.etag
+
+
+def test_there_is_nothing_to_read_behind_the_end_or_where_nothing_was_written(place: Place) -> None:
+    write(place, KEY, b"0123456789")
+    with pytest.raises(InvalidRangeError) as beyond:
+        place.store.open_range(KEY, "bytes=10-")
+    assert beyond.value.size == 10
+    for key in (f"{Folder.TRANSCRIPTS}/a/y.json", f"{Folder.TRANSCRIPTS}/{'x' * 2000}"):
+        assert place.store.stat(key) is None
+        with pytest.raises(FileNotFoundError):
+            place.store.open_range(key)
 
 
 def test_a_write_replaces_what_was_there_and_leaves_no_litter(place: Place) -> None:
