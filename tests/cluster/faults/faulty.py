@@ -135,18 +135,20 @@ class Faults:
         return self.kubectl("get", "jobs,pods", "-l", f"dagster/run-id={run_id}", "-o", "wide")
 
     def eventually_gone(self, run_id: str, seconds: float = 60.0) -> None:
-        """No pod of the run is alive, and no Job or pod of a step is left; one that has just ended is removed in a moment."""
+        """No pod of the run is alive; Jobs that ended by themselves stay for a while."""
+        self._wait_for_none(run_id, lambda: self._live_pods(run_id), seconds)
+
+    def eventually_removed(self, run_id: str, seconds: float = 60.0) -> None:
+        """No pod of a step is there any more. One that has just ended is still listed for a moment."""
+        self._wait_for_none(run_id, lambda: self.step_pods(run_id), seconds)
+
+    def _live_pods(self, run_id: str) -> list[dict[str, Any]]:
+        pods = self.objects("pods", f"dagster/run-id={run_id}")
+        return [pod for pod in pods if pod["status"]["phase"] in ("Pending", "Running")]
+
+    def _wait_for_none(self, run_id: str, left: Callable[[], list[dict[str, Any]]], seconds: float) -> None:
         end = time.monotonic() + seconds
-        while True:
-            pods = self.objects("pods", f"dagster/run-id={run_id}")
-            alive = any(pod["status"]["phase"] in ("Pending", "Running") for pod in pods)
-            jobs = [
-                job
-                for job in self.objects("jobs", f"dagster/run-id={run_id}")
-                if "dagster/op" in job["metadata"]["labels"]
-            ]
-            if not (alive or jobs or self.step_pods(run_id)):
-                return
+        while left():
             assert time.monotonic() < end, f"left over:\n{self.describe(run_id)}"
             time.sleep(1)
 

@@ -146,6 +146,7 @@ def test_a_cancelled_run_leaves_nothing_over(cluster: Faults) -> None:
     assert owner["kind"] == "Pod"
     cluster.terminate(run)
     cluster.eventually_gone(run)
+    cluster.eventually_removed(run)
 
 
 def test_a_deleted_run_takes_its_steps_along(cluster: Faults) -> None:
