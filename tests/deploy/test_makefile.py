@@ -17,7 +17,9 @@ SUPPORTED = re.findall(r"^SUPPORTED := (.*)$", (PROJECT / "Makefile").read_text(
 
 
 def make(*arguments: str, path: str | None = None) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, **({"PATH": path} if path else {})}
+    # What the make that runs the tests was told is not for this one.
+    ours = {name: value for name, value in os.environ.items() if name not in {"PYTHON", "VENV"} and "MAKE" not in name}
+    environment = {**ours, **({"PATH": path} if path else {})}
     command = [shutil.which("make") or "make", "-C", str(PROJECT), *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
