@@ -1,9 +1,25 @@
-"""The states of a recording and the moves between them. Nothing else decides what may follow what."""
+"""The steps of the pipeline, the states of a recording and the transitions between them.
+
+Nothing else decides which state may follow which.
+"""
 
 from __future__ import annotations
 
 from enum import StrEnum
 from itertools import pairwise
+
+
+class Step(StrEnum):
+    """The steps of the pipeline, in order. Dagster's assets, the steps' Jobs and the ledger's columns bear these names."""
+
+    RAW = "raw"
+    NORMALIZED = "normalized"
+    TRANSCRIPT = "transcript"
+    ENRICHED = "enriched"
+
+
+LAST_STEP = Step.ENRICHED
+"""A delivery is finished when it has the outputs of this step."""
 
 
 class State(StrEnum):

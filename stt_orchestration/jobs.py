@@ -7,12 +7,13 @@ import dagster as dg
 
 from k8s_run_launcher.cluster import connect_to_cluster
 from k8s_run_launcher.janitor import Janitor, RetentionRules
+from recordings.states import Step
 
 JOB_NAME = "transcribe_batch"
 
 transcribe_batch = dg.define_asset_job(
     JOB_NAME,
-    selection=dg.AssetSelection.assets("raw", "normalized", "transcript", "enriched"),
+    selection=dg.AssetSelection.assets(*Step),
     description="Turns a batch of recordings into transcripts, step by step. Work that is finished is left as it is.",
 )
 

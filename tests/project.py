@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from recordings.ledger.ledger import Ledger, Member
+from recordings.ledger.ledger import Ledger
+from recordings.ledger.rows import Member
 from speech.models.registry import Weights
 
 PROJECT = Path(__file__).resolve().parents[1]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks.platform.gather import load_results
 from benchmarks.platform.result import BenchmarkResult
-from recordings.ledger.ledger import StepRun
+from recordings.ledger.runs import StepRun
 from recordings.steps.checks import Check, CheckResult
 from recordings.steps.report import StepReport
 from recordings.steps.transcript import STEP

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import dagster as dg
 
 from recordings.layout import PAGE, Folder
-from recordings.ledger.ledger import Member
+from recordings.ledger.rows import Member
 from recordings.states import State
 from recordings.steps.report import StepReport, shorten_text
 

@@ -179,7 +179,7 @@ def run_intake(workspace: Workspace, paths: Sequence[Path], limits: BatchLimits,
     """For a command: deliver the paths, register everything that has settled, and make batches of it.
 
     Raises:
-        CannotDeliver: A path cannot be taken in.
+        UploadError: A path cannot be taken in.
         OSError, LedgerError: An infrastructure error (disk, network, database); not caused by a recording.
     """
     delivered = upload_files(workspace.store, paths)

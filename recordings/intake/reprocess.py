@@ -13,7 +13,7 @@ from itertools import groupby
 
 from recordings.batches import BatchLimits, make_batch_key, split_into_batches
 from recordings.layout import NORMALIZED_AUDIO
-from recordings.ledger.ledger import Member
+from recordings.ledger.rows import Member
 from recordings.steps import enriched, normalized, transcript
 from recordings.steps.enriched import EnrichOptions
 from recordings.steps.normalized import NormalizeOptions

@@ -110,7 +110,7 @@ def _tick(workspace: Workspace, cursor: BucketScanCursor) -> BucketScanCursor:
 def _ticks_until_all(workspace: Workspace, count: int, clock: Callable[[], float]) -> list[float]:
     seconds = []
     cursor = BucketScanCursor()
-    while workspace.ledger.size() < count:
+    while workspace.ledger.count_totals().inputs < count:
         began = clock()
         cursor = _tick(workspace, cursor)
         seconds.append(clock() - began)

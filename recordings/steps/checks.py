@@ -15,9 +15,8 @@ from itertools import islice
 from pydantic import ValidationError
 
 from recordings.layout import NORMALIZED_AUDIO, TRANSCRIPT_JSON, Folder
-from recordings.ledger.ledger import Member, Recording
-from recordings.states import TERMINAL_STATES, State, has_reached
-from recordings.steps.enriched import STEP as LAST_STEP
+from recordings.ledger.rows import Member, Recording
+from recordings.states import LAST_STEP, TERMINAL_STATES, State, has_reached
 from recordings.steps.references import InvalidReferenceError, read_reference
 from recordings.steps.report import StepReport
 from recordings.workspace import Workspace
@@ -266,7 +265,7 @@ def _read_transcript(workspace: Workspace, member: Member, recording: Recording)
     """The transcript under a delivery's name; None where it was tidied away.
 
     Raises:
-        _Unreadable: The transcript is missing, not valid, or belongs to another recording.
+        _UnreadableTranscriptError: The transcript is missing, not valid, or belongs to another recording.
     """
     name = member.delivery.name
     try:

@@ -21,8 +21,8 @@ from recordings.layout import (
     TRANSCRIPT_JSON,
     VTT,
 )
-from recordings.ledger.ledger import Member
-from recordings.states import State, has_reached
+from recordings.ledger.rows import Member
+from recordings.states import State, Step, has_reached
 from recordings.steps.report import ProgressTracker, StepReport
 from recordings.steps.runner import (
     ErrorCollector,
@@ -40,7 +40,7 @@ from speech.export.page.page import EmbeddedAudio, LinkedAudio, embed_mp3, relat
 from speech.export.subtitles import Cue, make_cues, report_reading_speed, to_srt, to_txt, to_vtt
 from speech.transcript import Transcript
 
-STEP = "enriched"
+STEP = Step.ENRICHED
 VERSION = "1"
 """Part of the work key: raise it when an output can change."""
 
@@ -75,7 +75,7 @@ def run(
 
     Raises:
         LookupError: There is no such batch.
-        StepFailed, OSError, LedgerError: An infrastructure error (disk, network, database); not caused by a recording.
+        StepFailedError, OSError, LedgerError: An infrastructure error (disk, network, database); not caused by a recording.
     """
     found = group_by_recording(workspace.ledger.list_members(batch_key))
     tally = ProgressTracker(progress, len(found))
@@ -178,5 +178,5 @@ def _make_page_audio(
     if not transcript.segments or transcript.meta.audio_duration_sec > options.embed_minutes * 60:
         way = posixpath.relpath(NORMALIZED_AUDIO.key(name), posixpath.dirname(PAGE.key(name)))
         return LinkedAudio(relative_href(way))
-    with open_earlier_output(workspace, NORMALIZED_AUDIO.key(name), "normalized") as path:
+    with open_earlier_output(workspace, NORMALIZED_AUDIO.key(name), Step.NORMALIZED) as path:
         return embed_mp3(path)

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from functools import partial
 
 from recordings.layout import NORMALIZED_AUDIO
-from recordings.ledger.ledger import Member
-from recordings.states import State, has_reached
+from recordings.ledger.rows import Member
+from recordings.states import State, Step, has_reached
 from recordings.steps.report import ProgressTracker, StepReport
 from recordings.steps.runner import (
     ErrorCollector,
@@ -25,7 +25,7 @@ from recordings.steps.work_key import make_work_key
 from recordings.workspace import Workspace
 from speech.audio.normalize import normalize
 
-STEP = "normalized"
+STEP = Step.NORMALIZED
 VERSION = "2"
 """Part of the work key: raise it when the samples written can change."""
 
@@ -62,7 +62,7 @@ def run(
 
     Raises:
         LookupError: There is no such batch.
-        StepFailed, OSError, LedgerError: An infrastructure error (disk, network, database); not caused by a recording.
+        StepFailedError, OSError, LedgerError: An infrastructure error (disk, network, database); not caused by a recording.
     """
     found = group_by_recording(workspace.ledger.list_members(batch_key))
     tally = ProgressTracker(progress, len(found))

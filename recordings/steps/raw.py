@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from recordings.layout import Folder, list_output_keys
-from recordings.ledger.ledger import Member
-from recordings.states import TERMINAL_STATES, State
+from recordings.ledger.rows import Member
+from recordings.states import TERMINAL_STATES, State, Step
 from recordings.steps.report import ProgressTracker, StepReport
 from recordings.steps.runner import NAME_KIND, RENAME_REMEDY, BytesChangedError, log, open_delivered
 from recordings.workspace import Workspace
@@ -42,7 +42,7 @@ def run(workspace: Workspace, batch_key: str, progress: Callable[[str], None]) -
             tally.add(member.delivery.name, 0.0)
         elif member.superseded and member.state not in TERMINAL_STATES:
             _reject_superseded(workspace, member)
-    return tally.make_report("raw", batch_key, workspace.ledger)
+    return tally.make_report(Step.RAW, batch_key, workspace.ledger)
 
 
 def _register(workspace: Workspace, member: Member) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
 
-from recordings.ledger.ledger import Ledger, Member
+from recordings.ledger.ledger import Ledger
+from recordings.ledger.rows import Member
 from recordings.states import State
 
 _LOG_INTERVAL_S = 10.0

@@ -19,7 +19,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from recordings.batches import Delivery
 from recordings.layout import Folder
-from recordings.ledger.ledger import CHANGED_KIND, LedgerError, Member, Recording
+from recordings.ledger.engine import LedgerError
+from recordings.ledger.rows import CHANGED_KIND, Member, Recording
 from recordings.states import State
 from recordings.storage.base import UnwritableKeyError
 from recordings.workspace import Workspace

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from recordings.ledger.ledger import Recording
+from recordings.ledger.rows import Recording
 from recordings.steps.runner import NAME_KIND, RENAME_REMEDY, RecordingGroup
 from recordings.storage.base import UnwritableKeyError
 from recordings.workspace import Workspace

@@ -11,8 +11,8 @@ from functools import partial
 from threading import Event
 
 from recordings.layout import NORMALIZED_AUDIO, TRANSCRIPT_JSON, Folder
-from recordings.ledger.ledger import StepRun
-from recordings.states import State, has_reached
+from recordings.ledger.runs import StepRun
+from recordings.states import State, Step, has_reached
 from recordings.steps.report import ProgressTracker, StepReport, shorten_text
 from recordings.steps.runner import (
     ErrorCollector,
@@ -30,7 +30,7 @@ from speech.asr.engine import ENGINE_VERSION, Engine, RecordingIdentity
 from speech.asr.hallucination import split_words as words_in
 from speech.transcript import Options, Transcript
 
-STEP = "transcript"
+STEP = Step.TRANSCRIPT
 _AUDIO_FLAGS = ("partial",)  # flags about the audio file; they survive a new transcription
 
 
@@ -63,8 +63,8 @@ def run(
 
     Raises:
         LookupError: There is no such batch.
-        DeviceUnavailable, WeightsError: The engine cannot run here.
-        StepFailed, OSError, LedgerError: An infrastructure error (disk, network, database); not caused by a recording.
+        DeviceUnavailableError, WeightsError: The engine cannot run here.
+        StepFailedError, OSError, LedgerError: An infrastructure error (disk, network, database); not caused by a recording.
     """
     found = group_by_recording(workspace.ledger.list_members(batch_key))
     todo = [
@@ -148,7 +148,7 @@ def _transcribe_recording(
             raise CancelledError(f"{first.delivery.name}: the step is being stopped")
         tally.add_partial(recording.name, recording.seconds or 0.0, share_done)
 
-    with open_earlier_output(workspace, NORMALIZED_AUDIO.key(first.delivery.name), "normalized") as path:
+    with open_earlier_output(workspace, NORMALIZED_AUDIO.key(first.delivery.name), Step.NORMALIZED) as path:
         subject = RecordingIdentity(first.delivery.name, recording.sha256)
         transcript = engine.transcribe(path, subject, go_on, partial(Checkpoint, journal, key))
     if transcript.meta.decoding is not None:
@@ -194,7 +194,7 @@ def read_transcript(workspace: Workspace, key: str) -> Transcript:
     """Read a transcript from the store.
 
     Raises:
-        StepFailed: It is gone.
+        StepFailedError: It is gone.
         pydantic.ValidationError: Somebody else wrote it.
     """
     with open_earlier_output(workspace, key, STEP) as path:

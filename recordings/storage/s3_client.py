@@ -397,7 +397,8 @@ class S3Client:
 
     @contextmanager
     def _translate_errors(self, key: str) -> Iterator[None]:
-        """Translate boto3 exceptions: FileNotFoundError, NotFirst, KeyRefused, _Spoiled, or ServerTrouble."""
+        """Translate boto3 exceptions: FileNotFoundError, PreconditionFailedError, InvalidKeyError, _TransferError, or
+        StorageUnavailableError."""
         from boto3.exceptions import Boto3Error
         from botocore.exceptions import BotoCoreError, ClientError
 
@@ -487,7 +488,7 @@ class _Download:
         """Write the bytes of a response to the file and verify them at the end.
 
         Raises:
-            _Spoiled: Bytes are missing, or others than were written.
+            _TransferError: Bytes are missing, or others than were written.
             Exception: The connection broke; what came until then stays.
         """
         begun = self._file.tell()

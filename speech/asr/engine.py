@@ -193,7 +193,7 @@ class Engine:
             open_checkpoint: Opens this recording's checkpoint; called for long recordings only. The caller deletes the file.
 
         Raises:
-            DeviceUnavailable: See ``WhisperDecoder``.
+            DeviceUnavailableError: See ``WhisperDecoder``.
         """
         with WavReader(path) as wav:
             activity = self._detect_speech(wav, progress)

@@ -20,7 +20,8 @@ from recordings.batches import BatchLimits
 from recordings.intake.intake import run_intake
 from recordings.intake.reprocess import Reprocessing, plan
 from recordings.layout import TRANSCRIPT_JSON, Folder, guess_names, list_output_keys
-from recordings.ledger.ledger import Ledger, Member
+from recordings.ledger.ledger import Ledger
+from recordings.ledger.rows import Member
 from recordings.states import State
 from recordings.steps.transcript import read_transcript
 from recordings.storage.open import open_store, store_from_url

@@ -22,7 +22,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from recordings.ledger.ledger import Ledger, Member
+from recordings.ledger.ledger import Ledger
+from recordings.ledger.rows import Member
 from recordings.states import PIPELINE, TERMINAL_STATES, State
 
 _STYLES = {State.DONE: "green", State.QUARANTINED: "yellow", State.FAILED: "red"}

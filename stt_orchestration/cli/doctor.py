@@ -18,7 +18,8 @@ from k8s_run_launcher.cluster import NoClusterError, connect_to_cluster
 from k8s_run_launcher.preflight import PreflightResult
 from k8s_run_launcher.preflight import run_preflight as look_at_cluster
 from k8s_run_launcher.profiles import StepProfile, read_profiles
-from recordings.ledger.ledger import Ledger, LedgerError
+from recordings.ledger.engine import LedgerError
+from recordings.ledger.ledger import Ledger
 from recordings.storage.base import UnknownStoreError
 from recordings.storage.errors import StorageUnavailableError
 from recordings.storage.open import open_store

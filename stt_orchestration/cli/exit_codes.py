@@ -11,7 +11,7 @@ import typer
 
 from benchmarks.files import RefusedError
 from recordings.intake.upload import UploadError
-from recordings.ledger.ledger import LedgerError
+from recordings.ledger.engine import LedgerError
 from recordings.storage.base import UnknownStoreError
 from recordings.storage.errors import explain
 from speech.models.registry import UnknownModelError, WeightsError

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 
 import sqlalchemy as sa
 
-from recordings.ledger.ledger import Ledger, LedgerError
+from recordings.ledger.engine import LedgerError
+from recordings.ledger.ledger import Ledger
 from recordings.ledger.locks import AdvisoryLock, hold_lock
 from recordings.storage.open import open_store
 from stt_orchestration.instance import open_instance
@@ -33,7 +34,7 @@ def prepare_storage(settings: Settings, timeout_s: float, on_wait: Callable[[str
 
     Raises:
         LedgerError: The database still does not answer.
-        InstanceUnusable: Dagster's storage cannot be opened.
+        InstanceUnusableError: Dagster's storage cannot be opened.
         OSError: The store's folders cannot be made.
     """
     open_store(settings.store)

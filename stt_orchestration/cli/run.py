@@ -13,7 +13,7 @@ import dagster as dg
 from assets.common.partitions import batches
 from assets.common.step import PROCESS_TAG, make_process_tag
 from recordings.intake.reprocess import CurrentOptions
-from recordings.ledger.ledger import Member
+from recordings.ledger.rows import Member
 from recordings.workspace import Workspace
 from speech.models.registry import Weights
 from stt_orchestration.jobs import JOB_NAME

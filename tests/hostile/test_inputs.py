@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from recordings.layout import encode_name, list_output_keys
-from recordings.ledger.ledger import Member
+from recordings.ledger.rows import Member
 from recordings.storage.directory import DirectoryStore
 from speech.models.registry import Weights
 from tests.hostile.inputs import End, Input, everything, hush, kennedy, wav

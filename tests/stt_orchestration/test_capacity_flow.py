@@ -13,7 +13,7 @@ import pytest
 
 from assets.capacity.production import COST_AS_PREDICTED, MAX_DRIFT, check_cost
 from benchmarks.platform.result import BenchmarkResult, read_result, write_result
-from recordings.ledger.ledger import StepRun
+from recordings.ledger.runs import StepRun
 from recordings.steps.report import StepReport
 from stt_orchestration.capacity_flow import SENSOR_NAME
 from stt_orchestration.definitions import build_defs

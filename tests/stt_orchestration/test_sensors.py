@@ -248,7 +248,7 @@ def test_a_tick_missed_by_more_than_the_deadline_is_skipped(place: Place) -> Non
     skipped = due(place, ago=timedelta(hours=2))
     assert isinstance(skipped, dg.SkipReason)
     assert "too late" in str(skipped.skip_message)
-    assert place.workspace.ledger.counts()[State.RECEIVED] == 0
+    assert place.workspace.ledger.count_totals().states[State.RECEIVED] == 0
     assert isinstance(due(place, ago=timedelta(minutes=30)), list)
 
 

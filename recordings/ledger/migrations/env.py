@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the revisions on the connection that ``recordings.ledger.ledger`` hands over."""
+"""Alembic's entry: runs the revisions on the connection that ``recordings.ledger.engine`` hands over."""
 
 from __future__ import annotations
 

@@ -20,7 +20,8 @@ from assets.common.metadata import make_metadata
 from recordings.batches import BatchLimits, Delivery
 from recordings.intake.intake import form_batches
 from recordings.layout import PAGE, decode_name, encode_name
-from recordings.ledger.ledger import Ledger, Member, Recording
+from recordings.ledger.ledger import Ledger
+from recordings.ledger.rows import Member, Recording
 from recordings.states import State
 from recordings.steps import enriched, normalized, raw, transcript
 from recordings.steps.report import StepReport

@@ -15,7 +15,8 @@ from threading import Event
 
 import pytest
 
-from recordings.ledger.ledger import Ledger, LedgerError
+from recordings.ledger.engine import LedgerError
+from recordings.ledger.ledger import Ledger
 from recordings.ledger.locks import FileLock, LocksUnavailableError
 
 HOLDER = """

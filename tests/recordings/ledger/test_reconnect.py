@@ -59,7 +59,7 @@ def test_work_under_a_lock_goes_on_when_its_server_restarts_and_the_lock_is_free
     said: list[str] = []
     with ledger.lock_batch("batch-x", said.append):
         killed_for_a_while(server).join()
-        assert ledger.size() >= 0
+        assert ledger.count_totals().inputs >= 0
     with ledger.lock_batch("batch-x", said.append):
         pass
     ledger.close()

@@ -97,7 +97,7 @@ class Prepared:
         ledger = Ledger.open(f"sqlite:///{self.root / 'ledger.db'}")
         try:
             members = ledger.list_members(self.key)
-            counted = sum(ledger.counts().values())
+            counted = sum(ledger.count_totals().states.values())
         finally:
             ledger.close()
         assert counted == len(members), "nothing lost, nothing twice"

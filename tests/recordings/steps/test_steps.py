@@ -433,7 +433,7 @@ def test_older_bytes_put_back_under_their_name_with_their_old_time_are_worked_on
     place.run(again)
     assert place.states(again) == {"a.wav": State.DONE}
     assert soundfile.info(place.root / "input_audio" / "a.wav.wav").duration == soundfile.info(path).duration
-    assert place.workspace.ledger.size() == 2
+    assert place.workspace.ledger.count_totals().inputs == 2
     place.run(again)
     with pytest.raises(ValueError, match="not enough values"):
         place.batch()  # it is known again
@@ -769,7 +769,7 @@ def test_a_command_takes_in_what_it_is_given_and_what_has_arrived(
     assert sorted(name for names in members for name in names) == ["calls/1.wav", "calls/monday/1.wav", "here.wav"]
     assert max(map(len, members)) == 2
     run_intake(place.workspace, [desk / "calls"], BatchLimits(), "test")
-    assert place.workspace.ledger.size() == 3
+    assert place.workspace.ledger.count_totals().inputs == 3
 
 
 def test_a_caller_that_looks_rarely_takes_what_nobody_has_written_to_for_long(place: Place) -> None:

@@ -53,7 +53,7 @@ def test_from_upload_to_outputs_once_and_a_rerun_finds_all_done(
     (key,) = form_batches(workspace, BatchLimits(), "test", max_batches=10)
     assert run(workspace, key, base_weights) == {"raw": 3, "normalized": 1, "transcript": 1, "enriched": 1}
     assert ledger.count_totals().is_consistent
-    assert {state: n for state, n in ledger.counts().items() if n} == {State.DONE: 2, State.QUARANTINED: 1}
+    assert {state: n for state, n in ledger.count_totals().states.items() if n} == {State.DONE: 2, State.QUARANTINED: 1}
     names = ("again.opus", "caf\u00e9/jfk.opus")
     assert sorted(place.below(Folder.ENRICHED)) == sorted(f"{name}{suffix}" for name in names for suffix in OUTPUTS)
     for name in names:

@@ -179,7 +179,7 @@ def frozen_at_work(running: Running, place: Installation) -> dict[str, int]:
             return False
         locks = (place.data / "ledger.db.locks").glob("*")
         if any(str(running.pid) in lock.read_text() for lock in locks) and not held(place.data / "ledger.db"):
-            states = place.ledger.counts()
+            states = place.ledger.count_totals().states
             if 0 < states[State.RECEIVED] < COUNT:
                 place.go.touch()  # the next signal to continue is to the end
                 return True
@@ -207,7 +207,7 @@ def test_two_started_on_an_empty_installation_in_the_same_moment_both_end_well(p
     place.silences(COUNT)
     both = [place.start("home") for _ in range(2)]
     assert [ended(running)[0] for running in both] == [0, 0]
-    assert place.ledger.counts()[State.DONE] == COUNT
+    assert place.ledger.count_totals().states[State.DONE] == COUNT
     assert place.worked_on("home") == dict.fromkeys(STEPS, COUNT)
 
 
@@ -215,7 +215,7 @@ def test_two_that_know_nothing_of_each_other_do_together_what_one_would_do(tmp_p
     place.silences(COUNT)
     both = [place.start("one"), place.start("two")]
     assert [ended(running)[0] for running in both] == [0, 0]
-    assert place.ledger.counts()[State.DONE] == COUNT
+    assert place.ledger.count_totals().states[State.DONE] == COUNT
     assert place.worked_on("one", "two") == dict.fromkeys(STEPS, COUNT)
     alone = Installation(tmp_path / "alone", place.weights, place.stack)
     alone.silences(COUNT)
@@ -240,7 +240,7 @@ def test_the_second_on_the_same_home_waits_for_the_first_and_says_so(place: Inst
     third.send_signal(signal.SIGINT)
     code, said = ended(third)
     assert code == 130, said
-    assert place.ledger.counts()[State.DONE] < COUNT
+    assert place.ledger.count_totals().states[State.DONE] < COUNT
     first.send_signal(signal.SIGCONT)
     assert ended(first)[0] == 0
     code, said = ended(second)
@@ -261,7 +261,7 @@ def test_who_waits_for_one_that_is_killed_goes_on_itself(place: Installation) ->
     first.send_signal(signal.SIGKILL)
     first.process.join()
     assert ended(second)[0] == 0
-    assert place.ledger.counts()[State.DONE] == COUNT
+    assert place.ledger.count_totals().states[State.DONE] == COUNT
     assert place.worked_on("home") == {step: COUNT - before[step] for step in STEPS}
 
 
@@ -285,7 +285,7 @@ def test_what_stands_in_a_queue_that_nobody_serves_is_worked_on_here(place: Inst
     code, said = ended(place.start("home"))
     assert code == 0, said
     assert f"{key} waits in Dagster's queue, and no daemon is there" in said
-    assert place.ledger.counts()[State.DONE] == 1
+    assert place.ledger.count_totals().states[State.DONE] == 1
 
 
 def test_when_the_one_at_work_is_killed_the_one_that_waits_goes_on(place: Installation) -> None:
@@ -301,7 +301,7 @@ def test_when_the_one_at_work_is_killed_the_one_that_waits_goes_on(place: Instal
     )
     first.send_signal(signal.SIGKILL)
     assert ended(second)[0] == 0
-    assert place.ledger.counts()[State.DONE] == COUNT
+    assert place.ledger.count_totals().states[State.DONE] == COUNT
     assert place.worked_on("two") == {step: COUNT - before[step] for step in STEPS}, "the rest, and nothing twice"
     assert list((place.data / "ledger.db.locks").iterdir()) == []
 
@@ -335,12 +335,15 @@ def test_an_interrupt_ends_a_run_soon_and_loses_nothing(place: Installation) -> 
     (place.data / "raw_audio").mkdir(parents=True)
     soundfile.write(place.data / "raw_audio" / "hour.wav", np.zeros(3600 * 16_000, np.int16), 16_000)
     running = place.start("home")
-    until(lambda: (place.data / "ledger.db").exists() and place.ledger.counts()[State.NORMALIZED], "a step at work")
+    until(
+        lambda: (place.data / "ledger.db").exists() and place.ledger.count_totals().states[State.NORMALIZED],
+        "a step at work",
+    )
     running.send_signal(signal.SIGINT)
     code, said = ended(running)
     assert code == 130, said
     assert "Interrupted. Nothing is lost: `stt run` goes on where this stopped." in said, "not by itself, but by force"
-    assert place.ledger.counts()[State.NORMALIZED] == 1
+    assert place.ledger.count_totals().states[State.NORMALIZED] == 1
     with place.dagster("home") as home_instance:
         assert find_live_runs(home_instance) == []
 

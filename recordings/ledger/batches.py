@@ -1,0 +1,194 @@
+"""Deliveries and batches in the ledger: what arrived, what waits, who takes it. A batch takes all its deliveries or none."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from operator import itemgetter
+from typing import TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from recordings.batches import Delivery
+from recordings.ledger.engine import LedgerEngine
+from recordings.ledger.rows import (
+    Member,
+    delivery_from_row,
+    is_present,
+    is_superseded,
+    join_recordings,
+    member_from_row,
+    select_members,
+    visible_state,
+)
+from recordings.ledger.schema import batch_members, batches, deliveries, recordings
+from recordings.states import LAST_STEP, TERMINAL_STATES, State
+
+_VARIABLES = 500  # well below SQLite's old limit of 999 bound variables a statement
+T = TypeVar("T")
+
+
+class BatchLedger(LedgerEngine):
+    """Registers deliveries and makes batches of them."""
+
+    def register(self, arrivals: Iterable[Delivery]) -> int:
+        """Note deliveries; those already known stay as they are. Returns how many are new.
+
+        A known delivery that was superseded or missing and is now present again counts as new: it keeps its row and waits for a
+        batch again.
+        """
+        rows = [
+            {
+                "id": d.id,
+                "name": d.name,
+                "size": d.size,
+                "version": d.version,
+                "attempt": 0,
+                "flags": {},
+                "placed": {},
+                "received_at": time.time(),
+            }
+            for d in arrivals
+        ]
+        if not rows:
+            return 0
+        # ``received_at`` has the given order. The rows are written in the order of their ids, so two processes that register the
+        # same deliveries cannot deadlock.
+        rows.sort(key=itemgetter("id"))
+        with self._write() as connection:
+            returned = 0
+            for ids in _split([str(row["id"]) for row in rows], _VARIABLES):
+                gone = deliveries.c.id.in_(ids) & ~is_present()
+                returned += connection.execute(
+                    sa.update(deliveries)
+                    .where(gone)
+                    .values(
+                        sha256=None,
+                        batch_key=None,
+                        attempt=deliveries.c.attempt + 1,
+                        kind=None,
+                        reason=None,
+                        flags={},
+                        placed={},  # the outputs under this name were made from other bytes
+                        received_at=time.time(),
+                    )
+                ).rowcount
+            insert = self._insert_new(deliveries).returning(deliveries.c.id)
+            new = len(connection.execute(insert, rows).all())
+        return returned + new
+
+    def find_known(self, ids: Sequence[str]) -> set[str]:
+        """The ids of those deliveries that the ledger knows as the current file under their name.
+
+        ``register`` would add the others, or re-activate them.
+        """
+        known: set[str] = set()
+        with self._read() as connection:
+            for part in _split(ids, _VARIABLES):
+                here = deliveries.c.id.in_(part) & is_present()
+                known.update(connection.scalars(sa.select(deliveries.c.id).where(here)))
+        return known
+
+    def list_waiting(self, limit: int) -> list[Delivery]:
+        """The oldest deliveries that are in no batch, including those reset for a retry."""
+        query = (
+            sa.select(deliveries)
+            .where(deliveries.c.batch_key.is_(None))
+            .order_by(deliveries.c.received_at, deliveries.c.name)
+            .limit(limit)
+        )
+        with self._read() as connection:
+            return [delivery_from_row(row) for row in connection.execute(query)]
+
+    def claim(self, key: str, members: Sequence[Delivery], origin: str) -> bool:
+        """Make a batch of waiting deliveries: all of them, or nothing when somebody else took one first."""
+        with self._write() as connection:
+            taken = 0
+            for part in _split(sorted(d.id for d in members), _VARIABLES):
+                free = deliveries.c.id.in_(part) & deliveries.c.batch_key.is_(None)
+                # PostgreSQL locks the rows in this order, so two claims of the same deliveries cannot deadlock.
+                connection.execute(sa.select(deliveries.c.id).where(free).order_by(deliveries.c.id).with_for_update())
+                taken += connection.execute(sa.update(deliveries).where(free).values(batch_key=key)).rowcount
+            if taken != len(members):
+                connection.rollback()
+                return False
+            _insert_batch(connection, key, members, origin)
+        return True
+
+    def reclaim(self, key: str, members: Sequence[Delivery], origin: str) -> bool:
+        """Make a batch of deliveries that other batches hold, or nothing when somebody was quicker with one of them.
+
+        Args:
+            key: The new batch.
+            members: The deliveries, each with its next attempt.
+            origin: Who creates the batch: the name of a sensor, a schedule or a command.
+        """
+        with self._write() as connection:
+            for member in sorted(members, key=lambda member: member.id):  # ordered, so that two calls cannot deadlock
+                here = (deliveries.c.id == member.id) & (deliveries.c.attempt == member.attempt - 1)
+                new = {"batch_key": key, "attempt": member.attempt}
+                if not connection.execute(sa.update(deliveries).where(here).values(**new)).rowcount:
+                    connection.rollback()
+                    return False
+            _insert_batch(connection, key, members, origin)
+        return True
+
+    def list_members(self, batch_key: str) -> list[Member]:
+        """The deliveries of a batch in its order, each with its recording.
+
+        Raises:
+            LookupError: There is no such batch.
+        """
+        query = (
+            select_members(is_superseded().label("superseded"))
+            .join(batch_members, batch_members.c.delivery_id == deliveries.c.id)
+            .where(batch_members.c.batch_key == batch_key)
+            .order_by(batch_members.c.position)
+        )
+        with self._read() as connection:
+            members = [member_from_row(row) for row in connection.execute(query)]
+        if not members:
+            raise LookupError(f"There is no batch {batch_key!r} in the ledger {self.address}.")
+        return members
+
+    def count_members(self, batch_key: str) -> int:
+        """How many deliveries a batch was made of, counted without regard to what became of them."""
+        query = sa.select(sa.func.count()).select_from(batch_members).where(batch_members.c.batch_key == batch_key)
+        with self._read() as connection:
+            return connection.scalar(query) or 0
+
+    def list_open_batches(self, made_before: float, limit: int) -> list[str]:
+        """Batches made before a time (seconds since the epoch) with a member that has not ended, oldest first."""
+        # A recording can be done while one of its names (a duplicate) still has no outputs.
+        lacking = sa.func.coalesce(deliveries.c.placed[LAST_STEP].as_string(), "") != recordings.c.enriched_key
+        unplaced = (recordings.c.state == State.DONE) & lacking & ~is_superseded()
+        open_member = visible_state().not_in([str(state) for state in TERMINAL_STATES]) | unplaced
+        query = (
+            sa.select(batches.c.key)
+            .where(
+                batches.c.made_at < made_before,
+                sa.exists(
+                    sa.select(sa.literal(1))
+                    .select_from(join_recordings())
+                    .where(deliveries.c.batch_key == batches.c.key, open_member)
+                ).correlate(batches),
+            )
+            .order_by(batches.c.made_at)
+            .limit(limit)
+        )
+        with self._read() as connection:
+            return list(connection.scalars(query))
+
+
+def _insert_batch(connection: Connection, key: str, members: Sequence[Delivery], origin: str) -> None:
+    connection.execute(sa.insert(batches).values(key=key, origin=origin, made_at=time.time()))
+    connection.execute(
+        sa.insert(batch_members),
+        [{"batch_key": key, "position": i, "delivery_id": d.id} for i, d in enumerate(members)],
+    )
+
+
+def _split(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

@@ -1,0 +1,92 @@
+"""Questions about the whole ledger that change nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from recordings.ledger.engine import LedgerEngine
+from recordings.ledger.rows import (
+    Member,
+    is_superseded,
+    join_recordings,
+    member_from_row,
+    select_members,
+    visible_state,
+)
+from recordings.ledger.schema import deliveries, recordings
+from recordings.states import State
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """The total number of deliveries, and the number in each state. The sum over the states must equal the total."""
+
+    inputs: int
+    states: Mapping[State, int]
+
+    @property
+    def is_consistent(self) -> bool:
+        """Whether every delivery is in exactly one state."""
+        return sum(self.states.values()) == self.inputs
+
+
+class QueryLedger(LedgerEngine):
+    """Answers what people and later steps ask."""
+
+    def list_current(self, sha256: str) -> list[Member]:
+        """The deliveries of a recording whose names no newer delivery has taken over."""
+        query = select_members().where(deliveries.c.sha256 == sha256, ~is_superseded())
+        with self._read() as connection:
+            return [member_from_row(row) for row in connection.execute(query)]
+
+    def iter_finished(self) -> Iterator[Member]:
+        """Every delivery that is done and whose name no newer one has taken over, in the order of their recordings."""
+        query = (
+            select_members()
+            .where(recordings.c.state == State.DONE, ~is_superseded())
+            .order_by(recordings.c.sha256, deliveries.c.name)
+        )
+        with self._read() as connection:
+            for row in connection.execute(query.execution_options(yield_per=1000)):
+                yield member_from_row(row)
+
+    def count_totals(self) -> Totals:
+        """The number of deliveries, in total and by state, read in one statement."""
+        state = visible_state()
+        # One statement: between two, new deliveries could arrive, and the two counts would differ.
+        inputs = sa.select(sa.func.count()).select_from(deliveries.alias("all_of_them")).scalar_subquery()
+        query = sa.select(state, sa.func.count(), inputs).select_from(join_recordings()).group_by(state)
+        with self._read() as connection:
+            rows = connection.execute(query).all()
+        counts = {State(row[0]): row[1] for row in rows}
+        return Totals(rows[0][2] if rows else 0, {each: counts.get(each, 0) for each in State})
+
+    def find(self, text: str, limit: int = 20) -> list[Member]:
+        """Deliveries by name, part of a name, delivery id or beginning of a sha256; the newest first."""
+        escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+        matches = sa.or_(
+            deliveries.c.name.like(f"%{escaped}%", escape="\\"),
+            deliveries.c.id == text,
+            deliveries.c.sha256.like(f"{escaped}%", escape="\\"),
+        )
+        exact_first = sa.case((deliveries.c.name == text, 0), else_=1)
+        query = select_members().where(matches).order_by(exact_first, deliveries.c.received_at.desc()).limit(limit)
+        with self._read() as connection:
+            return [member_from_row(row) for row in connection.execute(query)]
+
+    def list_newest(self, limit: int) -> list[Member]:
+        """The newest deliveries, by name within one moment."""
+        query = select_members().order_by(deliveries.c.received_at.desc(), deliveries.c.name).limit(limit)
+        with self._read() as connection:
+            return [member_from_row(row) for row in connection.execute(query)]
+
+    def list_broken(self) -> list[Member]:
+        """Every delivery that shows quarantined or failed."""
+        query = (
+            select_members().where(visible_state().in_([State.QUARANTINED, State.FAILED])).order_by(deliveries.c.name)
+        )
+        with self._read() as connection:
+            return [member_from_row(row) for row in connection.execute(query)]

@@ -1,0 +1,163 @@
+"""Recordings in the ledger: their states and facts, and which delivery holds which bytes.
+
+Every change of state is one compare-and-set statement, so if two processes try the same change, exactly one succeeds.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import TypedDict, Unpack
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from recordings.batches import Delivery
+from recordings.ledger.engine import LedgerEngine
+from recordings.ledger.rows import Member, Recording, recording_from_row
+from recordings.ledger.schema import deliveries, recordings
+from recordings.states import State, check_transition
+
+
+class RecordingFacts(TypedDict, total=False):
+    """Columns that may be set with a change of state; ``recordings.ledger.rows.Recording`` says what they hold."""
+
+    kind: str
+    reason: str
+    flags: Mapping[str, str]
+    seconds: float
+    channels: int
+    speech_seconds: float
+    language: str | None
+    words: int
+    preview: str
+    normalized_key: str
+    transcript_key: str
+    enriched_key: str
+    timings: Mapping[str, float]
+
+
+class RecordingLedger(LedgerEngine):
+    """Changes the states of recordings."""
+
+    def assign_recording(self, delivery: Delivery, sha256: str, size: int) -> Recording:
+        """Assign a delivery to the recording with this sha256, and create the recording if it is new.
+
+        The first delivery names the recording; later ones with another name are flagged as duplicates.
+        """
+        now = time.time()
+        fresh = {"sha256": sha256, "name": delivery.name, "size": size, "state": State.RECEIVED}
+        with self._write() as connection:
+            connection.execute(self._insert_new(recordings).values(**fresh, flags={}, timings={}, changed_at=now))
+            row = connection.execute(sa.select(recordings).where(recordings.c.sha256 == sha256)).one()
+            flags = {} if row.name == delivery.name else {"duplicate": f"same bytes as {row.name}"}
+            connection.execute(
+                sa.update(deliveries)
+                .where(deliveries.c.id == delivery.id)
+                .values(sha256=sha256, kind=None, reason=None, flags=flags)
+            )
+        return recording_from_row(row)
+
+    def reject(self, delivery: Delivery, kind: str, reason: str, *, bound_to: str | None = None) -> None:
+        """Quarantine one delivery (not its recording), for example because outputs cannot be written under its name.
+
+        Args:
+            delivery: Which.
+            kind: Short name of what is wrong.
+            reason: The same in a sentence.
+            bound_to: sha256 of its recording, or None if it was not read yet. If the ledger says something else, nothing is
+                changed.
+        """
+        as_known = (deliveries.c.id == delivery.id) & (deliveries.c.sha256.is_not_distinct_from(bound_to))
+        with self._write() as connection:
+            connection.execute(sa.update(deliveries).where(as_known).values(sha256=None, kind=kind, reason=reason))
+
+    def transition(self, sha256: str, source: State, target: State, **facts: Unpack[RecordingFacts]) -> bool:
+        """Move a recording from one state to another and note facts about it, in one compare-and-set statement.
+
+        Args:
+            sha256: Which recording.
+            source: The state it must be in.
+            target: The state it is to be in.
+            facts: Set with it; ``kind`` and ``reason`` are cleared unless given.
+
+        Returns:
+            False when the recording was not in ``source``: somebody else moved it, and nothing was changed.
+
+        Raises:
+            ValueError: This transition is not allowed.
+        """
+        check_transition(source, target)
+        with self._write() as connection:
+            return _transition(connection, sha256, source, target, facts)
+
+    def complete_step(
+        self,
+        sha256: str,
+        source: State,
+        target: State,
+        *,
+        step: str,
+        key: str,
+        members: Sequence[Member],
+        **facts: Unpack[RecordingFacts],
+    ) -> bool:
+        """Change the state of a recording and record the names that now have the step's outputs, in one transaction.
+
+        Args:
+            sha256: Which recording.
+            source: The state it must be in.
+            target: The state it is to be in.
+            step: Whose outputs.
+            key: The work key they were made under.
+            members: The deliveries under whose names they stand.
+            facts: See ``transition``.
+
+        Returns:
+            False when somebody else moved the recording, and nothing was changed.
+        """
+        check_transition(source, target)
+        with self._write() as connection:
+            moved = _transition(connection, sha256, source, target, facts)
+            if moved:
+                _record_outputs(connection, step, key, members)
+        return moved
+
+    def record_outputs(self, step: str, key: str, members: Sequence[Member]) -> None:
+        """Record that these deliveries now have the outputs of a step that were made with this work key."""
+        with self._write() as connection:
+            _record_outputs(connection, step, key, members)
+
+    def reset_for_retry(self, members: Sequence[Member]) -> int:
+        """Reset quarantined and failed deliveries to ``received`` for a retry in a new batch. Returns how many were reset."""
+        rearmed = 0
+        with self._write() as connection:
+            for member in members:
+                if member.state not in (State.QUARANTINED, State.FAILED):
+                    continue
+                if member.recording is not None:
+                    connection.execute(
+                        sa.update(recordings)
+                        .where(
+                            recordings.c.sha256 == member.recording.sha256, recordings.c.state == member.recording.state
+                        )
+                        .values(state=State.RECEIVED, kind=None, reason=None, flags={}, changed_at=time.time())
+                    )
+                rearmed += connection.execute(
+                    sa.update(deliveries)
+                    .where(deliveries.c.id == member.delivery.id)
+                    .values(batch_key=None, kind=None, reason=None, attempt=deliveries.c.attempt + 1)
+                ).rowcount
+        return rearmed
+
+
+def _transition(connection: Connection, sha256: str, source: State, target: State, facts: RecordingFacts) -> bool:
+    here = (recordings.c.sha256 == sha256) & (recordings.c.state == source)
+    values = {"kind": None, "reason": None, **facts, "state": target, "changed_at": time.time()}
+    return connection.execute(sa.update(recordings).where(here).values(**values)).rowcount == 1
+
+
+def _record_outputs(connection: Connection, step: str, key: str, members: Sequence[Member]) -> None:
+    for member in members:
+        placed = {**member.placed, step: key}
+        connection.execute(sa.update(deliveries).where(deliveries.c.id == member.delivery.id).values(placed=placed))

@@ -1,0 +1,151 @@
+"""Rows of the ledger as Python objects, and the SQL expressions that several queries share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Row
+
+from recordings.batches import Delivery
+from recordings.ledger.schema import deliveries, recordings
+from recordings.states import State
+
+CHANGED_KIND = "changed"
+"""Value of ``kind`` for a quarantine because the file was missing or changed when it was to be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """One audio content, identified by its sha256, and its state.
+
+    Attributes:
+        sha256: Of the delivered bytes.
+        name: The first name under which it was delivered.
+        size: Bytes.
+        state: The state it is in.
+        kind: Short name of what is wrong; None in a good state.
+        reason: What is wrong, as a sentence; None in a good state.
+        flags: Flag -> reason: ``no_speech``, ``partial``.
+        seconds: Length of the normalized audio, seconds.
+        channels: Channels of the normalized audio.
+        speech_seconds: Length of the speech in it, seconds.
+        language: Language of the transcript.
+        words: Number of words in the transcript.
+        preview: The first words, for tables.
+        normalized_key: Work key of the normalized audio; see ``recordings.steps.work_key``.
+        transcript_key: Work key of the transcript.
+        enriched_key: Work key of the other outputs.
+        timings: Step -> seconds of wall time spent on this recording.
+        changed_at: Time of the last change of state, seconds since the epoch.
+    """
+
+    sha256: str
+    name: str
+    size: int
+    state: State
+    kind: str | None
+    reason: str | None
+    flags: Mapping[str, str]
+    seconds: float | None
+    channels: int | None
+    speech_seconds: float | None
+    language: str | None
+    words: int | None
+    preview: str | None
+    normalized_key: str | None
+    transcript_key: str | None
+    enriched_key: str | None
+    timings: Mapping[str, float]
+    changed_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A delivery of a batch with its recording, once that is known."""
+
+    delivery: Delivery
+    recording: Recording | None
+    kind: str | None = None
+    reason: str | None = None
+    flags: Mapping[str, str] = field(default_factory=dict)
+    placed: Mapping[str, str] = field(default_factory=dict)
+    superseded: bool = False
+    """True if a newer delivery has the same name; the file and the outputs under that name then belong to the newer one."""
+
+    @property
+    def state(self) -> State:
+        """The state a person sees for this delivery."""
+        if self.recording is not None:
+            return self.recording.state
+        return State.QUARANTINED if self.kind else State.RECEIVED
+
+    @property
+    def shown_reason(self) -> str | None:
+        """Why it is quarantined or failed, in a sentence."""
+        return self.recording.reason if self.recording is not None else self.reason
+
+
+def join_recordings() -> sa.FromClause:
+    """Every delivery with its recording, or without one where the bytes were not read yet."""
+    return deliveries.outerjoin(recordings, recordings.c.sha256 == deliveries.c.sha256)
+
+
+def visible_state() -> sa.ColumnElement[str]:
+    """The state a delivery shows: its recording's, or quarantined when nobody could read it, or received."""
+    unread = sa.case((deliveries.c.kind.is_not(None), str(State.QUARANTINED)), else_=str(State.RECEIVED))
+    return sa.func.coalesce(recordings.c.state, unread)
+
+
+def is_superseded() -> sa.ColumnElement[bool]:
+    """Whether a newer delivery has come under the same name."""
+    newer = deliveries.alias("newer")
+    return sa.exists().where(
+        newer.c.name == deliveries.c.name,
+        newer.c.id != deliveries.c.id,
+        newer.c.received_at > deliveries.c.received_at,
+    )
+
+
+def is_present() -> sa.ColumnElement[bool]:
+    """Whether, as far as the ledger knows, the delivery's file is still unchanged under its name (not superseded, not missing)."""
+    missed = sa.exists().where(recordings.c.sha256 == deliveries.c.sha256, recordings.c.kind == CHANGED_KIND)
+    return ~is_superseded() & (sa.func.coalesce(deliveries.c.kind, "") != CHANGED_KIND) & ~missed
+
+
+_DELIVERY_COLUMNS = [column.label(f"delivery_{column.name}") for column in deliveries.c]
+
+
+def select_members(*columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
+    """A query whose rows ``member_from_row`` reads.
+
+    Args:
+        columns: Selected too.
+    """
+    return sa.select(*_DELIVERY_COLUMNS, recordings, *columns).select_from(join_recordings())
+
+
+def delivery_from_row(row: Row[Any]) -> Delivery:
+    """Read a row of ``deliveries``."""
+    return Delivery(name=row.name, size=row.size, version=row.version, attempt=row.attempt)
+
+
+def recording_from_row(row: Row[Any]) -> Recording:
+    """Read a row that has all columns of ``recordings``."""
+    facts = {column.name: getattr(row, column.name) for column in recordings.c}
+    return Recording(**{**facts, "state": State(row.state)})
+
+
+def member_from_row(row: Row[Any]) -> Member:
+    """Read a row of ``select_members``."""
+    return Member(
+        delivery=Delivery(row.delivery_name, row.delivery_size, row.delivery_version, row.delivery_attempt),
+        recording=recording_from_row(row) if row.sha256 else None,
+        kind=row.delivery_kind,
+        reason=row.delivery_reason,
+        flags=row.delivery_flags,
+        placed=row.delivery_placed,
+        superseded=bool(getattr(row, "superseded", False)),
+    )

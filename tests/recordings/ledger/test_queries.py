@@ -1,0 +1,28 @@
+"""Totals and searches."""
+
+from __future__ import annotations
+
+from recordings.ledger.ledger import Ledger
+from recordings.states import State
+from tests.recordings.ledger.deliveries import register
+
+
+def test_the_counts_add_up_whatever_the_deliveries_have_become(ledger: Ledger) -> None:
+    a, b, c, d = register(ledger, "a", "b", "c", "d")
+    ledger.assign_recording(a, "0" * 64, 1)
+    ledger.assign_recording(b, "0" * 64, 1)
+    ledger.reject(c, "changed", "it was replaced")
+    ledger.transition("0" * 64, State.RECEIVED, State.NORMALIZED)
+    counts = ledger.count_totals().states
+    assert counts[State.NORMALIZED] == 2
+    assert counts[State.QUARANTINED] == 1
+    assert counts[State.RECEIVED] == 1
+    assert sum(counts.values()) == ledger.count_totals().inputs == 4
+    assert {m.delivery for m in ledger.list_broken()} == {c}
+    assert d in [m.delivery for m in ledger.list_newest(10)]
+
+
+def test_names_are_found_by_part_and_wildcards_mean_themselves(ledger: Ledger) -> None:
+    register(ledger, "a/100%.wav", "a/1000.wav", "a/x_y.wav", "a/xzy.wav")
+    assert [m.delivery.name for m in ledger.find("100%")] == ["a/100%.wav"]
+    assert [m.delivery.name for m in ledger.find("x_y")] == ["a/x_y.wav"]
