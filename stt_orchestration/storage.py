@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from inspect import isfunction
+from itertools import count
 from typing import Any
 
 import sqlalchemy as sa
@@ -26,6 +27,7 @@ from dagster._core.storage.schedules import ScheduleStorage
 from dagster._serdes import ConfigurableClassData, serialize_value
 from dagster_postgres import DagsterPostgresStorage
 from dagster_postgres.utils import pg_url_from_config
+from tenacity import Retrying, retry_if_exception, stop_after_attempt
 
 from recordings.ledger.reconnect import with_reconnect
 
@@ -99,19 +101,24 @@ def _with_retries(call: Callable[..., Any], undo: Callable[..., None] | None = N
     """
 
     @wraps(call)
-    def asking(*arguments: Any, **options: Any) -> Any:
-        tries = 0
-        while True:
-            try:
-                if tries and undo is not None:
-                    undo(*arguments, **options)
-                return call(*arguments, **options)
-            except sa.exc.DBAPIError as error:
-                tries += 1
-                if not error.connection_invalidated or tries == _MAX_ATTEMPTS:
-                    raise
+    def with_retries(*arguments: Any, **options: Any) -> Any:
+        attempts = count()
 
-    return asking
+        def attempt() -> Any:
+            if next(attempts) and undo is not None:
+                undo(*arguments, **options)
+            return call(*arguments, **options)
+
+        retrying = Retrying(
+            retry=retry_if_exception(_is_interrupted), stop=stop_after_attempt(_MAX_ATTEMPTS), reraise=True
+        )
+        return retrying(attempt)
+
+    return with_retries
+
+
+def _is_interrupted(error: BaseException) -> bool:
+    return isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated
 
 
 PatientPostgresStorage = RetryingPostgresStorage

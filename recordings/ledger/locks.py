@@ -8,7 +8,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,8 +15,10 @@ from typing import Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
+from tenacity import Retrying, retry_if_result, wait_exponential
 
 from recordings.ledger.processes import host_and_pid
+from recordings.waiting import log_every
 
 _LOG_INTERVAL_S = 60.0
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.05, 1.0
@@ -49,15 +50,16 @@ def hold_lock(lock: Lock, subject: str, on_wait: Callable[[str], None]) -> Itera
         subject: What it stands for; a sentence about waiting begins with it.
         on_wait: Told at once and then every minute who holds the lock.
     """
-    said = float("-inf")
-    wait = _FIRST_WAIT_S
+    until_acquired = Retrying(
+        retry=retry_if_result(lambda acquired: not acquired),
+        wait=wait_exponential(multiplier=_FIRST_WAIT_S, exp_base=1.5, max=_LONGEST_WAIT_S),
+        before_sleep=log_every(
+            _LOG_INTERVAL_S,
+            lambda _: on_wait(f"{subject} is being worked on by {lock.holder()}. Waiting until that ends."),
+        ),
+    )
     try:
-        while not lock.acquire():
-            if time.monotonic() - said >= _LOG_INTERVAL_S:
-                on_wait(f"{subject} is being worked on by {lock.holder()}. Waiting until that ends.")
-                said = time.monotonic()
-            time.sleep(wait)
-            wait = min(1.5 * wait, _LONGEST_WAIT_S)
+        until_acquired(lock.acquire)
         yield
     finally:
         lock.release()

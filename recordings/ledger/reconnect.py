@@ -7,11 +7,13 @@ the callers handle errors.
 from __future__ import annotations
 
 import logging
-import time
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_fixed
+
+from recordings.waiting import log_every
 
 log = logging.getLogger("stt")
 
@@ -48,18 +50,23 @@ def with_reconnect(engine: Engine, timeout_s: float = RECONNECT_TIMEOUT_S) -> No
     def connect(dialect: sa.Dialect, _: Any, arguments: Any, options: dict[str, Any]) -> Any:
         for name, value in _LIBPQ_TIMEOUTS.items():
             options.setdefault(name, value)
-        began = time.monotonic()
-        said = float("-inf")
-        while True:
-            try:
-                return dialect.connect(*arguments, **options)
-            except dialect.loaded_dbapi.OperationalError as error:
-                waited = time.monotonic() - began
-                if waited >= timeout_s or any(words in str(error) for words in _PERMANENT_ERRORS):
-                    raise
-                if waited - said >= _LOG_INTERVAL_S:
-                    log.warning("Waiting for the database (%.0f s of %.0f): %s", waited, timeout_s, str(error).strip())
-                    said = waited
-                time.sleep(_RETRY_INTERVAL_S)
+
+        def is_temporary(error: BaseException) -> bool:
+            permanent = any(words in str(error) for words in _PERMANENT_ERRORS)
+            return isinstance(error, dialect.loaded_dbapi.OperationalError) and not permanent
+
+        def warn(state: RetryCallState) -> None:
+            error = state.outcome and state.outcome.exception()
+            waited_s = state.seconds_since_start
+            log.warning("Waiting for the database (%.0f s of %.0f): %s", waited_s, timeout_s, str(error).strip())
+
+        retrying = Retrying(
+            retry=retry_if_exception(is_temporary),
+            wait=wait_fixed(_RETRY_INTERVAL_S),
+            stop=stop_after_delay(timeout_s),
+            before_sleep=log_every(_LOG_INTERVAL_S, warn),
+            reraise=True,
+        )
+        return retrying(dialect.connect, *arguments, **options)
 
     sa.event.listen(engine, "do_connect", connect)

@@ -19,6 +19,8 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
+
 from recordings.storage.base import BLOCK_BYTES, InvalidRangeError, ObjectStat, RangeStream
 from recordings.storage.errors import StorageUnavailableError
 
@@ -165,7 +167,7 @@ class S3Client:
 
         with target.open("wb") as file:
             download = _Download(self._uri(key), file)
-            tries = 0
+            resuming = _Resuming(self._uri(key))
             while True:
                 before = file.tell()
                 try:
@@ -175,20 +177,14 @@ class S3Client:
                 except _list_connection_errors() as error:
                     broken: Exception = error
                     if file.tell() > before:
-                        tries = 0
+                        resuming.note_progress()
                 except (_TransferError, FlexibleChecksumError, PreconditionFailedError) as error:
                     # The checksum is wrong, or the object was replaced while it was being read: start again.
                     broken = error
                     download.restart()
                 else:
                     return
-                tries += 1
-                if tries == _MAX_ATTEMPTS:
-                    raise StorageUnavailableError(
-                        f"{self._uri(key)} could not be read in {_MAX_ATTEMPTS} tries: {_short(broken)}.",
-                        _REMEDY_SERVER,
-                    ) from broken
-                time.sleep(min(5.0, 0.1 * 2**tries))
+                resuming.wait_after(broken)
 
     def open_range(self, key: str, byte_range: str | None = None) -> RangeStream:
         """Begin to read an object, or a stretch of it, without a copy of it here; all bytes come from one version.
@@ -226,25 +222,20 @@ class S3Client:
 
         Connections break often: an audio player reads a few seconds and then pauses.
         """
-        tries = 0
+        resuming = _Resuming(self._uri(key))
         while True:
-            broken: Exception | None = None
+            broken: Exception = EOFError()
             with closing(body):
                 try:
                     while block := body.read(min(BLOCK_BYTES, end - position)):
-                        position, tries = position + len(block), 0
+                        position += len(block)
+                        resuming.note_progress()
                         yield block
                 except _list_connection_errors() as error:
                     broken = error
             if position == end:
                 return
-            tries += 1
-            if tries == _MAX_ATTEMPTS:
-                raise StorageUnavailableError(
-                    f"{self._uri(key)} could not be read in {_MAX_ATTEMPTS} tries: {_short(broken or EOFError())}.",
-                    _REMEDY_SERVER,
-                )
-            time.sleep(min(5.0, 0.1 * 2**tries))
+            resuming.wait_after(broken)
             rest = f"bytes={position}-{end - 1}"
             with self._translate_errors(key):
                 body = self._s3.get_object(Bucket=self.bucket, Key=key, Range=rest, IfMatch=etag)["Body"]
@@ -397,8 +388,11 @@ class S3Client:
 
     @contextmanager
     def _translate_errors(self, key: str) -> Iterator[None]:
-        """Translate boto3 exceptions: FileNotFoundError, PreconditionFailedError, InvalidKeyError, _TransferError, or
-        StorageUnavailableError."""
+        """Translate what boto3 raises.
+
+        Raises:
+            FileNotFoundError, PreconditionFailedError, InvalidKeyError, _TransferError, StorageUnavailableError: By its code.
+        """
         from boto3.exceptions import Boto3Error
         from botocore.exceptions import BotoCoreError, ClientError
 
@@ -453,10 +447,35 @@ class _TransferError(StorageUnavailableError):
 
 
 def _retry_transfer(write: Callable[[], T]) -> T:
-    for _ in range(_MAX_ATTEMPTS - 1):
-        with suppress(_TransferError):
-            return write()
-    return write()
+    retrying = Retrying(
+        retry=retry_if_exception_type(_TransferError), stop=stop_after_attempt(_MAX_ATTEMPTS), reraise=True
+    )
+    return retrying(write)
+
+
+class _Resuming:
+    """Reading goes on where a connection broke, until ``_MAX_ATTEMPTS`` connections in a row brought nothing."""
+
+    def __init__(self, place: str) -> None:
+        self._place = place
+        self._failures = 0
+
+    def note_progress(self) -> None:
+        """Bytes came."""
+        self._failures = 0
+
+    def wait_after(self, error: Exception) -> None:
+        """Wait 0.2 s after the first failure, twice as long after each further one, at most 5 s.
+
+        Raises:
+            StorageUnavailableError: That was the last attempt.
+        """
+        self._failures += 1
+        if self._failures == _MAX_ATTEMPTS:
+            raise StorageUnavailableError(
+                f"{self._place} could not be read in {_MAX_ATTEMPTS} tries: {_short(error)}.", _REMEDY_SERVER
+            ) from error
+        time.sleep(min(5.0, 0.1 * 2**self._failures))
 
 
 class _Download:

@@ -5,11 +5,11 @@ On a cluster it is the init container of every long-lived pod: they all start at
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import sqlalchemy as sa
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from recordings.ledger.engine import LedgerError
 from recordings.ledger.ledger import Ledger
@@ -21,7 +21,7 @@ from stt_orchestration.settings import Settings
 STORAGE_LOCK_NAME = "stt dagster storage"
 """Name of the lock in the ledger's database."""
 
-_EVERY_S = 2.0
+_RETRY_INTERVAL_S = 2.0
 
 
 def prepare_storage(settings: Settings, timeout_s: float, on_wait: Callable[[str], None]) -> None:
@@ -45,17 +45,17 @@ def prepare_storage(settings: Settings, timeout_s: float, on_wait: Callable[[str
 
 
 def _wait_for_ledger(url: str, timeout_s: float, on_wait: Callable[[str], None]) -> None:
-    until = time.monotonic() + timeout_s
-    while True:
-        try:
-            Ledger.open(url).close()
-        except LedgerError as error:
-            if time.monotonic() >= until:
-                raise
-            on_wait(f"Waiting for the ledger: {error}")
-            time.sleep(_EVERY_S)
-        else:
-            return
+    def report(state: RetryCallState) -> None:
+        on_wait(f"Waiting for the ledger: {state.outcome and state.outcome.exception()}")
+
+    retrying = Retrying(
+        retry=retry_if_exception_type(LedgerError),
+        wait=wait_fixed(_RETRY_INTERVAL_S),
+        stop=stop_after_delay(timeout_s),
+        before_sleep=report,
+        reraise=True,
+    )
+    retrying(lambda: Ledger.open(url).close())
 
 
 @contextmanager
