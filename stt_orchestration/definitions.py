@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dagster as dg
 
-from assets.capacity.benchmark import benchmark, benchmark_files, ratio, sizing
+from assets.capacity.benchmark import benchmark, benchmark_files
+from assets.capacity.ratio import ratio
+from assets.capacity.sizing import sizing
 from assets.common.resources import CapacityResource, EngineResource, OptionsResource, WorkspaceResource
 from assets.transcription.enriched import enriched
 from assets.transcription.normalized import normalized
@@ -13,15 +15,9 @@ from assets.transcription.transcript import transcript
 from benchmarks.platform.gather import make_platform_key
 from k8s_run_launcher.executor import profiled_k8s_job_executor
 from recordings.batches import BatchLimits
-from stt_orchestration.capacity_flow import (
-    benchmark_results,
-    build_benchmark_monthly,
-    capacity_automation,
-    measure_platform,
-)
-from stt_orchestration.jobs import build_janitor, transcribe_batch
-from stt_orchestration.schedules import build_janitor_daily, build_transcribe_every_6h
-from stt_orchestration.sensors import build_audio_bucket, build_audio_directory
+from stt_orchestration.jobs import build_janitor, measure_platform, transcribe_batch
+from stt_orchestration.schedules import build_benchmark_monthly, build_janitor_daily, build_transcribe_every_6h
+from stt_orchestration.sensors import benchmark_results, build_audio_bucket, build_audio_directory, capacity_automation
 from stt_orchestration.settings import Settings
 
 # One process for the four steps on one machine: a process of its own costs each step 3 to 4 s of imports.

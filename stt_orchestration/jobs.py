@@ -17,6 +17,13 @@ transcribe_batch = dg.define_asset_job(
     description="Turns a batch of recordings into transcripts, step by step. Work that is finished is left as it is.",
 )
 
+measure_platform = dg.define_asset_job(
+    "measure_platform",
+    selection=dg.AssetSelection.assets("benchmark"),
+    config={"ops": {"benchmark": {"config": {"measure": True}}}},
+    description="Measures the machine that the run is on, 50 iterations of 30 s of audio, and puts the result into the folder.",
+)
+
 JANITOR_NAME = "janitor"
 CODE_LOCATION = "stt"
 """The code location's name: it stands on every Job of a run of ours."""

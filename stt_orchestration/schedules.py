@@ -1,8 +1,8 @@
-"""The schedules: the janitor's, and the one that replaces a CronJob; each field has its counterpart.
+"""The schedules: the janitor's, the one that measures a machine, and the one that replaces a CronJob.
 
-``schedule`` and ``timeZone`` are its cron and time zone; ``concurrencyPolicy: Forbid`` is the skip while a batch runs;
-``startingDeadlineSeconds`` is the deadline below (and ``max_catchup_runs`` in dagster.yaml: a missed tick is made up for once);
-``suspend`` is whether it is on; the history limits are ``STT_KEEP_RUNS``.
+Each field of a CronJob has its counterpart. ``schedule`` and ``timeZone`` are its cron and time zone; ``concurrencyPolicy: Forbid``
+is the skip while a batch runs; ``startingDeadlineSeconds`` is the deadline below (and ``max_catchup_runs`` in dagster.yaml: a
+missed tick is made up for once); ``suspend`` is whether it is on; the history limits are ``STT_KEEP_RUNS``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from functools import partial
 
 import dagster as dg
 
-from assets.common.partitions import batches
+from assets.common.partitions import batches, platform_models
 from assets.common.resources import WorkspaceResource
 from recordings.batches import BatchLimits
 from recordings.intake.bucket_scan import BucketScanCursor, BucketScanLimits
@@ -23,11 +23,12 @@ from recordings.intake.intake import (
     scan_bucket_repeatedly,
 )
 from recordings.workspace import Workspace
-from stt_orchestration.jobs import transcribe_batch
+from stt_orchestration.jobs import measure_platform, transcribe_batch
 from stt_orchestration.runs import find_live_runs, get_past_runs, prune_runs
 from stt_orchestration.sensors import make_run_request
 
 SCHEDULE_NAME = "transcribe_every_6h"
+BENCHMARK_SCHEDULE_NAME = "benchmark_monthly"
 
 _SETTLED_AFTER_S = 60.0
 """A schedule looks once, hours apart, so a file has settled when nobody wrote to it for a minute."""
@@ -102,3 +103,21 @@ def build_janitor_daily(job: dg.JobDefinition, timezone: str) -> dg.ScheduleDefi
         execution_timezone=timezone,
         default_status=dg.DefaultScheduleStatus.RUNNING,
     )
+
+
+def build_benchmark_monthly(platform_model: str, *, enabled: bool) -> dg.ScheduleDefinition:
+    """The schedule that measures this machine anew on the first of every month."""
+
+    @dg.schedule(
+        name=BENCHMARK_SCHEDULE_NAME,
+        job=measure_platform,
+        cron_schedule="0 3 1 * *",
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING if enabled else dg.DefaultScheduleStatus.STOPPED,
+        description="Measures this machine with the model in use, at three in the night of the first of every month.",
+    )
+    def benchmark_monthly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+        context.instance.add_dynamic_partitions(platform_models.name or "", [platform_model])
+        return dg.RunRequest(partition_key=platform_model)
+
+    return benchmark_monthly

@@ -1,15 +1,20 @@
-"""Sensors: they request runs for the batches that ``recordings.intake.intake`` finds."""
+"""Sensors: they request runs for the batches that ``recordings.intake.intake`` finds, and for new results of benchmarks."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
 import dagster as dg
 
-from assets.common.partitions import batches
-from assets.common.resources import WorkspaceResource
+from assets.capacity.benchmark import benchmark, benchmark_files
+from assets.capacity.ratio import ratio
+from assets.capacity.sizing import sizing
+from assets.common.partitions import batches, platform_models
+from assets.common.resources import CapacityResource, WorkspaceResource
+from benchmarks.platform.gather import load_results
 from recordings.batches import BatchLimits
 from recordings.intake.bucket_scan import BucketScanCursor, BucketScanLimits
 from recordings.intake.intake import RUNS_PER_TICK, find_unattended_batches, form_batches, scan_bucket, scan_folder
@@ -20,6 +25,10 @@ from stt_orchestration.runs import PARTITION_TAG, find_live_runs, get_past_runs
 
 SENSOR_NAME = "audio_directory"
 BUCKET_SENSOR_NAME = "audio_bucket"
+BENCHMARK_SENSOR_NAME = "benchmark_results"
+
+_DATA_VERSION_TAG = "dagster/data_version"
+"""Where Dagster looks for the version of what was observed; assets downstream of a changed version are shown as out of date."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,3 +127,61 @@ def _result(wanted: Mapping[str, str], looked: _ScanResult) -> dg.SensorResult:
 def make_run_request(key: str, run_key: str) -> dg.RunRequest:
     """The request for a batch's run. Dagster starts one run for a run key, however often it is asked."""
     return dg.RunRequest(run_key=run_key, partition_key=key)
+
+
+capacity_automation = dg.AutomationConditionSensorDefinition(
+    "capacity_automation",
+    target=dg.AssetSelection.assets(ratio, sizing),
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    minimum_interval_seconds=60,
+)
+
+
+@dg.sensor(
+    name=BENCHMARK_SENSOR_NAME,
+    target=dg.AssetSelection.assets(benchmark),
+    minimum_interval_seconds=60,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Sees new and changed results in the capacity folder, whichever machine they are of, and has them taken in.",
+)
+def benchmark_results(
+    context: dg.SensorEvaluationContext, capacity: CapacityResource
+) -> dg.SensorResult | dg.SkipReason:
+    """Request a run of ``benchmark`` for every platform and model whose newest result it has not taken in or made itself."""
+    seen: dict[str, str] = json.loads(context.cursor or "{}")
+    gathered = load_results(capacity.path)
+    now = {key: one.version for key, one in gathered.newest.items()}
+    changed = [key for key, version in now.items() if seen.get(key) != version]
+    if not changed:
+        refused = (
+            f"; {len(gathered.refused)} files are no results: {' '.join(gathered.refused)}" if gathered.refused else ""
+        )
+        return dg.SkipReason(f"{len(now)} results, none of them new{refused}")
+    observed = [
+        dg.AssetObservation(
+            benchmark_files.key,
+            partition=key,
+            metadata={"file": dg.MetadataValue.path(str(gathered.newest[key].path))},
+            tags={_DATA_VERSION_TAG: now[key]},
+        )
+        for key in changed
+    ]
+    return dg.SensorResult(
+        run_requests=[
+            dg.RunRequest(run_key=f"{key} {now[key]}", partition_key=key)
+            for key in changed
+            if _get_materialized_version(context.instance, key) != now[key]
+        ],
+        dynamic_partitions_requests=[platform_models.build_add_request(changed)],
+        asset_events=observed,
+        cursor=json.dumps(now),
+    )
+
+
+def _get_materialized_version(instance: dg.DagsterInstance, key: str) -> str | None:
+    """The version of a platform and model that ``benchmark`` holds."""
+    newest = instance.fetch_materializations(
+        dg.AssetRecordsFilter(asset_key=benchmark.key, asset_partitions=[key]), limit=1
+    ).records
+    made = newest[0].asset_materialization if newest else None
+    return (made.tags or {}).get(_DATA_VERSION_TAG) if made else None

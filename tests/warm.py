@@ -19,7 +19,7 @@ _IMPORTED = ["ctranslate2", "faster_whisper", "stt_orchestration.cli.app", "stt_
 _IMPORTED += [
     "pytest",
     "stt_orchestration.instance",
-    "stt_orchestration.cli.run",
+    "stt_orchestration.cli.batch_runner",
     "recordings.steps.enriched",
     "speech.asr.engine",
 ]

@@ -25,7 +25,7 @@ LONGEST_FIRST = (
     "stt_orchestration/test_capacity_flow.py",
     "hostile/test_machine.py",
     "stt_orchestration/test_checks.py",
-    "stt_orchestration/cli/test_app.py",
+    "stt_orchestration/cli/test_run.py",
     "hostile/test_inputs.py",
     "stt_orchestration/cli/test_benchmark.py",
     "stt_orchestration/cli/test_prepare.py",

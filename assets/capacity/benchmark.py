@@ -1,7 +1,7 @@
-"""The capacity assets ``benchmark``, ``ratio`` and ``sizing``, and the checks of their quality.
+"""The ``benchmark`` asset: what one platform takes for a request with one model, and the files it is taken in from.
 
-Results of machines outside (a Mac, a cloud node) come as files in the capacity folder, the observable source ``benchmark_files``; a
-sensor sees them and has ``benchmark`` take them in. ``ratio`` and ``sizing`` follow by declarative automation.
+Results of machines outside (a Mac, a cloud node) come as files in the capacity folder, the observable source ``benchmark_files``. A
+sensor sees them and requests runs of ``benchmark``, which takes them in.
 """
 
 import subprocess
@@ -12,32 +12,17 @@ from pathlib import Path
 
 import dagster as dg
 
+from assets.capacity.common import GROUP
 from assets.common import plots
 from assets.common.checks import make_check_specs
 from assets.common.metadata import make_table
+from assets.common.partitions import platform_models
 from assets.common.resources import CapacityResource
 from assets.common.step import OWNERS
-from benchmarks.files import RefusedError
 from benchmarks.platform import trust
-from benchmarks.platform.gather import (
-    StoredResult,
-    choose_result,
-    compute_ratios,
-    load_results,
-    make_file_name,
-)
+from benchmarks.platform.gather import StoredResult, load_results, make_file_name
 from benchmarks.platform.host import Host
 from benchmarks.platform.isolation import detect_isolation
-from benchmarks.platform.ratio import CONFIG_NAME, read_ratio, write_ratio
-
-GROUP = "capacity"
-
-platform_models = dg.DynamicPartitionsDefinition(name="platform_models")
-"""A platform and a model, ``m4_base``: what one result stands for."""
-
-EAGER_ALLOWING_MISSING_DEPS = dg.AutomationCondition.eager().without(~dg.AutomationCondition.any_deps_missing())
-"""Materialize when a dependency has changed, even if the result of one platform is missing."""
-
 
 with warnings.catch_warnings():
     # The decorator is marked as beta: a test holds what it does here, and an operator cannot act on the warning.
@@ -167,109 +152,3 @@ def _to_check_result(finding: trust.TrustResult) -> dg.AssetCheckResult:
         description=finding.sentence,
         metadata={} if finding.figure is None else {"figure": finding.figure},
     )
-
-
-@dg.asset(
-    name="ratio",
-    deps=[benchmark],
-    group_name=GROUP,
-    owners=OWNERS,
-    kinds={"python", "json"},
-    code_version="1",
-    automation_condition=EAGER_ALLOWING_MISSING_DEPS,
-    check_specs=make_check_specs("ratio", [trust.NARROW_RULE], None),
-    description="How many times as long each platform takes as the reference, with 95 % intervals: ratio_config.json.",
-)
-def ratio(capacity: CapacityResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
-    """Compare the newest results."""
-    gathered = load_results(capacity.path)
-    config, refused = compute_ratios(gathered, capacity.reference)
-    if config is not None:
-        write_ratio(config, capacity.path / CONFIG_NAME)
-    else:
-        (capacity.path / CONFIG_NAME).unlink(missing_ok=True)
-    found = config.ratios if config else ()
-    rows = [
-        (
-            one.model_size,
-            one.a.platform,
-            one.b.platform,
-            f"{one.ratio:.3f}",
-            f"{one.interval[0]:.3f} to {one.interval[1]:.3f}",
-        )
-        for one in found
-    ]
-    metadata: dict[str, dg.MetadataValue] = {
-        "ratios": make_table(("model", "from", "to", "ratio", "95 % interval"), rows),
-    }
-    if found:
-        metadata["plot"] = plots.plot_ratios(found)
-    if left_out := (*refused, *gathered.refused):
-        metadata["left_out"] = make_table(("why",), [(line,) for line in left_out])
-    return dg.MaterializeResult(metadata=metadata, check_results=[_to_check_result(trust.check_ratios(found, refused))])
-
-
-@dg.asset(
-    name="sizing",
-    deps=[benchmark, ratio],
-    group_name=GROUP,
-    owners=OWNERS,
-    kinds={"python", "markdown"},
-    code_version="1",
-    automation_condition=EAGER_ALLOWING_MISSING_DEPS,
-    description=(
-        "What the target load needs: pods, CPU, memory, threads, autoscaler, GPUs and cost, with what each rests on; "
-        "report, plots and manifests in the capacity folder under sizing/."
-    ),
-)
-def sizing(capacity: CapacityResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
-    """Size for the settings' target."""
-    from benchmarks.sizing.basis import load_basis
-    from benchmarks.sizing.batch import BatchLoad, parse_gpu_figure
-    from benchmarks.sizing.plan import make_plan
-    from benchmarks.sizing.prices import DEFAULT_PRICES, read_prices
-    from benchmarks.sizing.service import Target
-    from benchmarks.sizing.write import REPORT, SizingOutput, write_sizing
-
-    try:
-        listed = read_prices(Path(capacity.prices) if capacity.prices else DEFAULT_PRICES)
-        target = Target(capacity.rps, capacity.p95_s, capacity.mean_s) if capacity.rps is not None else None
-        batch = (
-            BatchLoad(capacity.hours_per_day, capacity.deadline_h)
-            if capacity.hours_per_day is not None and capacity.deadline_h is not None
-            else None
-        )
-        config_file = capacity.path / CONFIG_NAME
-        config = read_ratio(config_file) if config_file.exists() else None
-        one, leading = choose_result(
-            load_results(capacity.path), config, capacity.model, capacity.platform, capacity.reference
-        )
-        made = make_plan(
-            load_basis(one.path, one.result, leading),
-            listed,
-            listed.cpu_node(None, capacity.cpu_node_price),
-            target=target,
-            load=batch,
-            gpus=[parse_gpu_figure(one) for one in capacity.gpus],
-        )
-        folder = capacity.path / "sizing"
-        written = write_sizing(made, SizingOutput.from_folder(folder))
-    except RefusedError as error:
-        raise dg.Failure(
-            f"{error} The targets, the GPUs and the price are the settings STT_SIZE_RPS, STT_SIZE_P95_S, STT_SIZE_HOURS_PER_DAY, "
-            "STT_SIZE_DEADLINE_H, STT_SIZE_GPU and STT_CPU_NODE_PRICE.",
-            allow_retries=False,
-        ) from None
-    text = (folder / REPORT).read_text(encoding="utf-8")
-    for path in written:
-        if path.suffix == ".png":
-            text = text.replace(f"({path.name})", f"({plots.make_data_url(path.read_bytes())})")
-    metadata: dict[str, dg.MetadataValue] = {}
-    if made.service:
-        metadata["pods"] = dg.MetadataValue.int(made.service.fleet.pods)
-        metadata["cost_per_month"] = dg.MetadataValue.float(round(made.service.bill.per_month, 2))
-    if made.batch:
-        metadata["batch_pods"] = dg.MetadataValue.int(made.batch.candidates[0][0].pods)
-    metadata["report"] = dg.MetadataValue.md(text)
-    metadata["file"] = dg.MetadataValue.path(str(folder / REPORT))
-    return dg.MaterializeResult(metadata=metadata)

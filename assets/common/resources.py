@@ -7,18 +7,15 @@ step runs, so loading the definitions touches no disk and no database.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal
 
 import dagster as dg
 
-from recordings.ledger.ledger import Ledger
 from recordings.steps.enriched import EnrichOptions
 from recordings.steps.normalized import NormalizeOptions
 from recordings.steps.transcript import EngineFactory
-from recordings.storage.open import open_store
 from recordings.workspace import Workspace
 from speech.asr.engine import Engine
 from speech.asr.runtime.affinity import get_usable_cores
@@ -35,14 +32,9 @@ class WorkspaceResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     ledger_url: str
     pages_url: str
 
-    @contextmanager
-    def open(self) -> Iterator[Workspace]:
+    def open(self) -> AbstractContextManager[Workspace]:
         """Open store and ledger; the ledger's connections are closed at the end."""
-        ledger = Ledger.open(self.ledger_url)
-        try:
-            yield Workspace(open_store(self.store_url), ledger)
-        finally:
-            ledger.close()
+        return Workspace.open(self.store_url, self.ledger_url)
 
 
 class EngineResource(dg.ConfigurableResource):  # type: ignore[type-arg]

@@ -18,7 +18,7 @@ _DATE = re.compile(r"_\d{4}-\d\d-\d\d$")
 
 @dataclass(frozen=True, slots=True)
 class StoredResult:
-    """A result of the folder.
+    """A result in a file.
 
     Attributes:
         path: Its file.
@@ -59,6 +59,16 @@ class PlatformResults:
         return tuple(one for one in reversed(self.results) if here & set(one.result.details.machine.ids))
 
 
+def read_stored_result(path: Path) -> StoredResult:
+    """Read one result.
+
+    Raises:
+        RefusedError: It is missing or no result.
+    """
+    result = read_result(path)
+    return StoredResult(path, result, _DATE.sub("", path.stem).removesuffix(f"_{result.model_size}"))
+
+
 def load_results(folder: Path) -> PlatformResults:
     """Read every result of a folder. A file that is not a result is reported, and the others are used."""
     results, refused = [], []
@@ -66,12 +76,9 @@ def load_results(folder: Path) -> PlatformResults:
         if path.name == CONFIG_NAME or path.name.startswith("."):
             continue
         try:
-            result = read_result(path)
+            results.append(read_stored_result(path))
         except RefusedError as error:
             refused.append(str(error))
-            continue
-        platform = _DATE.sub("", path.stem).removesuffix(f"_{result.model_size}")
-        results.append(StoredResult(path, result, platform))
     return PlatformResults(tuple(sorted(results, key=lambda one: one.result.timestamp)), tuple(refused))
 
 

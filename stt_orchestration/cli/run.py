@@ -1,198 +1,152 @@
-"""Running batches in this process, on the instance that the UI shows: what ``stt run`` does after it has taken in."""
+"""``stt run`` and ``stt samples``: take in what has arrived, transcribe it here, and show what came of it.
+
+The batches themselves are run by ``stt_orchestration.cli.batch_runner``.
+"""
 
 from __future__ import annotations
 
-import time
-import uuid
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-import dagster as dg
+import typer
+from rich.console import Console
 
-from assets.common.partitions import batches
-from assets.common.step import PROCESS_TAG, make_process_tag
-from recordings.intake.reprocess import CurrentOptions
-from recordings.ledger.rows import Member
+from recordings.batches import BatchLimits
+from recordings.intake.intake import run_intake
+from recordings.intake.reprocess import Reprocessing, plan
+from recordings.layout import Folder
+from recordings.states import State
 from recordings.workspace import Workspace
-from speech.models.registry import Weights
-from stt_orchestration.jobs import JOB_NAME
-from stt_orchestration.runs import find_live_runs
+from speech.models.registry import resolve
+from stt_orchestration.cli import interrupts
+from stt_orchestration.cli.console import make_console, make_recordings_table, show_batch_progress
+from stt_orchestration.cli.exit_codes import ExitCode, errors_to_exit_codes, exit_with
+from stt_orchestration.settings import PROJECT_ROOT, Settings
 
-ORIGIN = "stt run"
+if TYPE_CHECKING:
+    from stt_orchestration.cli.batch_runner import RunOutcome
 
-_LOOK_EVERY_S = 1.0
-
-_QUEUE = "QUEUED_RUN_COORDINATOR"
-"""The daemon that starts queued runs, as Dagster calls it."""
-
-
-class RunFailedError(Exception):
-    """A batch's run failed for an infrastructure reason; its recordings keep their states and a rerun goes on from there."""
+run_app = typer.Typer()
 
 
-@dataclass(frozen=True, slots=True)
-class RunOutcome:
-    """What a run came to.
+@run_app.command()
+@errors_to_exit_codes
+def run(
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Files and folders to copy into the input folder first; default: what is there."),
+    ] = None,
+    only_new: Annotated[
+        bool, typer.Option("--only-new", help="Leave finished recordings alone, whatever options they were made with.")
+    ] = False,
+) -> None:
+    """Take in what has arrived and transcribe it now, in this process. Goes on with whatever was left unfinished.
 
-    Attributes:
-        members: Deliveries of all batches that were unfinished, as they are now.
-        transcribed: Those whose batches were worked on here; the others were waited for.
-        seconds: Wall time of the runs here.
+    What was finished under other settings than now is done again from the first step that they change; with PATHs, only those.
     """
-
-    members: tuple[Member, ...]
-    transcribed: tuple[Member, ...]
-    seconds: float
+    raise typer.Exit(_run(paths or [], only_new))
 
 
-def run_batches(
-    workspace: Workspace,
-    definitions: dg.Definitions,
-    instance: dg.DagsterInstance,
-    reprocessed: Sequence[str],
-    around: Callable[[str], AbstractContextManager[None]],
-    on_wait: Callable[[str], None],
-    interrupted: Callable[[], bool],
-) -> RunOutcome:
-    """Run every unfinished batch, one after the other; wait for those that another process works on.
-
-    Args:
-        workspace: Store and ledger.
-        definitions: The project's.
-        instance: Where runs are noted.
-        reprocessed: Batches to run again although the ledger says that they are finished.
-        around: Given a batch's key, a context that its run happens in, such as a progress bar.
-        on_wait: Told which batch is waited for, and whom it waits for.
-        interrupted: Whether somebody wants it all to end.
-
-    Raises:
-        RunFailedError: At least one run failed; the others were still worked on.
-        KeyboardInterrupt: It was interrupted. Dagster turns an interrupt into a failed step, or hides it between two steps.
-    """
-    done: list[str] = []
-    here: list[str] = []
-    failures: list[str] = []
-    seconds = 0.0
-    for key in dict.fromkeys((*_unfinished(workspace), *reprocessed)):
-        with around(key):
-            waited = _wait_for_others(instance, key, on_wait, interrupted)
-            if waited and key not in _unfinished(workspace):
-                done.append(key)
-            else:
-                began = time.monotonic()
-                try:
-                    _execute(definitions, instance, key)
-                except dg.DagsterExecutionInterruptedError as error:
-                    raise KeyboardInterrupt from error
-                except RunFailedError as failed:
-                    failures.append(str(failed))
-                else:
-                    here.append(key)
-                    done.append(key)
-                finally:
-                    seconds += time.monotonic() - began
-        # Check after a failure as well: Dagster reports an interrupt inside a step as a failure.
-        if interrupted():
-            raise KeyboardInterrupt
-    if failures:
-        raise RunFailedError("\n\n".join(failures))
-    return RunOutcome(_members(workspace, done), _members(workspace, here), seconds)
-
-
-def get_current_options(definitions: dg.Definitions, weights: Weights) -> CurrentOptions:
-    """The options that the definitions' steps work under."""
-    resources = definitions.resources or {}
-    options, engine = resources["options"], resources["engine"]
-    return CurrentOptions(options.normalize_options(), weights.sha256, engine.options(), options.enrich_options())
-
-
-def _unfinished(workspace: Workspace) -> list[str]:
-    return workspace.ledger.list_open_batches(made_before=time.time() + 1, limit=10**6)
-
-
-def _members(workspace: Workspace, keys: Sequence[str]) -> tuple[Member, ...]:
-    return tuple(member for key in keys for member in workspace.ledger.list_members(key))
-
-
-def _wait_for_others(
-    instance: dg.DagsterInstance, key: str, on_wait: Callable[[str], None], interrupted: Callable[[], bool]
-) -> bool:
-    """Wait until no run of a batch is at work or will be; returns whether there was one."""
-    said: set[str] = set()
-    while runs := find_live_runs(instance, key):
-        run = runs[0]
-        if all(each.status is dg.DagsterRunStatus.QUEUED for each in runs) and not _has_daemon(instance):
-            on_wait(
-                f"{key} waits in Dagster's queue, and no daemon is there that would start it: it is worked on here."
-            )
-            return False
-        if run.run_id not in said:
-            said.add(run.run_id)
-            on_wait(
-                f"{key} is being worked on by {_describe_owner(run)}. Waiting until that ends. Ctrl-C leaves it "
-                "alone; in the UI (stt ui) "
-                f"the run is {run.run_id[:8]} and can be terminated."
-            )
-        time.sleep(_LOOK_EVERY_S)
-        if interrupted():
-            raise KeyboardInterrupt
-    return bool(said)
-
-
-def _describe_owner(run: dg.DagsterRun) -> str:
-    if run.status is dg.DagsterRunStatus.QUEUED:
-        return "the Dagster daemon, in whose queue it stands"
-    _, _, process = run.tags.get(PROCESS_TAG, "").partition("/")
-    host, pid = (*process.split(":"), "", "")[:2]
-    return f"another process ({pid} on {host})" if pid else "a run of Dagster"
-
-
-def _has_daemon(instance: dg.DagsterInstance) -> bool:
-    """Whether a daemon has lately shown that it takes runs from the queue."""
-    return any(status.healthy for status in instance.get_daemon_statuses([_QUEUE]).values())
-
-
-def _execute(definitions: dg.Definitions, instance: dg.DagsterInstance, key: str) -> None:
-    instance.add_dynamic_partitions(batches.name or "", [key])
-    run_id = str(uuid.uuid4())
-    result = definitions.resolve_job_def(JOB_NAME).execute_in_process(
-        instance=instance,
-        partition_key=key,
-        run_id=run_id,
-        tags={PROCESS_TAG: make_process_tag(run_id), "stt/origin": ORIGIN},
-        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-        raise_on_error=False,
-    )
-    if result.success:
-        return
-    # A check that stops a batch says more than the error that Dagster makes of it.
-    stopped = {
-        event.step_key: event.asset_check_evaluation_data.description
-        for event in result.all_events
-        if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION
-        and _is_blocking_failure(event.asset_check_evaluation_data)
-    }
-    causes = [
-        f"{event.step_key}: {stopped.get(event.step_key) or _root_cause(event.step_failure_data)}"
-        for event in result.all_events
-        if event.event_type == dg.DagsterEventType.STEP_FAILURE
-    ]
-    raise RunFailedError(
-        f"The run of {key} failed. {' '.join(causes) or 'See its log in the UI.'}\nNothing is lost: mend the cause and run "
-        f"`stt run` again, it goes on where this stopped. The whole log is run {result.run_id} in the UI (stt ui)."
+@run_app.command()
+@errors_to_exit_codes
+def samples() -> None:
+    """Run the bundled samples and check that each ends as it should: the broken one in quarantine, the others done."""
+    _run([PROJECT_ROOT / "samples"])
+    screen, settings = make_console(), Settings.read()
+    with Workspace.open(settings.store, settings.ledger) as workspace:
+        found = [m for m in workspace.ledger.list_newest(10_000) if m.delivery.name.startswith("samples/")]
+    unexpected = [m for m in found if (m.state is State.QUARANTINED) != m.delivery.name.endswith("/broken.mp3")]
+    unexpected += [m for m in found if m.state not in (State.DONE, State.QUARANTINED)]
+    if not found or unexpected:
+        names = ", ".join(m.delivery.name for m in unexpected) or "none was found"
+        exit_with(f"The samples did not end as they should: {names}. Look with `stt show`.", ExitCode.MACHINE)
+    screen.print("\nEvery sample ended as it should: the broken one is in quarantine, the others are done.")
+    screen.print(
+        "Your turn: put recordings into the input folder and type `.venv/bin/stt run`, or `.venv/bin/stt run YOUR_FOLDER`."
     )
 
 
-def _is_blocking_failure(evaluation: dg.AssetCheckEvaluation) -> bool:
-    return bool(evaluation.blocking) and not evaluation.passed and evaluation.severity is dg.AssetCheckSeverity.ERROR
+def _run(paths: Sequence[Path], only_new: bool = False) -> ExitCode:
+    settings = Settings.read()
+    screen = make_console()
+    with interrupts.watch_interrupts(screen) as interrupted:
+        try:
+            return _take_in_and_run(settings, paths, only_new, screen, interrupted.is_set)
+        except KeyboardInterrupt:
+            exit_with(f"Interrupted. {interrupts.RESUME_HINT}", ExitCode.INTERRUPTED)
 
 
-def _root_cause(failure: object) -> str:
-    error = getattr(failure, "error", None)
-    while error is not None and error.cause is not None:
-        error = error.cause
-    user = getattr(failure, "user_failure_data", None)
-    if user is not None and user.description:
-        return str(user.description)
-    return (error.message if error is not None else "unknown error").strip()
+def _take_in_and_run(
+    settings: Settings, paths: Sequence[Path], only_new: bool, screen: Console, interrupted: Callable[[], bool]
+) -> ExitCode:
+    with Workspace.open(settings.store, settings.ledger) as workspace:
+        limits = BatchLimits(settings.batch_recordings, settings.batch_bytes)
+        taken = run_intake(workspace, paths, limits, "stt run")
+        if taken.unsettled:
+            screen.print(f"{taken.unsettled} files are still being written; they wait for the next run.")
+        for sentence in taken.refused:
+            screen.print(f"Not taken in: {sentence}")
+        weights = resolve(
+            settings.model, model_dir=settings.model_dir, cache_dir=settings.cache_dir, progress=screen.print
+        )
+        screen.print("Loading Dagster ...")
+        # Importing Dagster takes seconds, so all validation is done before.
+        from stt_orchestration.cli.batch_runner import ORIGIN, RunFailedError, get_current_options, run_batches
+        from stt_orchestration.definitions import build_defs
+        from stt_orchestration.instance import InstanceUnusableError, open_instance
+
+        definitions = build_defs(settings)
+        try:
+            with open_instance() as opened:
+                again: Sequence[str] = ()
+                if not only_new:
+                    wanted = get_current_options(definitions, weights)
+                    found = plan(workspace, wanted, taken.is_selected, limits, ORIGIN)
+                    for line in _describe_reprocessing(found):
+                        screen.print(line)
+                    again = found.batches
+                outcome = run_batches(
+                    workspace,
+                    definitions,
+                    opened,
+                    again,
+                    lambda key: show_batch_progress(screen, workspace.ledger, key),
+                    screen.print,
+                    interrupted,
+                )
+        except (RunFailedError, InstanceUnusableError) as error:
+            exit_with(str(error), ExitCode.MACHINE)
+        members = outcome.members or tuple(workspace.ledger.list_newest(20))
+        if not members:
+            place = workspace.store.locate(Folder.RAW)
+            screen.print(f"There are no recordings in {place} yet: put some there, or type `stt run YOUR_FOLDER`.")
+            return ExitCode.SOME_BROKEN if taken.refused else ExitCode.DONE
+        if not outcome.members:
+            screen.print("Nothing new to transcribe. The newest recordings:")
+        screen.print()
+        screen.print(make_recordings_table(members))
+        for line in _summary_lines(workspace, outcome):
+            screen.print(line)
+    broken = [m for m in outcome.members if m.state in (State.QUARANTINED, State.FAILED)]
+    return ExitCode.SOME_BROKEN if broken or taken.refused else ExitCode.DONE
+
+
+def _describe_reprocessing(reprocessing: Reprocessing) -> Iterator[str]:
+    for step, count in reprocessing.recordings_by_step.items():
+        yield f"{count} finished under other settings: done again from {step} on."
+    if reprocessing.recordings_by_step:
+        yield f"That is {reprocessing.seconds / 3600:.2f} h of audio; `stt run --only-new` leaves finished recordings alone."
+
+
+def _summary_lines(workspace: Workspace, outcome: RunOutcome) -> Iterator[str]:
+    yield ""
+    heard = {m.recording.sha256: m.recording.seconds or 0.0 for m in outcome.transcribed if m.recording}
+    audio, seconds = sum(heard.values()), outcome.seconds
+    if audio:
+        yield f"{audio:.1f} s of audio in {seconds:.1f} s, {audio / seconds:.1f} times realtime, model loading and all."
+    broken = sum(m.state in (State.QUARANTINED, State.FAILED) for m in outcome.members)
+    if broken:
+        yield f"{broken} quarantined or failed: mend what the table says, then `stt retry --all` and `stt run`."
+    yield f"Outputs: {workspace.store.locate(Folder.ENRICHED)} (TXT, SRT, VTT, JSON, and a page to listen to: HTML)"
+    yield "The UI: make ui, then http://127.0.0.1:3000 (runs, lineage, every recording's page)"

@@ -1,47 +1,49 @@
-"""``stt ui``: Dagster's webserver and daemon, and beside them the server of the recordings' pages."""
+"""``stt ui`` and ``stt pages``: what is shown in a browser.
+
+The processes of the UI are in ``stt_orchestration.cli.dagster_ui``, the server of pages is ``stt_orchestration.pages``.
+"""
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-from urllib.parse import urlsplit
+from typing import Annotated
 
-from recordings.storage.open import open_store, store_from_url
-from stt_orchestration import pages
-from stt_orchestration.instance import dagster_home, open_instance
-from stt_orchestration.settings import PROJECT_ROOT, Settings
+import typer
+
+from recordings.storage.open import store_from_url
+from stt_orchestration.cli.console import make_console
+from stt_orchestration.cli.exit_codes import ExitCode, errors_to_exit_codes, exit_with
+from stt_orchestration.settings import Settings
+
+serve_app = typer.Typer()
 
 
-def run_ui(settings: Settings, host: str, port: int) -> int:
-    """Run until interrupted; returns Dagster's exit code.
+@serve_app.command()
+@errors_to_exit_codes
+def ui(
+    port: Annotated[int, typer.Option(help="Port of the Dagster UI.")] = 3000,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+) -> None:
+    """Open the Dagster UI with its daemon, sensors and schedules, and serve the recordings' pages. Ctrl-C ends it."""
+    from stt_orchestration.cli.dagster_ui import run_ui
+    from stt_orchestration.instance import InstanceUnusableError
 
-    The pages are served where ``STT_PAGES_URL`` points, when that is this machine's loopback.
+    try:
+        raise typer.Exit(run_ui(Settings.read(), host, port))
+    except InstanceUnusableError as error:
+        exit_with(str(error), ExitCode.MACHINE)
 
-    Raises:
-        OSError: The pages' port is taken, or the store cannot be reached.
-    """
-    home = dagster_home()
-    if not (home / "history").exists():
-        with open_instance():  # makes its databases before Dagster's processes do, and a `stt run` beside them
-            pass
-    open_store(settings.store)
-    where = urlsplit(settings.pages_url)
-    if where.hostname in pages.LOOPBACK and where.scheme == "http":
-        application = pages.build_app(store_from_url(settings.store), settings.pages_path, pages.LOOPBACK)
-        pages.serve_beside(application, pages.listen(where.hostname, where.port or 80))
-    command = [sys.executable, "-m", "dagster", "dev", "-w", str(PROJECT_ROOT / "workspace.yaml")]
-    command += ["-h", host, "-p", str(port)]
-    # It advises another command line that this project does not need, on every start.
-    environment = {**os.environ, "PYTHONWARNINGS": "ignore:Function `dev_command`"}
-    # A shell starts background processes with SIGINT ignored, and child processes inherit that.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    with subprocess.Popen(command, cwd=home, env=environment) as dagster:
-        # Dagster ends its children only on SIGINT, so SIGTERM is forwarded as SIGINT.
-        signal.signal(signal.SIGTERM, lambda *_: dagster.send_signal(signal.SIGINT))
-        while True:
-            try:
-                return dagster.wait()
-            except KeyboardInterrupt:
-                continue  # the terminal sent it to Dagster as well, which is on its way out
+
+@serve_app.command()
+@errors_to_exit_codes
+def pages(
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 3001,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+) -> None:
+    """Serve the recordings' pages alone, read-only, with their sound. `stt ui` does it by itself. Ctrl-C ends it."""
+    from stt_orchestration.pages import LOOPBACK, build_app, listen, serve
+
+    settings = Settings.read()
+    hosts = LOOPBACK if host in LOOPBACK else ("*",)
+    application, listening = build_app(store_from_url(settings.store), settings.pages_path, hosts), listen(host, port)
+    make_console().print(f"The page of a recording a/x.mp3 is http://{host}:{port}{settings.pages_path}/a/x.mp3.html")
+    serve(application, listening)

@@ -76,16 +76,12 @@ def size(
 
     Writes sizing_report.md with its plots, sizing.json, and a Deployment and an autoscaler with the result.
     """
-    from benchmarks.platform.ratio import read_ratio
-    from benchmarks.platform.result import read_result
-    from benchmarks.sizing import manifests
-    from benchmarks.sizing.basis import load_basis
+    from benchmarks.platform.gather import StoredResult, read_stored_result
+    from benchmarks.platform.ratio import RatioConfig
+    from benchmarks.sizing import size as sizing
     from benchmarks.sizing.batch import BatchLoad, parse_gpu_figure
-    from benchmarks.sizing.plan import POD_CPUS, make_plan
-    from benchmarks.sizing.prices import DEFAULT_PRICES, read_prices
     from benchmarks.sizing.report import format_summary
     from benchmarks.sizing.service import Target
-    from benchmarks.sizing.write import SizingOutput, write_sizing
 
     if (hours_per_day is None) != (deadline is None):
         raise RefusedError("--hours-per-day and --deadline belong together: so much audio, within so many hours.")
@@ -97,33 +93,31 @@ def size(
         raise RefusedError("Nothing to size: give --rps, or --hours-per-day and --deadline, or both.")
     if pod_cpu is not None and not 1 <= pod_cpu <= 128:
         raise RefusedError(f"--pod-cpu is {pod_cpu}; give 1 to 128 cores.")
-    # All that can be refused is, before a measurement that takes minutes.
-    target = Target(rps, p95, mean, variation, dispatch, peak, trough) if rps is not None else None
-    load = BatchLoad(hours_per_day, deadline, longest) if hours_per_day is not None and deadline is not None else None
-    gpus = [parse_gpu_figure(one) for one in gpu or ()]
-    listed = read_prices(prices or DEFAULT_PRICES)
-    node = listed.cpu_node(cpu_node, cpu_node_price)
-    config = read_ratio(ratio) if ratio else None
-    place = SizingOutput.from_folder(
-        output or Settings.read().capacity_dir / "sizing",
-        deployment or manifests.DEPLOYMENT,
-        hpa or manifests.HPA,
+    request = sizing.SizingRequest(
+        target=Target(rps, p95, mean, variation, dispatch, peak, trough) if rps is not None else None,
+        load=(
+            BatchLoad(hours_per_day, deadline, longest) if hours_per_day is not None and deadline is not None else None
+        ),
+        gpus=tuple(parse_gpu_figure(figure) for figure in gpu or ()),
+        pod_cpu=pod_cpu,
+        ratios=ratio,
+        prices=prices,
+        cpu_node=cpu_node,
+        cpu_node_price=cpu_node_price,
+        output=output or Settings.read().capacity_dir / "sizing",
+        deployment=deployment,
+        hpa=hpa,
     )
-    path = _find_or_measure_result(result, model, measure=measure, iterations=iterations, overwrite=overwrite)
-    made = make_plan(
-        load_basis(path, read_result(path), config),
-        listed,
-        node,
-        target=target,
-        load=load,
-        pod_cpus=(pod_cpu,) if pod_cpu else POD_CPUS,
-        gpus=gpus,
-    )
-    written = write_sizing(made, place)
+
+    def select_result(ratios: RatioConfig | None) -> tuple[StoredResult, RatioConfig | None]:
+        path = _find_or_measure_result(result, model, measure=measure, iterations=iterations, overwrite=overwrite)
+        return read_stored_result(path), ratios
+
+    sized = sizing.size(request, select_result)
     screen = make_console()
-    for line in format_summary(made):
+    for line in format_summary(sized.plan):
         screen.print(line)
-    for file in written:
+    for file in sized.files:
         screen.print(str(file))
 
 

@@ -1,4 +1,4 @@
-"""The capacity flow in Dagster: files come in, ratio and sizing follow, and checks say what to believe."""
+"""The whole capacity flow on a real instance: files come in, ratio and sizing follow, and checks say what to believe."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from assets.capacity.production import COST_AS_PREDICTED, MAX_DRIFT, check_cost
 from benchmarks.platform.result import BenchmarkResult, read_result, write_result
 from recordings.ledger.runs import StepRun
 from recordings.steps.report import StepReport
-from stt_orchestration.capacity_flow import SENSOR_NAME
 from stt_orchestration.definitions import build_defs
+from stt_orchestration.sensors import BENCHMARK_SENSOR_NAME
 from stt_orchestration.settings import Settings
 from tests.benchmarks.made import made
 from tests.stt_orchestration.conftest import Place
@@ -40,7 +40,7 @@ def put(folder: Path, name: str, scale: float, **more: Any) -> BenchmarkResult:
 
 def take_in(place: Place, cursor: str | None = None) -> dg.SensorResult | dg.SkipReason:
     definitions = build_defs(Settings.read())
-    sensor = definitions.get_sensor_def(SENSOR_NAME)
+    sensor = definitions.get_sensor_def(BENCHMARK_SENSOR_NAME)
     with dg.build_sensor_context(
         instance=place.instance, cursor=cursor, resources={"capacity": definitions.resources["capacity"]}
     ) as context:

@@ -17,7 +17,7 @@ from recordings.batches import BatchLimits
 from recordings.intake.intake import run_intake
 from recordings.states import State
 from recordings.steps import checks
-from stt_orchestration.cli.run import RunFailedError, run_batches
+from stt_orchestration.cli.batch_runner import RunFailedError, run_batches
 from stt_orchestration.definitions import build_defs
 from stt_orchestration.jobs import JOB_NAME
 from tests.stt_orchestration.conftest import PROJECT, Place

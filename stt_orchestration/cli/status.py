@@ -1,0 +1,154 @@
+"""``stt status``, ``stt show`` and ``stt retry``: what became of recordings, and trying again what did not work."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from recordings.layout import TRANSCRIPT_JSON, guess_names, list_output_keys
+from recordings.ledger.rows import Member
+from recordings.steps.transcript import read_transcript
+from recordings.workspace import Workspace
+from stt_orchestration.cli.console import make_console, make_recordings_table
+from stt_orchestration.cli.exit_codes import ExitCode, errors_to_exit_codes, exit_with
+from stt_orchestration.settings import Settings
+
+_MOST_BROKEN = 20  # rows listed at most
+
+status_app = typer.Typer()
+
+
+@status_app.command()
+@errors_to_exit_codes
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON: inputs, and how many are in each state.")] = False,
+) -> None:
+    """How many recordings are in which state. Inputs always equal the sum over the states."""
+    settings = Settings.read()
+    with Workspace.open(settings.store, settings.ledger) as workspace:
+        totals = workspace.ledger.count_totals()
+        unfinished = len(workspace.ledger.list_open_batches(made_before=float("inf"), limit=10**6))
+        waiting = len(workspace.ledger.list_waiting(10**6))
+        broken = [] if as_json else workspace.ledger.list_broken()
+    counts, inputs = totals.states, totals.inputs
+    if as_json:
+        typer.echo(json.dumps({"inputs": inputs, "states": {str(state): n for state, n in counts.items()}}))
+    else:
+        screen = make_console()
+        table = Table(box=None, pad_edge=False, show_header=False)
+        for state, count in counts.items():
+            table.add_row(state.value, str(count))
+        table.add_row("inputs", str(inputs), style="bold")
+        screen.print(table)
+        if broken:
+            screen.print()
+            screen.print(make_recordings_table(broken[:_MOST_BROKEN]))
+            more = f"{len(broken) - _MOST_BROKEN} more; " if len(broken) > _MOST_BROKEN else ""
+            screen.print(f"{more}`stt retry NAME` or `stt retry --all` arms what is mended.")
+        if waiting:
+            screen.print(f"{waiting} wait for a batch: `stt run`, or let the sensor or the schedule take them.")
+        if unfinished:
+            screen.print(
+                f"{unfinished} batches are unfinished: at work, or stopped. `stt run` goes on with those now; sensor and schedule "
+                "ask for a stopped one again 2 minutes after its run, then later and later, up to 2 hours."
+            )
+    if not totals.is_consistent:
+        exit_with(
+            f"{inputs} inputs, but {sum(counts.values())} over all states: the ledger is damaged.", ExitCode.MACHINE
+        )
+
+
+@status_app.command()
+@errors_to_exit_codes
+def show(recording: Annotated[str, typer.Argument(help="A name, part of one, or the beginning of a sha256.")]) -> None:
+    """Everything known of a recording: its state and why, its figures, where its outputs are, what was said."""
+    settings = Settings.read()
+    with Workspace.open(settings.store, settings.ledger) as workspace:
+        meant = guess_names(recording)
+        found = [member for name in meant for member in workspace.ledger.find(name)]
+        if not found:
+            exit_with(f"No recording has {recording!r} in its name or at the beginning of its sha256.", ExitCode.USAGE)
+        exact = [m for m in found if m.delivery.name in meant]
+        chosen = (exact or found)[0]
+        screen = make_console()
+        table = Table(box=None, pad_edge=False, show_header=False)
+        for name, value in _facts(workspace, chosen):
+            table.add_row(Text(name, style="bold"), Text(value))
+        screen.print(table)
+        others = [m.delivery.name for m in found if m is not chosen]
+        if others and not exact:
+            screen.print(f"\nAlso found: {', '.join(others)}")
+
+
+def _facts(workspace: Workspace, member: Member) -> Iterator[tuple[str, str]]:
+    name, recording = member.delivery.name, member.recording
+    yield "recording", name
+    yield "state", member.state.value
+    if member.shown_reason:
+        yield "why", member.shown_reason
+    yield from {**member.flags, **(recording.flags if recording else {})}.items()
+    yield "bytes", str(member.delivery.size)
+    if recording is None:
+        return
+    yield "sha256", recording.sha256
+    if recording.seconds is not None:
+        yield "seconds", f"{recording.seconds:.3f}, on {recording.channels} channel(s)"
+    if recording.language:
+        yield "language", recording.language
+    if recording.words is not None:
+        yield "words", str(recording.words)
+    if recording.timings:
+        yield "took", ", ".join(f"{step} {seconds:.2f} s" for step, seconds in recording.timings.items())
+    places = [workspace.store.locate(key) for key in list_output_keys(name) if workspace.store.exists(key)]
+    if places:
+        yield "outputs", "\n".join(places)
+    transcript = TRANSCRIPT_JSON.key(name)
+    if workspace.store.exists(transcript):
+        yield "text", read_transcript(workspace, transcript).text
+
+
+@status_app.command()
+@errors_to_exit_codes
+def retry(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Names, parts of one that fit one alone, or beginnings of sha256 values.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every quarantined and failed one.")] = False,
+) -> None:
+    """Arm quarantined and failed recordings again; the next run, tick or schedule takes them."""
+    if bool(names) == everything:
+        exit_with("Name recordings, or give --all.", ExitCode.USAGE)
+    settings = Settings.read()
+    with Workspace.open(settings.store, settings.ledger) as workspace:
+        broken = workspace.ledger.list_broken()
+        if not everything:
+            broken = [member for name in names or () for member in _find_broken(broken, name)]
+        rearmed = workspace.ledger.reset_for_retry(broken)
+    make_console().print(
+        f"{rearmed} armed again; `stt run` takes them now, the sensor at its next tick."
+        if rearmed
+        else "Nothing is quarantined or failed."
+    )
+
+
+def _find_broken(broken: Sequence[Member], name: str) -> list[Member]:
+    found = [
+        m
+        for m in broken
+        if m.delivery.name in guess_names(name) or (m.recording is not None and m.recording.sha256.startswith(name))
+    ]
+    parts = [m for m in broken if any(meant in m.delivery.name for meant in guess_names(name))]
+    if not found and len(parts) > 1:
+        several = ", ".join(m.delivery.name for m in parts[:5])
+        exit_with(
+            f"{len(parts)} quarantined or failed recordings have {name!r} in their name: {several}. Name one whole.",
+            ExitCode.USAGE,
+        )
+    if not found and not parts:
+        exit_with(f"No quarantined or failed recording is called {name!r}. `stt status` lists them.", ExitCode.USAGE)
+    return found or parts
