@@ -13,7 +13,7 @@ from pathlib import Path
 import dagster as dg
 
 from assets.common import plots
-from assets.common.checks import make_check_specs
+from assets.common.checks import make_check_specs, to_check_result
 from assets.common.metadata import make_table
 from assets.common.resources import CapacityResource
 from assets.common.step import OWNERS
@@ -114,7 +114,7 @@ def benchmark(
         )
     return dg.MaterializeResult(
         metadata=_make_result_metadata(found),
-        check_results=[_to_check_result(finding) for finding in trust.check_result(found.result)],
+        check_results=[to_check_result(finding) for finding in trust.check_result(found.result)],
         data_version=dg.DataVersion(found.version),
     )
 
@@ -159,16 +159,6 @@ def _make_result_metadata(file: StoredResult) -> Mapping[str, dg.MetadataValue]:
     }
 
 
-def _to_check_result(finding: trust.TrustResult) -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(
-        check_name=finding.rule.name,
-        passed=finding.passed,
-        severity=dg.AssetCheckSeverity.ERROR if finding.rule.stops else dg.AssetCheckSeverity.WARN,
-        description=finding.sentence,
-        metadata={} if finding.figure is None else {"figure": finding.figure},
-    )
-
-
 @dg.asset(
     name="ratio",
     deps=[benchmark],
@@ -206,7 +196,7 @@ def ratio(capacity: CapacityResource) -> dg.MaterializeResult:  # type: ignore[t
         metadata["plot"] = plots.plot_ratios(found)
     if left_out := (*refused, *gathered.refused):
         metadata["left_out"] = make_table(("why",), [(line,) for line in left_out])
-    return dg.MaterializeResult(metadata=metadata, check_results=[_to_check_result(trust.check_ratios(found, refused))])
+    return dg.MaterializeResult(metadata=metadata, check_results=[to_check_result(trust.check_ratios(found, refused))])
 
 
 @dg.asset(

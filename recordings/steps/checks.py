@@ -7,7 +7,7 @@ noticed. If the files of a finished recording were deleted on purpose, that is n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -22,48 +22,13 @@ from recordings.steps.references import InvalidReferenceError, read_reference
 from recordings.steps.report import StepReport
 from recordings.workspace import Workspace
 from speech.audio.wav import WavReader
+from speech.checks import Check, CheckResult
 from speech.evaluation import quality
 from speech.evaluation.wer import WordErrors, count_word_errors, sum_word_errors
 from speech.transcript import Transcript
 
 MAX_EXAMPLES = 20
 """Maximum number of recordings that a result lists. Dagster stores every result as an event, so it must stay small."""
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """A rule that every batch must satisfy.
-
-    Attributes:
-        name: As Dagster shows it.
-        rule: What should hold, as a sentence.
-        remedy: What to do where it does not.
-        stops: Whether a failure blocks the following steps.
-    """
-
-    name: str
-    rule: str
-    remedy: str
-    stops: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class CheckResult:
-    """The result of one check.
-
-    Attributes:
-        check: Which.
-        passed: Whether the rule holds.
-        sentence: What an operator needs to know.
-        figures: Counts and rates by name.
-        examples: The first recordings that break the rule, each with a sentence about the violation.
-    """
-
-    check: Check
-    passed: bool
-    sentence: str
-    figures: Mapping[str, int | float]
-    examples: tuple[tuple[str, str], ...] = ()
 
 
 LEDGER_RECONCILED = Check(
@@ -315,8 +280,8 @@ class _CheckCounter:
             check,
             not self.violations,
             _format_sentence(check, self.checked, self.violations),
-            figures,
-            tuple(self.violations[:MAX_EXAMPLES]),
+            figures=figures,
+            examples=tuple(self.violations[:MAX_EXAMPLES]),
         )
 
 
@@ -354,7 +319,8 @@ class _ReferenceComparison:
             sentence = (
                 "No recording of the batch has a readable reference (NAME.ref.txt) beside it: nothing to compare with."
             )
-            return CheckResult(WORD_ERROR_RATE, True, sentence, {"references": 0}, tuple(self.bad[:MAX_EXAMPLES]))
+            bad = tuple(self.bad[:MAX_EXAMPLES])
+            return CheckResult(WORD_ERROR_RATE, True, sentence, figures={"references": 0}, examples=bad)
         whole = sum_word_errors(count for _, count in self.counts)
         passed = max_wer is None or whole.errors <= max_wer * whole.reference_words
         figures: dict[str, int | float] = {
@@ -375,7 +341,8 @@ class _ReferenceComparison:
             sentence += (
                 f" STT_MAX_WER allows {max_wer:.2%}. The worst: {rows[0][0]}: {rows[0][1]}. {WORD_ERROR_RATE.remedy}"
             )
-        return CheckResult(WORD_ERROR_RATE, passed, sentence, figures, (*self.bad, *rows)[:MAX_EXAMPLES])
+        examples = (*self.bad, *rows)[:MAX_EXAMPLES]
+        return CheckResult(WORD_ERROR_RATE, passed, sentence, figures=figures, examples=examples)
 
 
 def _format_word_errors(count: WordErrors) -> str:

@@ -17,12 +17,12 @@ from recordings.batches import BatchLimits
 from recordings.intake.intake import run_intake
 from recordings.ledger.ledger import Ledger
 from recordings.steps import checks, enriched, normalized, raw, transcript
-from recordings.steps.checks import CheckResult
 from recordings.steps.references import MAX_BYTES, read_reference
 from recordings.steps.report import StepReport
 from recordings.storage.directory import DirectoryStore
 from recordings.workspace import Workspace
 from speech.asr.engine import Engine
+from speech.checks import CheckResult
 from speech.models.registry import Weights
 from speech.transcript import DecodingStats, Options, SpeechSpan, Transcript, Word
 
