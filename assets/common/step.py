@@ -19,7 +19,7 @@ from recordings.storage.errors import NOT_WRITABLE_ERRNOS, explain
 from recordings.workspace import Workspace
 from speech.asr.whisper import DeviceUnavailableError
 from speech.checks import CheckResult
-from speech.models.registry import UnknownModelError, WrongWeightsError
+from speech.models.errors import UnknownModelError, WrongWeightsError
 
 GROUP = "transcription"
 OWNERS = ["team:speech"]

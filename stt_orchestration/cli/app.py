@@ -25,7 +25,8 @@ from recordings.states import State
 from recordings.steps.transcript import read_transcript
 from recordings.storage.open import open_store, store_from_url
 from recordings.workspace import Workspace
-from speech.models.registry import load_catalogue, resolve
+from speech.models.catalogue import load_catalogue
+from speech.models.registry import resolve
 from stt_orchestration.cli import interrupts
 from stt_orchestration.cli.benchmark import capacity_app
 from stt_orchestration.cli.console import make_console, make_recordings_table, show_batch_progress

@@ -20,7 +20,8 @@ from recordings.storage.base import UnknownStoreError
 from recordings.storage.errors import StorageUnavailableError
 from recordings.storage.open import open_store
 from speech.checks import Check, CheckResult
-from speech.models.registry import UnavailableWeightsError, WeightsError, resolve
+from speech.models.errors import UnavailableWeightsError, WeightsError
+from speech.models.registry import resolve
 from stt_orchestration.instance import InstanceUnusableError, dagster_home
 from stt_orchestration.settings import Settings, SettingsError, find_misspelled
 
