@@ -10,13 +10,14 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 from k8s_run_launcher.job_snapshot import K8sObject, get_nested
 from k8s_run_launcher.pending import diagnose_pending
 from k8s_run_launcher.pod_watch import take_snapshot
 from k8s_run_launcher.profiles import StepProfile, parse_k8s_quantity
+from speech.checks import Check, CheckResult
 
 REQUIRED_PERMISSIONS: Sequence[tuple[str, str, str]] = (
     *(("batch", "jobs", verb) for verb in ("create", "get", "list", "delete")),
@@ -31,53 +32,49 @@ _IMAGE_PULL_TIMEOUT_S = 90.0
 """Seconds until the image probe gives up: pulling one GB takes about a minute on a common network."""
 
 
-@dataclass(frozen=True, slots=True)
-class PreflightResult:
-    """What was looked at and found; ``passed`` is None where it could not be looked at."""
-
-    subject: str
-    passed: bool | None
-    detail: str
-    remedy: str = ""
-
+RIGHTS = Check("rights", "The account may do in the namespace all that runs and steps do there.")
+QUOTA = Check("quota", "Every step profile fits into every quota, at all and now.")
+VOLUMES = Check("volumes", "Every volume claim is bound, or will be when a pod wants it.")
+GPU_NODES = Check("GPU nodes", "Some node has the GPUs and the labels that a step asks for.")
+IMAGE = Check("image", "The image of runs and steps can be pulled.")
 
 Probe = Callable[[], str]
 """Returns what it found; raises OSError or RuntimeError when it does not work."""
 
 
 def run_preflight(
-    namespace: str, profiles: Mapping[str, StepProfile], image: str | None, probes: Mapping[str, Probe]
-) -> Iterator[PreflightResult]:
+    namespace: str, profiles: Mapping[str, StepProfile], image: str | None, probes: Mapping[Check, Probe]
+) -> Iterator[CheckResult]:
     """Look at everything, in the order in which a run would need it.
 
     Args:
         namespace: Where runs and steps become Jobs.
         profiles: Of the steps.
         image: Of the steps, pulled by a Job that does nothing; None: not tried.
-        probes: Subject -> probe, for what is not Kubernetes.
+        probes: For what is not Kubernetes: a check, and the probe that makes it.
     """
     from kubernetes import client
 
     core, batch = client.CoreV1Api(), client.BatchV1Api()
     yield from _check_permissions(client, namespace)
     yield from _run_check(
-        "quota", lambda: check_quotas(_items(core.list_namespaced_resource_quota(namespace, **_RAW)), profiles)
+        QUOTA, lambda: check_quotas(_items(core.list_namespaced_resource_quota(namespace, **_RAW)), profiles)
     )
     yield from _run_check(
-        "volumes",
+        VOLUMES,
         lambda: check_volume_claims(
             _items(core.list_namespaced_persistent_volume_claim(namespace, **_RAW)),
             lambda: _items(client.StorageV1Api().list_storage_class(**_RAW)),
         ),
     )
-    yield from _run_check("GPU nodes", lambda: check_gpu_nodes(_items(core.list_node(**_RAW)), profiles))
+    yield from _run_check(GPU_NODES, lambda: check_gpu_nodes(_items(core.list_node(**_RAW)), profiles))
     if image is not None:
-        yield from _run_check("image", lambda: [_check_image_pull(batch, core, namespace, image)])
-    for subject, probe in probes.items():
+        yield from _run_check(IMAGE, lambda: [_check_image_pull(batch, core, namespace, image)])
+    for check, probe in probes.items():
         try:
-            yield PreflightResult(subject, True, probe())
+            yield CheckResult(check, True, probe())
         except (OSError, RuntimeError) as error:
-            yield PreflightResult(subject, False, str(error), "Check its address, its credentials and whether it runs.")
+            yield CheckResult(check, False, str(error), "Check its address, its credentials and whether it runs.")
 
 
 _RAW = {"_preload_content": False}
@@ -88,23 +85,23 @@ def _items(response: Any) -> list[K8sObject]:
     return items
 
 
-def _run_check(subject: str, check: Callable[[], Sequence[PreflightResult]]) -> Iterator[PreflightResult]:
+def _run_check(check: Check, look: Callable[[], Sequence[CheckResult]]) -> Iterator[CheckResult]:
     from kubernetes.client.rest import ApiException
 
     try:
-        yield from check()
+        yield from look()
     except ApiException as error:
         if error.status != 403:
             raise
-        yield PreflightResult(
-            subject,
+        yield CheckResult(
+            check,
             None,
             "this account may not look there",
             "Ask somebody who may: the launcher does not need that right.",
         )
 
 
-def _check_permissions(client: Any, namespace: str) -> Iterator[PreflightResult]:
+def _check_permissions(client: Any, namespace: str) -> Iterator[CheckResult]:
     reviews = client.AuthorizationV1Api()
     missing = []
     for group, resource, verb in REQUIRED_PERMISSIONS:
@@ -120,23 +117,21 @@ def _check_permissions(client: Any, namespace: str) -> Iterator[PreflightResult]
             missing.append(f"{verb} {resource}")
     if missing:
         remedy = "Bind the role of deploy/base/access.yaml to the account of the runs, or add these to yours."
-        yield PreflightResult("rights", False, f"in {namespace} this account may not {', '.join(missing)}", remedy)
+        yield CheckResult(RIGHTS, False, f"in {namespace} this account may not {', '.join(missing)}", remedy)
     else:
-        yield PreflightResult(
-            "rights", True, f"all {len(REQUIRED_PERMISSIONS)} that runs and steps use, in {namespace}"
-        )
+        yield CheckResult(RIGHTS, True, f"all {len(REQUIRED_PERMISSIONS)} that runs and steps use, in {namespace}")
 
 
-def check_quotas(quotas: Sequence[K8sObject], profiles: Mapping[str, StepProfile]) -> list[PreflightResult]:
+def check_quotas(quotas: Sequence[K8sObject], profiles: Mapping[str, StepProfile]) -> list[CheckResult]:
     """Whether each quota can hold each profile at all, and now.
 
     A quota with scopes is left out: to which pods it applies only the API server knows.
     """
-    looks = []
+    results = []
     for quota in quotas:
-        name = f"quota {get_nested(quota, 'metadata', 'name')}"
+        check = replace(QUOTA, name=f"quota {get_nested(quota, 'metadata', 'name')}")
         if get_nested(quota, "spec", "scopes") or get_nested(quota, "spec", "scopeSelector"):
-            looks.append(PreflightResult(name, None, "it has a scope, so it was not looked at"))
+            results.append(CheckResult(check, None, "it has a scope, so it was not looked at"))
             continue
         hard, used = get_nested(quota, "status", "hard") or {}, get_nested(quota, "status", "used") or {}
         never, later = [], []
@@ -151,16 +146,16 @@ def check_quotas(quotas: Sequence[K8sObject], profiles: Mapping[str, StepProfile
                         f"{step} has to wait for {resource} ({used.get(resource)} of {hard[resource]} are used)"
                     )
         if never:
-            looks.append(
-                PreflightResult(name, False, "; ".join(never), "Raise the quota, or give the step a smaller profile.")
+            results.append(
+                CheckResult(check, False, "; ".join(never), "Raise the quota, or give the step a smaller profile.")
             )
         elif later:
-            looks.append(
-                PreflightResult(name, None, "; ".join(later), "Nothing, if what uses it ends; else raise the quota.")
+            results.append(
+                CheckResult(check, None, "; ".join(later), "Nothing, if what uses it ends; else raise the quota.")
             )
         else:
-            looks.append(PreflightResult(name, True, f"every profile fits ({', '.join(sorted(hard))})"))
-    return looks or [PreflightResult("quota", True, "there is none")]
+            results.append(CheckResult(check, True, f"every profile fits ({', '.join(sorted(hard))})"))
+    return results or [CheckResult(QUOTA, True, "there is none")]
 
 
 def compute_quota_usage(profile: StepProfile) -> dict[str, float]:
@@ -175,21 +170,19 @@ def compute_quota_usage(profile: StepProfile) -> dict[str, float]:
 
 def check_volume_claims(
     claims: Sequence[K8sObject], storage_classes: Callable[[], Sequence[K8sObject]]
-) -> list[PreflightResult]:
+) -> list[CheckResult]:
     """Whether every claim is bound; for unbound ones the storage classes give the reason."""
     unbound = [claim for claim in claims if get_nested(claim, "status", "phase") != "Bound"]
     if not unbound:
         names = ", ".join(get_nested(claim, "metadata", "name") for claim in claims)
-        return [
-            PreflightResult("volumes", True, f"{len(claims)} claims, all bound ({names})" if claims else "no claims")
-        ]
+        return [CheckResult(VOLUMES, True, f"{len(claims)} claims, all bound ({names})" if claims else "no claims")]
     known = {get_nested(c, "metadata", "name"): c for c in storage_classes()}
     default_mark = "storageclass.kubernetes.io/is-default-class"
     default = next(
         (n for n, c in known.items() if (get_nested(c, "metadata", "annotations") or {}).get(default_mark) == "true"),
         None,
     )
-    looks = []
+    results = []
     for claim in unbound:
         name, wanted = get_nested(claim, "metadata", "name"), get_nested(claim, "spec", "storageClassName") or default
         if wanted is None or wanted not in known:
@@ -198,34 +191,32 @@ def check_volume_claims(
                 if wanted
                 else "it names no storage class and none is the default"
             )
-            looks.append(
-                PreflightResult(
-                    "volumes", False, detail, f"Name one of: {', '.join(sorted(known)) or 'none is there'}."
-                )
+            results.append(
+                CheckResult(VOLUMES, False, detail, f"Name one of: {', '.join(sorted(known)) or 'none is there'}.")
             )
         elif known[wanted].get("volumeBindingMode") == "WaitForFirstConsumer":
-            looks.append(PreflightResult("volumes", True, f"{name} is bound when the first pod wants it ({wanted})"))
+            results.append(CheckResult(VOLUMES, True, f"{name} is bound when the first pod wants it ({wanted})"))
         else:
             detail = f"{name} is {get_nested(claim, 'status', 'phase')} with storage class {wanted}"
-            looks.append(PreflightResult("volumes", False, detail, f"Look at: kubectl describe pvc {name}"))
-    return looks
+            results.append(CheckResult(VOLUMES, False, detail, f"Look at: kubectl describe pvc {name}"))
+    return results
 
 
-def check_gpu_nodes(nodes: Sequence[K8sObject], profiles: Mapping[str, StepProfile]) -> list[PreflightResult]:
+def check_gpu_nodes(nodes: Sequence[K8sObject], profiles: Mapping[str, StepProfile]) -> list[CheckResult]:
     """Whether some node could take each step that wants GPUs: as many as asked for, and the labels of its selector."""
-    looks = []
+    results = []
     for step, profile in profiles.items():
         if not profile.gpu:
             continue
         fitting = [get_nested(node, "metadata", "name") for node in nodes if _can_schedule(node, profile)]
         wanted = f"{step} wants {profile.gpu} {profile.gpu_resource}"
         if fitting:
-            looks.append(PreflightResult("GPU nodes", True, f"{wanted}: {', '.join(fitting[:5])}"))
+            results.append(CheckResult(GPU_NODES, True, f"{wanted}: {', '.join(fitting[:5])}"))
         else:
             remedy = "Add such a node and its device plugin; or run on CPU on purpose (gpu: 0 in its profile, STT_DEVICE=cpu)."
             selector = f" with labels {profile.node_selector}" if profile.node_selector else ""
-            looks.append(PreflightResult("GPU nodes", False, f"{wanted}{selector}, and no node has them", remedy))
-    return looks or [PreflightResult("GPU nodes", True, "no profile wants a GPU")]
+            results.append(CheckResult(GPU_NODES, False, f"{wanted}{selector}, and no node has them", remedy))
+    return results or [CheckResult(GPU_NODES, True, "no profile wants a GPU")]
 
 
 def _can_schedule(node: K8sObject, profile: StepProfile) -> bool:
@@ -234,7 +225,7 @@ def _can_schedule(node: K8sObject, profile: StepProfile) -> bool:
     return int(has) >= profile.gpu and all(labels.get(key) == value for key, value in profile.node_selector.items())
 
 
-def _check_image_pull(batch: Any, core: Any, namespace: str, image: str) -> PreflightResult:
+def _check_image_pull(batch: Any, core: Any, namespace: str, image: str) -> CheckResult:
     """Start a container of the image that does nothing, and see whether it can."""
     name = f"stt-preflight-{uuid.uuid4().hex[:8]}"
     batch.create_namespaced_job(namespace, _probe_job(name, image))
@@ -244,8 +235,8 @@ def _check_image_pull(batch: Any, core: Any, namespace: str, image: str) -> Pref
         while time.monotonic() - start < _IMAGE_PULL_TIMEOUT_S:
             evidence = take_snapshot(batch, core, namespace, name)
             if get_nested(evidence.pod, "status", "phase") in ("Running", "Succeeded", "Failed"):
-                return PreflightResult(
-                    "image", True, f"{image} is there {time.monotonic() - start:.0f} s after it was asked for"
+                return CheckResult(
+                    IMAGE, True, f"{image} is there {time.monotonic() - start:.0f} s after it was asked for"
                 )
             waiting = diagnose_pending(evidence, time.time())
             said = (
@@ -254,8 +245,8 @@ def _check_image_pull(batch: Any, core: Any, namespace: str, image: str) -> Pref
             time.sleep(1)
     finally:
         batch.delete_namespaced_job(name, namespace, propagation_policy="Background")
-    return PreflightResult(
-        "image",
+    return CheckResult(
+        IMAGE,
         False,
         f"{image} after {_IMAGE_PULL_TIMEOUT_S:.0f} s: {said}",
         "Check its name, its tag and the pull secret.",

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from speech.models.registry import UnavailableWeightsError, Weights, get_default_cache_dir, resolve
+from speech.models.errors import UnavailableWeightsError
+from speech.models.registry import Weights, get_default_cache_dir, resolve
 from tests.project import Project, make_project
 from tests.servers import S3Server, postgres_server, s3_server
 from tests.workers import pytest_collection_modifyitems, pytest_xdist_auto_num_workers, pytest_xdist_make_scheduler

@@ -14,7 +14,7 @@ import dagster as dg
 
 from assets.capacity.common import GROUP
 from assets.common import plots
-from assets.common.checks import make_check_specs
+from assets.common.checks import make_check_specs, to_check_result
 from assets.common.metadata import make_table
 from assets.common.partitions import platform_models
 from assets.common.resources import CapacityResource
@@ -99,7 +99,7 @@ def benchmark(
         )
     return dg.MaterializeResult(
         metadata=_make_result_metadata(found),
-        check_results=[_to_check_result(finding) for finding in trust.check_result(found.result)],
+        check_results=[to_check_result(finding) for finding in trust.check_result(found.result)],
         data_version=dg.DataVersion(found.version),
     )
 
@@ -142,13 +142,3 @@ def _make_result_metadata(file: StoredResult) -> Mapping[str, dg.MetadataValue]:
         "facts": make_table(("of", "found"), list(facts.items())),
         "file": dg.MetadataValue.path(str(file.path)),
     }
-
-
-def _to_check_result(finding: trust.TrustResult) -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(
-        check_name=finding.rule.name,
-        passed=finding.passed,
-        severity=dg.AssetCheckSeverity.ERROR if finding.rule.stops else dg.AssetCheckSeverity.WARN,
-        description=finding.sentence,
-        metadata={} if finding.figure is None else {"figure": finding.figure},
-    )

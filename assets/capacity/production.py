@@ -7,10 +7,10 @@ from pathlib import Path
 from benchmarks.platform.gather import load_results
 from benchmarks.platform.result import BenchmarkResult
 from recordings.ledger.runs import StepRun
-from recordings.steps.checks import Check, CheckResult
 from recordings.steps.report import StepReport
 from recordings.steps.transcript import STEP
 from recordings.workspace import Workspace
+from speech.checks import Check, CheckResult
 
 MAX_DRIFT = 0.5
 """A run that costs more than 1.5 times the prediction, or less than 1/1.5 of it, points to a changed machine or a wrong prediction.
@@ -73,13 +73,13 @@ def check_cost(workspace: Workspace, report: StepReport, folder: Path, cpu_s: fl
     }
     # Symmetric as a factor: between 1/1.5 and 1.5.
     passed = 1 / (1 + MAX_DRIFT) <= measured / predicted <= 1 + MAX_DRIFT
-    return CheckResult(
-        COST_AS_PREDICTED, passed, sentence if passed else f"{sentence} {COST_AS_PREDICTED.remedy}", figures
-    )
+    if not passed:
+        sentence += f" {COST_AS_PREDICTED.remedy}"
+    return CheckResult(COST_AS_PREDICTED, passed, sentence, figures=figures)
 
 
 def _pass_without_comparison(sentence: str) -> CheckResult:
-    return CheckResult(COST_AS_PREDICTED, True, sentence, {})
+    return CheckResult(COST_AS_PREDICTED, True, sentence)
 
 
 def _find_prediction(folder: Path, run: StepRun) -> tuple[str, BenchmarkResult] | None:

@@ -2,10 +2,10 @@
 
 import dagster as dg
 
-from assets.capacity.benchmark import _to_check_result, benchmark
+from assets.capacity.benchmark import benchmark
 from assets.capacity.common import EAGER_ALLOWING_MISSING_DEPS, GROUP
 from assets.common import plots
-from assets.common.checks import make_check_specs
+from assets.common.checks import make_check_specs, to_check_result
 from assets.common.metadata import make_table
 from assets.common.resources import CapacityResource
 from assets.common.step import OWNERS
@@ -51,4 +51,4 @@ def ratio(capacity: CapacityResource) -> dg.MaterializeResult:  # type: ignore[t
         metadata["plot"] = plots.plot_ratios(found)
     if left_out := (*refused, *gathered.refused):
         metadata["left_out"] = make_table(("why",), [(line,) for line in left_out])
-    return dg.MaterializeResult(metadata=metadata, check_results=[_to_check_result(trust.check_ratios(found, refused))])
+    return dg.MaterializeResult(metadata=metadata, check_results=[to_check_result(trust.check_ratios(found, refused))])

@@ -8,28 +8,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Protocol
 
 import dagster as dg
 
 from assets.common.metadata import make_table
 from assets.common.partitions import batches
-from recordings.steps.checks import CheckResult
-
-
-class _CheckRule(Protocol):
-    """What ``recordings.steps.checks.Check`` and ``benchmarks.platform.trust.TrustRule`` have in common."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def rule(self) -> str: ...
-    @property
-    def stops(self) -> bool: ...
+from speech.checks import Check, CheckResult
 
 
 def make_check_specs(
-    asset: str, checks: Sequence[_CheckRule], partitions: dg.PartitionsDefinition[str] | None = batches
+    asset: str, checks: Sequence[Check], partitions: dg.PartitionsDefinition[str] | None = batches
 ) -> list[dg.AssetCheckSpec]:
     """The specs of an asset's checks.
 
@@ -49,17 +37,21 @@ def make_check_specs(
         ]
 
 
-def to_check_result(verdict: CheckResult) -> dg.AssetCheckResult:
-    """Convert a check result for Dagster. Severity ERROR blocks the following assets, WARN does not."""
+def to_check_result(result: CheckResult) -> dg.AssetCheckResult:
+    """Convert a check result for Dagster. Severity ERROR blocks the following assets, WARN does not.
+
+    Dagster knows no third answer: a result of None is shown as one that did not pass, and never blocks.
+    """
     figures = {
         name: dg.MetadataValue.int(value) if isinstance(value, int) else dg.MetadataValue.float(value)
-        for name, value in verdict.figures.items()
+        for name, value in result.figures.items()
     }
-    named = {"recordings": make_table(("recording", "finding"), verdict.examples)} if verdict.examples else {}
+    named = {"recordings": make_table(("recording", "finding"), result.examples)} if result.examples else {}
+    stops = result.check.stops and result.passed is not None
     return dg.AssetCheckResult(
-        passed=verdict.passed,
-        check_name=verdict.check.name,
-        severity=dg.AssetCheckSeverity.ERROR if verdict.check.stops else dg.AssetCheckSeverity.WARN,
-        description=verdict.sentence,
+        passed=bool(result.passed),
+        check_name=result.check.name,
+        severity=dg.AssetCheckSeverity.ERROR if stops else dg.AssetCheckSeverity.WARN,
+        description=result.sentence,
         metadata={**figures, **named},
     )

@@ -13,13 +13,13 @@ from assets.common.resources import WorkspaceResource
 from k8s_run_launcher.memory_peak import is_in_step_pod, record_memory_peak
 from recordings.ledger.locks import LocksUnavailableError
 from recordings.ledger.processes import get_process_identity, host_and_pid, is_gone
-from recordings.steps.checks import CheckResult
 from recordings.steps.report import StepReport
 from recordings.steps.runner import StepFailedError
 from recordings.storage.errors import NOT_WRITABLE_ERRNOS, explain
 from recordings.workspace import Workspace
 from speech.asr.whisper import DeviceUnavailableError
-from speech.models.registry import UnknownModelError, WrongWeightsError
+from speech.checks import CheckResult
+from speech.models.errors import UnknownModelError, WrongWeightsError
 
 GROUP = "transcription"
 OWNERS = ["team:speech"]

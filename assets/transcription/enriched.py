@@ -7,7 +7,7 @@ from assets.common.partitions import batches
 from assets.common.resources import OptionsResource, WorkspaceResource
 from assets.common.step import GROUP, INFRASTRUCTURE_RETRY_POLICY, OWNERS, run_step
 from assets.transcription.transcript import transcript
-from recordings.steps import checks
+from recordings.steps import checks, verify
 from recordings.steps import enriched as step
 from speech.asr.runtime.affinity import get_usable_cores
 
@@ -37,5 +37,5 @@ def enriched(
         lambda opened, key, say: step.run(
             opened, key, options.enrich_options(), say, workers=2 * len(get_usable_cores())
         ),
-        checks.check_enriched,
+        verify.check_enriched,
     )

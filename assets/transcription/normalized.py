@@ -7,7 +7,7 @@ from assets.common.partitions import batches
 from assets.common.resources import OptionsResource, WorkspaceResource
 from assets.common.step import GROUP, INFRASTRUCTURE_RETRY_POLICY, OWNERS, run_step
 from assets.transcription.raw import raw
-from recordings.steps import checks
+from recordings.steps import checks, verify
 from recordings.steps import normalized as step
 from speech.asr.runtime.affinity import get_usable_cores
 
@@ -36,5 +36,5 @@ def normalized(
         lambda opened, key, say: step.run(
             opened, key, options.normalize_options(), say, workers=len(get_usable_cores())
         ),
-        checks.check_normalized,
+        verify.check_normalized,
     )

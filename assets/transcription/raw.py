@@ -6,7 +6,7 @@ from assets.common.checks import make_check_specs
 from assets.common.partitions import batches
 from assets.common.resources import WorkspaceResource
 from assets.common.step import GROUP, INFRASTRUCTURE_RETRY_POLICY, OWNERS, run_step
-from recordings.steps import checks
+from recordings.steps import checks, verify
 from recordings.steps import raw as step
 
 
@@ -25,4 +25,4 @@ from recordings.steps import raw as step
 )
 def raw(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Run ``recordings.steps.raw`` over the batch."""
-    return run_step(context, workspace, step.run, checks.check_raw)
+    return run_step(context, workspace, step.run, verify.check_raw)

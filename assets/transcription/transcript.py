@@ -10,7 +10,7 @@ from assets.common.partitions import batches
 from assets.common.resources import CapacityResource, EngineResource, OptionsResource, WorkspaceResource
 from assets.common.step import GROUP, INFRASTRUCTURE_RETRY_POLICY, OWNERS, run_step
 from assets.transcription.normalized import normalized
-from recordings.steps import checks
+from recordings.steps import checks, verify
 from recordings.steps import transcript as step
 from speech.asr.engine import ENGINE_VERSION
 
@@ -44,7 +44,7 @@ def transcript(
         workspace,
         lambda opened, key, say: step.run(opened, key, engine.make_engine_factory(), say),
         lambda opened, report: [
-            *checks.check_transcript(opened, report, options.max_wer),
+            *verify.check_transcript(opened, report, options.max_wer),
             check_cost(opened, report, capacity.path, time.process_time() - began),
         ],
     )

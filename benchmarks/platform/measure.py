@@ -28,7 +28,8 @@ from speech.asr.engine import ENGINE_VERSION, Engine, RecordingIdentity
 from speech.asr.whisper import DeviceUnavailableError
 from speech.audio.errors import BadAudioError
 from speech.audio.normalize import SAMPLE_RATE, normalize
-from speech.models.registry import Weights, load_catalogue
+from speech.models.catalogue import load_catalogue
+from speech.models.registry import Weights
 from speech.transcript import Options, Transcript
 
 STANDARD_CLIP = Path(__file__).with_name("audio") / "lj-30s.flac"

@@ -36,8 +36,10 @@ from recordings.steps.transcript import read_transcript
 from recordings.steps.work_key import make_work_key
 from recordings.workspace import Workspace
 from speech.enrichment.pauses import PauseReport, analyse_pauses
+from speech.export.cues import Cue, make_cues, report_reading_speed
 from speech.export.page.page import EmbeddedAudio, LinkedAudio, embed_mp3, relative_href, render_page
-from speech.export.subtitles import Cue, make_cues, report_reading_speed, to_srt, to_txt, to_vtt
+from speech.export.plain import to_txt
+from speech.export.subtitles import to_srt, to_vtt
 from speech.transcript import Transcript
 
 STEP = Step.ENRICHED

@@ -26,7 +26,7 @@ from recordings.storage.base import UnwritableKeyError
 from recordings.workspace import Workspace
 from speech.asr.whisper import DeviceUnavailableError
 from speech.audio.errors import BadAudioError
-from speech.models.registry import WeightsError
+from speech.models.errors import WeightsError
 
 log = logging.getLogger("stt")
 T = TypeVar("T")

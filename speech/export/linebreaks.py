@@ -1,6 +1,6 @@
 """Line breaks: the units of a segment that no break may split, and the best breaks between them.
 
-It finds unbreakable units, measures text width and chooses line breaks. Cues and their times are in ``speech/export/subtitles.py``.
+It finds unbreakable units, measures text width and chooses line breaks. Cues and their times are in ``speech/export/cues.py``.
 
 Characters are counted as columns: a full-width character (Chinese, Japanese, Korean) takes two.
 """

@@ -6,24 +6,23 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from benchmarks.platform.host import Host
 from benchmarks.platform.machine import describe_machine
 from k8s_run_launcher.cluster import NoClusterError, connect_to_cluster
-from k8s_run_launcher.preflight import PreflightResult
-from k8s_run_launcher.preflight import run_preflight as look_at_cluster
+from k8s_run_launcher.preflight import IMAGE, run_preflight
 from k8s_run_launcher.profiles import StepProfile, read_profiles
 from recordings.ledger.engine import LedgerError
 from recordings.ledger.ledger import Ledger
 from recordings.storage.base import UnknownStoreError
 from recordings.storage.errors import StorageUnavailableError
 from recordings.storage.open import open_store
-from speech.models.registry import UnavailableWeightsError, WeightsError, resolve
+from speech.checks import Check, CheckResult
+from speech.models.errors import UnavailableWeightsError, WeightsError
+from speech.models.registry import resolve
 from stt_orchestration.instance import InstanceUnusableError, dagster_home
 from stt_orchestration.settings import Settings, SettingsError, find_misspelled
 
@@ -32,54 +31,47 @@ _PACKAGES = ("dagster", "dagster-k8s", "dagster-webserver", "sqlalchemy")
 _DECODING = ("faster-whisper", "ctranslate2", "onnxruntime", "numpy", "av", "soundfile")
 """What decodes sound and computes: with the processor, all that a transcript's bytes depend on beside weights and options."""
 
-
-class CheckStatus(StrEnum):
-    """How a finding reads."""
-
-    GOOD = "ok"
-    NOTE = "note"
-    BROKEN = "broken"
-
-
-@dataclass(frozen=True, slots=True)
-class DoctorResult:
-    """What was looked at, what was found, and what to do about it (empty when nothing)."""
-
-    subject: str
-    status: CheckStatus
-    detail: str
-    remedy: str = ""
+SETTINGS = Check("settings", "Every setting has an allowed value, and none is misspelled.")
+STORE = Check("store", "The store can be written, and has room.")
+LEDGER = Check("ledger", "The ledger opens, and holds every delivery in one state.")
+DATABASE = Check("database", "The ledger can be reached from here, and holds every delivery in one state.")
+DAGSTER_HOME = Check("dagster home", "Dagster can keep its storage: in DAGSTER_HOME, or in PostgreSQL.")
+WEIGHTS = Check("weights", "The model's files are on this machine, with the right checksums.")
+DEVICE = Check("device", "The device is there, and computes in the compute type that is set.")
+PROCESSOR = Check("processor", "It is named, because the bytes of a transcript depend on it.")
+VERSIONS = Check("versions", "Every package that a run needs is installed.")
+CLUSTER = Check("cluster", "This process is in a pod, or has a kubeconfig.")
 
 
-def check_installation() -> Iterator[DoctorResult]:
+def check_installation() -> Iterator[CheckResult]:
     """Look at everything, in the order in which a run would need it."""
     try:
         settings = Settings.read()
     except SettingsError as error:
-        yield DoctorResult("settings", CheckStatus.BROKEN, str(error), "Set an allowed value, or unset the variable.")
+        yield CheckResult(SETTINGS, False, str(error), "Set an allowed value, or unset the variable.")
         return
-    yield DoctorResult(
-        "settings",
-        CheckStatus.GOOD,
+    yield CheckResult(
+        SETTINGS,
+        True,
         f"model {settings.model} on {settings.device} in {settings.effective_compute_type}",
     )
     for sentence in find_misspelled():
-        yield DoctorResult("settings", CheckStatus.NOTE, sentence, "Correct its name, or unset it.")
+        yield CheckResult(SETTINGS, None, sentence, "Correct its name, or unset it.")
     if settings.emotion:
         detail = "Emotions were asked for, and this release has no model for them."
-        yield DoctorResult(
-            "settings",
-            CheckStatus.NOTE,
+        yield CheckResult(
+            SETTINGS,
+            None,
             detail,
             "Unset STT_EMOTION and ENABLE_EMOTION; annotations say unavailable until then.",
         )
     for check in (_check_store, _check_ledger, _check_dagster_home, _check_weights, _check_device):
         yield check(settings)
-    yield _processor()
+    yield _describe_processor()
     yield from _check_versions()
 
 
-def check_cluster(image: str | None) -> Iterator[DoctorResult]:
+def check_cluster(image: str | None) -> Iterator[CheckResult]:
     """Look at the cluster that this process is in, or at that of the kubeconfig.
 
     Args:
@@ -90,29 +82,19 @@ def check_cluster(image: str | None) -> Iterator[DoctorResult]:
         namespace = connect_to_cluster()
         profiles, launched = _read_launcher()
     except (SettingsError, InstanceUnusableError) as error:
-        yield DoctorResult("settings", CheckStatus.BROKEN, str(error), "Do what the message says, then look again.")
+        yield CheckResult(SETTINGS, False, str(error), "Do what the message says, then look again.")
         return
     except NoClusterError as error:
-        yield DoctorResult(
-            "cluster", CheckStatus.BROKEN, str(error), "Run it in a pod of the code location, or set KUBECONFIG."
-        )
+        yield CheckResult(CLUSTER, False, str(error), "Run it in a pod of the code location, or set KUBECONFIG.")
         return
     image = image or os.environ.get("DAGSTER_CURRENT_IMAGE") or launched
     if image is None:
-        yield DoctorResult(
-            "image", CheckStatus.NOTE, "No image is named, so none was pulled.", "Name it: --image NAME."
-        )
+        yield CheckResult(IMAGE, None, "No image is named, so none was pulled.", "Name it: --image NAME.")
     probes = {
-        "database": lambda: _get_detail_or_raise(_check_ledger(settings)),
-        "store": lambda: _get_detail_or_raise(_check_store(settings)),
+        DATABASE: lambda: _get_sentence_or_raise(_check_ledger(settings)),
+        STORE: lambda: _get_sentence_or_raise(_check_store(settings)),
     }
-    verdicts = {True: CheckStatus.GOOD, None: CheckStatus.NOTE, False: CheckStatus.BROKEN}
-    for look in look_at_cluster(namespace, profiles, image, probes):
-        yield _from_preflight(look, verdicts[look.passed])
-
-
-def _from_preflight(result: PreflightResult, verdict: CheckStatus) -> DoctorResult:
-    return DoctorResult(result.subject, verdict, result.detail, result.remedy)
+    yield from run_preflight(namespace, profiles, image, probes)
 
 
 def _read_launcher() -> tuple[dict[str, StepProfile], str | None]:
@@ -125,63 +107,55 @@ def _read_launcher() -> tuple[dict[str, StepProfile], str | None]:
         return read_profiles(stated), getattr(launcher, "job_image", None)
 
 
-def _get_detail_or_raise(finding: DoctorResult) -> str:
-    if finding.status is CheckStatus.BROKEN:
-        raise RuntimeError(finding.detail)
-    return finding.detail
+def _get_sentence_or_raise(result: CheckResult) -> str:
+    if result.passed is False:
+        raise RuntimeError(result.sentence)
+    return result.sentence
 
 
-def _check_store(settings: Settings) -> DoctorResult:
+def _check_store(settings: Settings) -> CheckResult:
     try:
         store = open_store(settings.store)
         found = store.probe()
     except StorageUnavailableError as error:
-        return DoctorResult("store", CheckStatus.BROKEN, str(error), f"{error.remedy}.")
+        return CheckResult(STORE, False, str(error), f"{error.remedy}.")
     except (OSError, UnknownStoreError) as error:
-        return DoctorResult(
-            "store",
-            CheckStatus.BROKEN,
+        return CheckResult(
+            STORE,
+            False,
             f"{settings.store}: {error}",
             "Make it writable, or set STT_DATA_DIR elsewhere.",
         )
     if store.folder is not None and shutil.disk_usage(store.folder).free < _LOW_DISK:
-        return DoctorResult("store", CheckStatus.NOTE, found, "Make room: an hour of audio needs about 120 MB.")
-    return DoctorResult("store", CheckStatus.GOOD, found)
+        return CheckResult(STORE, None, found, "Make room: an hour of audio needs about 120 MB.")
+    return CheckResult(STORE, True, found)
 
 
-def _check_ledger(settings: Settings) -> DoctorResult:
+def _check_ledger(settings: Settings) -> CheckResult:
     try:
         ledger = Ledger.open(settings.ledger)
     except (LedgerError, OSError) as error:
-        return DoctorResult(
-            "ledger", CheckStatus.BROKEN, str(error), "Check STT_LEDGER_URL and that its place can be written."
-        )
+        return CheckResult(LEDGER, False, str(error), "Check STT_LEDGER_URL and that its place can be written.")
     try:
         totals = ledger.count_totals()
     finally:
         ledger.close()
     if not totals.is_consistent:
         detail = f"{totals.inputs} deliveries, but {sum(totals.states.values())} over all states"
-        return DoctorResult("ledger", CheckStatus.BROKEN, detail, "Restore a backup.")
-    return DoctorResult(
-        "ledger", CheckStatus.GOOD, f"{ledger.address}, {totals.inputs} deliveries, every one in one state"
-    )
+        return CheckResult(LEDGER, False, detail, "Restore a backup.")
+    return CheckResult(LEDGER, True, f"{ledger.address}, {totals.inputs} deliveries, every one in one state")
 
 
-def _check_dagster_home(_: Settings) -> DoctorResult:
+def _check_dagster_home(_: Settings) -> CheckResult:
     try:
         home = dagster_home()
         if _has_postgres_storage(home):
-            return DoctorResult(
-                "dagster home", CheckStatus.GOOD, f"{home}; its dagster.yaml keeps storage in PostgreSQL"
-            )
+            return CheckResult(DAGSTER_HOME, True, f"{home}; its dagster.yaml keeps storage in PostgreSQL")
         with tempfile.TemporaryFile(dir=home):
             pass
     except (OSError, SettingsError) as error:
-        return DoctorResult(
-            "dagster home", CheckStatus.BROKEN, str(error), "Set DAGSTER_HOME to a folder that can be written."
-        )
-    return DoctorResult("dagster home", CheckStatus.GOOD, str(home))
+        return CheckResult(DAGSTER_HOME, False, str(error), "Set DAGSTER_HOME to a folder that can be written.")
+    return CheckResult(DAGSTER_HOME, True, str(home))
 
 
 def _has_postgres_storage(home: Path) -> bool:
@@ -197,66 +171,58 @@ def _has_postgres_storage(home: Path) -> bool:
     }
 
 
-def _check_weights(settings: Settings) -> DoctorResult:
-    heard: list[str] = []
-    say: Callable[[str], None] = heard.append
+def _check_weights(settings: Settings) -> CheckResult:
     try:
         weights = resolve(
             settings.model,
             model_dir=settings.model_dir,
             cache_dir=settings.cache_dir,
             allow_download=False,
-            progress=say,
+            progress=lambda _: None,
         )
     except UnavailableWeightsError:
         detail = f"{settings.model} is not on this machine yet"
-        return DoctorResult(
-            "weights", CheckStatus.NOTE, detail, f"The first run fetches it; or now: stt fetch-model {settings.model}"
-        )
+        return CheckResult(WEIGHTS, None, detail, f"The first run fetches it; or now: stt fetch-model {settings.model}")
     except WeightsError as error:
-        return DoctorResult("weights", CheckStatus.BROKEN, str(error), "Do what the message says, then look again.")
-    return DoctorResult(
-        "weights", CheckStatus.GOOD, f"{weights.name} in {weights.path} ({weights.source}), checksums right"
-    )
+        return CheckResult(WEIGHTS, False, str(error), "Do what the message says, then look again.")
+    return CheckResult(WEIGHTS, True, f"{weights.name} in {weights.path} ({weights.source}), checksums right")
 
 
-def _check_device(settings: Settings) -> DoctorResult:
+def _check_device(settings: Settings) -> CheckResult:
     import ctranslate2
 
     if settings.device == "cuda" and ctranslate2.get_cuda_device_count() == 0:
         remedy = "Check nvidia-smi and the driver, and in a pod that it asks for nvidia.com/gpu; or set STT_DEVICE=cpu on purpose."
-        return DoctorResult("device", CheckStatus.BROKEN, "cuda was asked for and no GPU is visible", remedy)
+        return CheckResult(DEVICE, False, "cuda was asked for and no GPU is visible", remedy)
     supported = ctranslate2.get_supported_compute_types(settings.device)
     if settings.effective_compute_type not in supported:
         remedy = f"Set STT_COMPUTE_TYPE to one of {', '.join(sorted(supported))}."
-        return DoctorResult(
-            "device",
-            CheckStatus.BROKEN,
+        return CheckResult(
+            DEVICE,
+            False,
             f"{settings.device} cannot compute in {settings.effective_compute_type}",
             remedy,
         )
-    return DoctorResult(
-        "device",
-        CheckStatus.GOOD,
+    return CheckResult(
+        DEVICE,
+        True,
         f"{settings.device}, {os.cpu_count()} cores, {settings.effective_compute_type} supported",
     )
 
 
-def _processor() -> DoctorResult:
+def _describe_processor() -> CheckResult:
     here = describe_machine(Host.here())
     sets = ", ".join(here.instruction_sets) or "no instruction set that we know of"
     forced = os.environ.get("CT2_FORCE_CPU_ISA")
     detail = f"{here.cpu_model} ({here.architecture}): {sets}" + (f"; CT2_FORCE_CPU_ISA={forced}" if forced else "")
-    return DoctorResult("processor", CheckStatus.GOOD, detail)
+    return CheckResult(PROCESSOR, True, detail)
 
 
-def _check_versions() -> Iterator[DoctorResult]:
+def _check_versions() -> Iterator[CheckResult]:
     found = [f"python {platform.python_version()}"]
     for package in (*_DECODING, *_PACKAGES):
         try:
             found.append(f"{package} {version(package)}")
         except PackageNotFoundError:
-            yield DoctorResult(
-                "versions", CheckStatus.BROKEN, f"{package} is not installed", "Install requirements.lock (make setup)."
-            )
-    yield DoctorResult("versions", CheckStatus.GOOD, ", ".join(found))
+            yield CheckResult(VERSIONS, False, f"{package} is not installed", "Install requirements.lock (make setup).")
+    yield CheckResult(VERSIONS, True, ", ".join(found))

@@ -14,7 +14,7 @@ from recordings.intake.upload import UploadError
 from recordings.ledger.engine import LedgerError
 from recordings.storage.base import UnknownStoreError
 from recordings.storage.errors import explain
-from speech.models.registry import UnknownModelError, WeightsError
+from speech.models.errors import UnknownModelError, WeightsError
 from stt_orchestration.cli import interrupts
 from stt_orchestration.settings import SettingsError
 

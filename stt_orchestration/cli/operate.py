@@ -33,18 +33,17 @@ def doctor(
     ] = None,
 ) -> None:
     """Look at everything a run needs, and say what is broken and how to mend it. Exit code 1 when something is."""
-    from stt_orchestration.cli.doctor import CheckStatus, check_cluster, check_installation
+    from stt_orchestration.cli.doctor import check_cluster, check_installation
 
     screen = make_console()
     broken = False
-    styles = {CheckStatus.GOOD: "green", CheckStatus.NOTE: "yellow", CheckStatus.BROKEN: "red"}
-    for finding in check_cluster(image) if kubernetes else check_installation():
-        broken = broken or finding.status is CheckStatus.BROKEN
-        screen.print(
-            Text.assemble((f"{finding.status:<7}", styles[finding.status]), f"{finding.subject}: {finding.detail}")
-        )
-        if finding.remedy:
-            screen.print(Text(f"        {finding.remedy}"))
+    labels = {True: ("ok", "green"), None: ("note", "yellow"), False: ("broken", "red")}
+    for result in check_cluster(image) if kubernetes else check_installation():
+        broken = broken or result.passed is False
+        label, style = labels[result.passed]
+        screen.print(Text.assemble((f"{label:<7}", style), f"{result.check.name}: {result.sentence}"))
+        if result.remedy:
+            screen.print(Text(f"        {result.remedy}"))
     if broken:
         raise typer.Exit(ExitCode.MACHINE)
 

