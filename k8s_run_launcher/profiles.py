@@ -8,10 +8,11 @@ added to it (volumes, environment).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from k8s_run_launcher.cluster import parse_k8s_quantity
 
 CACHE_MOUNT = "/cache/huggingface"
 """Where a model cache is mounted."""
@@ -246,18 +247,6 @@ def _explain(where: str, error: ValidationError) -> str:
         for problem in error.errors()
     ]
     return "; ".join(problems)
-
-
-def parse_k8s_quantity(text: str) -> Decimal:
-    """A Kubernetes quantity in units: bytes, cores.
-
-    Raises:
-        ValueError: It is none.
-    """
-    from kubernetes.utils import parse_quantity
-
-    value: Decimal = parse_quantity(text)
-    return value
 
 
 def format_memory(size: float) -> str:

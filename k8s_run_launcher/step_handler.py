@@ -26,6 +26,7 @@ from sqlalchemy.exc import OperationalError
 
 from k8s_run_launcher import event_log
 from k8s_run_launcher.api_errors import API_ERRORS, is_transient, parse_api_error
+from k8s_run_launcher.cluster import ClusterClient
 from k8s_run_launcher.config import STEP_FIELDS
 from k8s_run_launcher.job_snapshot import JobSnapshot, is_condition_true
 from k8s_run_launcher.launcher import ProfiledK8sRunLauncher
@@ -74,6 +75,7 @@ class ProfiledStepHandler(K8sStepHandler):
         **others: Any,
     ) -> None:
         super().__init__(per_step_k8s_config=dict(per_step_k8s_config), **others)
+        self._cluster = ClusterClient()
         self._profiles = profiles
         self._timeouts = timeouts
         self._memory_factor = memory_factor
@@ -100,7 +102,7 @@ class ProfiledStepHandler(K8sStepHandler):
         context = step_handler_context
         step_key, attempt = self._get_step_key(context), self._get_attempt(context)
         if self._pod_watch is None:
-            self._pod_watch = PodWatch(self._get_namespace(context), context.execute_step_args.run_id)
+            self._pod_watch = PodWatch(self._cluster, self._get_namespace(context), context.execute_step_args.run_id)
         if attempt and (step_key, attempt - 1) not in self._failures:
             self._diagnose_attempt(context, step_key, attempt - 1)
         if attempt or context.dagster_run.parent_run_id:
@@ -124,13 +126,7 @@ class ProfiledStepHandler(K8sStepHandler):
             return CheckStepHealthResult.healthy()
         try:
             healthy = super().check_step_health(context).is_healthy
-            evidence = take_snapshot(
-                self._api_client.batch_api,
-                self._api_client.core_api,
-                self._get_namespace(context),
-                job_name,
-                self._pod_watch,
-            )
+            evidence = take_snapshot(self._cluster, self._get_namespace(context), job_name, self._pod_watch)
         except API_ERRORS as error:
             # There is no sign that the pod failed; the next health check decides.
             if job_name not in self._reported_unreachable:
@@ -256,11 +252,8 @@ class ProfiledStepHandler(K8sStepHandler):
         """Diagnose an earlier attempt whose process recorded its own end: its pod may have been deleted or evicted."""
         job_name = f"dagster-step-{get_k8s_job_name(context.execute_step_args.run_id, step_key)}"
         job_name += f"-{attempt}" if attempt else ""
-        api = self._api_client
         try:
-            evidence = take_snapshot(
-                api.batch_api, api.core_api, self._get_namespace(context), job_name, self._pod_watch
-            )
+            evidence = take_snapshot(self._cluster, self._get_namespace(context), job_name, self._pod_watch)
         except API_ERRORS as error:
             # The diagnosis only improves the retry. If the API server stays unreachable, creating the retry's Job waits for it.
             self._log_engine_event(context, f"Why attempt {attempt + 1} of {step_key} ended was not found out: {error}")

@@ -15,7 +15,8 @@ from dagster._config import process_config, resolve_to_config_type
 from dagster._core.instance.ref import InstanceRef
 from dagster._serdes.config_class import class_from_code_pointer
 
-from k8s_run_launcher.profiles import parse_k8s_quantity, read_profiles
+from k8s_run_launcher.cluster import parse_k8s_quantity
+from k8s_run_launcher.profiles import read_profiles
 from stt_orchestration.settings import list_environment_names
 
 PROJECT = Path(__file__).resolve().parents[2]
