@@ -24,6 +24,7 @@ from k8s_run_launcher import event_log
 from k8s_run_launcher.api_errors import API_ERRORS
 from k8s_run_launcher.cluster import ClusterClient
 from k8s_run_launcher.config import RUN_FIELDS, STEP_FIELDS
+from k8s_run_launcher.deprecated_profiles import DEPRECATED_PROFILES
 from k8s_run_launcher.job_snapshot import JobSnapshot
 from k8s_run_launcher.pending import diagnose_pending
 from k8s_run_launcher.pod_failure import diagnose
@@ -54,7 +55,7 @@ class ProfiledK8sRunLauncher(K8sRunLauncher):
     ) -> None:
         self.step_config = {key: others.pop(key) for key in STEP_FIELDS if key in others}
         # Validate now: an invalid profile must fail when the instance loads, not when the first step starts.
-        read_profiles(self.step_config.get("step_profiles"))
+        read_profiles(DEPRECATED_PROFILES, self.step_config.get("step_profiles"))
         read_pending_timeouts(self.step_config.get("step_patience"))
         stated = dict(run_k8s_config or {})
         limits = {

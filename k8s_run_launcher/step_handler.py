@@ -28,12 +28,19 @@ from k8s_run_launcher import event_log
 from k8s_run_launcher.api_errors import API_ERRORS, is_transient, parse_api_error
 from k8s_run_launcher.cluster import ClusterClient
 from k8s_run_launcher.config import STEP_FIELDS
+from k8s_run_launcher.deprecated_profiles import DEPRECATED_PROFILES
 from k8s_run_launcher.job_snapshot import JobSnapshot, is_condition_true
 from k8s_run_launcher.launcher import ProfiledK8sRunLauncher
 from k8s_run_launcher.pending import PendingState, diagnose_pending, diagnose_refusal, diagnose_unreachable
 from k8s_run_launcher.pod_failure import FailureCause, PodFailure, diagnose, make_failure
 from k8s_run_launcher.pod_watch import PodWatch, take_snapshot
-from k8s_run_launcher.profiles import PendingTimeouts, StepProfile, read_pending_timeouts, read_profiles
+from k8s_run_launcher.profiles import (
+    DEFAULT_STEP,
+    PendingTimeouts,
+    StepProfile,
+    read_pending_timeouts,
+    read_profiles,
+)
 from k8s_run_launcher.retry import RetryAdjustments, adjust, mark_permanent_at_cap
 
 _CREATE_RETRY_S = (10.0, 120.0)
@@ -58,8 +65,8 @@ class ProfiledStepHandler(K8sStepHandler):
     """dagster-k8s's step handler with step profiles, failure diagnosis and pending timeouts.
 
     Args:
-        profiles: Per step; ``default`` serves the others.
-        patience: How long a pod may be pending, by reason.
+        profiles: Per step; ``DEFAULT_STEP`` serves the others.
+        timeouts: How long a pod may be pending, by reason.
         memory_factor: By how much memory grows after OOMKilled.
         per_step_k8s_config: Same as in dagster-k8s; overrides the profiles.
         others: dagster-k8s's arguments.
@@ -178,7 +185,7 @@ class ProfiledStepHandler(K8sStepHandler):
 
     def _get_profile(self, context: StepHandlerContext) -> StepProfile:
         op_name = context.get_step_context(self._get_step_key(context)).step.op_name
-        return self._profiles.get(op_name) or self._profiles["default"]
+        return self._profiles.get(op_name) or self._profiles[DEFAULT_STEP]
 
     def _get_namespace(self, context: StepHandlerContext) -> str:
         return str(self._get_container_context(context).namespace)
@@ -364,7 +371,7 @@ def build_executor(init_context: dg.InitExecutorContext) -> Executor:
         for key, default in (("load_incluster_config", True), ("kubeconfig_file", None))
     }
     handler = ProfiledStepHandler(
-        profiles=read_profiles(theirs.get("step_profiles"), config.get("step_profiles")),
+        profiles=read_profiles(DEPRECATED_PROFILES, theirs.get("step_profiles"), config.get("step_profiles")),
         timeouts=read_pending_timeouts(theirs.get("step_patience"), config.get("step_patience")),
         memory_factor=both.get("memory_factor", 2.0),
         image=config.get("job_image"),

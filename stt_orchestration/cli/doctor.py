@@ -15,6 +15,7 @@ from pathlib import Path
 from benchmarks.platform.host import Host
 from benchmarks.platform.machine import describe_machine
 from k8s_run_launcher.cluster import NoClusterError, connect_to_cluster
+from k8s_run_launcher.deprecated_profiles import DEPRECATED_PROFILES, list_unstated_steps
 from k8s_run_launcher.preflight import PreflightResult
 from k8s_run_launcher.preflight import run_preflight as look_at_cluster
 from k8s_run_launcher.profiles import StepProfile, read_profiles
@@ -87,7 +88,7 @@ def check_cluster(image: str | None) -> Iterator[DoctorResult]:
     try:
         settings = Settings.read()
         namespace = connect_to_cluster()
-        profiles, launched = _read_launcher()
+        profiles, launched, unstated = _read_launcher()
     except (SettingsError, InstanceUnusableError) as error:
         yield DoctorResult("settings", CheckStatus.BROKEN, str(error), "Do what the message says, then look again.")
         return
@@ -96,6 +97,13 @@ def check_cluster(image: str | None) -> Iterator[DoctorResult]:
             "cluster", CheckStatus.BROKEN, str(error), "Run it in a pod of the code location, or set KUBECONFIG."
         )
         return
+    if unstated:
+        yield DoctorResult(
+            "step profiles",
+            CheckStatus.NOTE,
+            f"dagster.yaml states no whole profile of {', '.join(unstated)}: what is missing is as in 0.1.0, until 0.3.0.",
+            "Copy step_profiles from deploy/base/dagster.yaml, and change what is different on your cluster.",
+        )
     image = image or os.environ.get("DAGSTER_CURRENT_IMAGE") or launched
     if image is None:
         yield DoctorResult(
@@ -114,14 +122,21 @@ def _from_preflight(result: PreflightResult, verdict: CheckStatus) -> DoctorResu
     return DoctorResult(result.subject, verdict, result.detail, result.remedy)
 
 
-def _read_launcher() -> tuple[dict[str, StepProfile], str | None]:
-    """Profiles and image as the launcher of this instance has them; the defaults where another launcher is configured."""
+def _read_launcher() -> tuple[dict[str, StepProfile], str | None, list[str]]:
+    """What the launcher of this instance has.
+
+    Returns:
+        The profiles (of a launcher that has none: those of 0.1.0), the image, and the steps whose profile ``dagster.yaml`` leaves
+        to us in part or as a whole.
+    """
     from stt_orchestration.instance import open_instance
 
     with open_instance() as opened:
         launcher = opened.run_launcher
-        stated = getattr(launcher, "step_config", {}).get("step_profiles")
-        return read_profiles(stated), getattr(launcher, "job_image", None)
+        config = getattr(launcher, "step_config", None)  # None: on a laptop another launcher is configured
+        stated = (config or {}).get("step_profiles")
+        unstated = [] if config is None else list_unstated_steps(stated)
+        return read_profiles(DEPRECATED_PROFILES, stated), getattr(launcher, "job_image", None), unstated
 
 
 def _get_detail_or_raise(finding: DoctorResult) -> str:

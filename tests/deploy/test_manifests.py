@@ -170,6 +170,20 @@ def test_dagster_takes_the_instance_file_and_so_do_the_classes_it_names(overlay:
         assert found.success, [error.message for error in found.errors or []]
 
 
+@pytest.mark.parametrize(
+    ("overlay", "file"),
+    [
+        ("gpu", "base/dagster.yaml"),
+        ("s3", "base/dagster.yaml"),
+        ("local", "overlays/local/dagster.yaml"),
+        ("local-s3", "overlays/local/dagster.yaml"),
+    ],
+)
+def test_an_overlay_launches_as_its_instance_file_says(overlay: str, file: str) -> None:
+    """So the profiles of test_step_profiles are those of the overlay."""
+    assert instance(overlay)["run_launcher"] == yaml.safe_load((PROJECT / "deploy" / file).read_text())["run_launcher"]
+
+
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_what_a_run_mounts_and_reads_is_there(overlay: str) -> None:
     config = instance(overlay)["run_launcher"]["config"]

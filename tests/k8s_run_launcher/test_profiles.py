@@ -6,35 +6,41 @@ from typing import Any
 
 import pytest
 
-from k8s_run_launcher.cluster import parse_k8s_quantity
-from k8s_run_launcher.profiles import ProfileError, read_pending_timeouts, read_profiles
+from k8s_run_launcher.profiles import (
+    ProfileError,
+    StepProfile,
+    read_pending_timeouts,
+    read_profiles,
+)
 from tests.k8s_run_launcher.made_jobs import job_of, pod_of
 
+NEUTRAL = StepProfile(cpu="250m", cpu_limit="1", memory="512Mi", memory_limit="512Mi", memory_cap="2Gi")
 
-def test_the_gpu_is_asked_for_by_transcript_alone() -> None:
-    limits = {
-        step: pod_of(job_of(profile))["containers"][0]["resources"]["limits"]
-        for step, profile in read_profiles().items()
+
+def test_where_nothing_is_stated_there_is_one_profile_for_every_step() -> None:
+    assert read_profiles() == read_profiles(None, {}) == {"default": NEUTRAL}
+    assert pod_of(job_of(NEUTRAL))["containers"][0]["resources"] == {
+        "requests": {"cpu": "250m", "memory": "512Mi"},
+        "limits": {"cpu": "1", "memory": "512Mi"},
     }
-    assert [step for step, limit in limits.items() if "nvidia.com/gpu" in limit] == ["transcript"]
-    transcript = pod_of(job_of(read_profiles()["transcript"]))
-    assert transcript["containers"][0]["resources"] == {
-        "requests": {"cpu": "4", "memory": "16Gi"},
-        "limits": {"cpu": "8", "memory": "32Gi", "nvidia.com/gpu": "1"},
-    }
-    assert transcript["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
 
 
-def test_the_benchmark_is_guaranteed_whole_cpus() -> None:
-    resources = pod_of(job_of(read_profiles()["benchmark"]))["containers"][0]["resources"]
-    assert resources["requests"] == resources["limits"]
-    assert parse_k8s_quantity(resources["limits"]["cpu"]) == int(parse_k8s_quantity(resources["limits"]["cpu"]))
+def test_a_guaranteed_step_has_its_requests_for_limits() -> None:
+    keys = {"cpu": "2", "memory": "1Gi", "guaranteed": True}
+    for profiles in (read_profiles({"new": keys}), read_profiles({"new": {**keys, "cpu": "1"}}, {"new": {"cpu": "2"}})):
+        assert profiles["new"] == StepProfile(cpu="2", memory="1Gi", memory_cap="2Gi", guaranteed=True)
+        resources = profiles["new"].resources()
+        assert resources["requests"] == resources["limits"] == {"cpu": "2", "memory": "1Gi"}
+    with pytest.raises(ProfileError, match="whole CPUs"):
+        read_profiles({"new": {"cpu": "1", "cpu_limit": "2"}}, {"new": {"guaranteed": True}})
 
 
 def test_a_profile_replaces_what_the_launcher_places_and_adds_to_what_it_mounts() -> None:
     keys = {
         "cpu": "1",
+        "cpu_limit": "2",
         "memory": "1Gi",
+        "memory_limit": "1Gi",
         "node_selector": {"pool": "gpu"},
         "affinity": {"node_affinity": {"preferred_during_scheduling_ignored_during_execution": []}},
         "priority_class": "stt-batch",
@@ -67,7 +73,7 @@ def test_a_profile_replaces_what_the_launcher_places_and_adds_to_what_it_mounts(
 @pytest.mark.parametrize(
     ("keys", "words"),
     [
-        ({"memory": "2Gi"}, "memory 2Gi is above memory_limit 1Gi"),
+        ({"memory": "2Gi"}, "memory 2Gi is above memory_limit 512Mi"),
         ({"memory": "much"}, "raw: memory"),
         ({"memory_cap": "256Mi"}, "above memory_cap 256Mi"),
         ({"spot": True}, "after_loss"),
@@ -84,9 +90,11 @@ def test_a_profile_that_cannot_be_meant_is_refused_with_step_key_and_value(keys:
 
 
 def test_later_layers_win_key_by_key_and_unknown_steps_start_from_the_default() -> None:
-    profiles = read_profiles({"raw": {"cpu": "1"}, "new": {"cpu": "100m"}}, {"raw": {"memory": "1Gi"}})
+    limits = {"raw": {"cpu_limit": "2", "memory_limit": "1Gi"}}
+    profiles = read_profiles(limits, {"raw": {"cpu": "1"}, "new": {"cpu": "100m"}}, None, {"raw": {"memory": "1Gi"}})
     assert (profiles["raw"].cpu, profiles["raw"].memory, profiles["raw"].cpu_limit) == ("1", "1Gi", "2")
-    assert profiles["new"].memory == profiles["default"].memory
+    assert profiles["new"] == NEUTRAL.model_copy(update={"cpu": "100m"})
+    assert list(profiles) == ["raw", "new", "default"]
 
 
 def test_patience_is_checked_too() -> None:
