@@ -5,14 +5,18 @@ Only the modules that load dagster-k8s anyway import this one.
 
 from __future__ import annotations
 
-import json
-
 from dagster_k8s.client import DagsterK8sAPIRetryLimitExceeded, DagsterK8sUnrecoverableAPIError
-from kubernetes.client.rest import ApiException  # noqa: TID253 - dagster_k8s has imported it already
-from urllib3.exceptions import HTTPError
 
-API_ERRORS = (ApiException, HTTPError, DagsterK8sUnrecoverableAPIError, DagsterK8sAPIRetryLimitExceeded)
-"""It refused, failed, or could not be reached."""
+from k8s_run_launcher.cluster import ApiError, load_client_errors, to_api_error
+
+API_ERRORS: tuple[type[Exception], ...] = (
+    ApiError,
+    *load_client_errors(),
+    DagsterK8sUnrecoverableAPIError,
+    DagsterK8sAPIRetryLimitExceeded,
+)
+"""It refused, failed, or could not be reached: our own requests, and those that dagster-k8s makes, which lets some of the client's
+exceptions through and wraps the others."""
 
 
 def parse_api_error(error: Exception) -> tuple[int | None, str]:
@@ -21,13 +25,8 @@ def parse_api_error(error: Exception) -> tuple[int | None, str]:
     Returns:
         None and the error's own words where there was no answer.
     """
-    cause = getattr(error, "k8s_api_exception", None) or error
-    if not isinstance(cause, ApiException):
-        return None, str(cause)
-    try:
-        return cause.status, str(json.loads(cause.body)["message"])
-    except (ValueError, KeyError, TypeError):
-        return cause.status, str(cause.reason or cause).strip()
+    cause = to_api_error(getattr(error, "k8s_api_exception", None) or error)
+    return cause.status, cause.sentence
 
 
 def is_transient(status: int | None) -> bool:

@@ -6,16 +6,15 @@ programs, so only those with the labels of a run of the given code location are 
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import dagster as dg
 
-from k8s_run_launcher.job_snapshot import K8sObject, get_nested, is_condition_true, parse_timestamp
+from k8s_run_launcher.cluster import ApiError, ClusterClient, K8sObject
+from k8s_run_launcher.job_snapshot import get_nested, is_condition_true, parse_timestamp
 
 RUN_LABEL = "dagster/run-id"
 LOCATION_LABEL = "dagster/code-location"
@@ -121,47 +120,37 @@ class Janitor:
     """
 
     def __init__(self, instance: dg.DagsterInstance, namespace: str, location: str, rules: RetentionRules) -> None:
-        from kubernetes import client
-
         self._instance = instance
         self._namespace = namespace
         self._selector = f"{RUN_LABEL},{LOCATION_LABEL}={location}"
         self._rules = rules
-        self._batch = client.BatchV1Api()
-        self._core = client.CoreV1Api()
+        self._cluster = ClusterClient()
 
     def plan_removals(self) -> list[Removal]:
         """What would be removed now."""
-        jobs = self._list(self._batch.list_namespaced_job)
-        pods = self._list(self._core.list_namespaced_pod)
+        jobs = self._cluster.list_jobs(self._namespace, self._selector)
+        pods = self._cluster.list_pods(self._namespace, self._selector)
         # Read the runs after the objects, so that every listed object's run is already stored.
         named = {get_nested(thing, "metadata", "labels", RUN_LABEL) for thing in (*jobs, *pods)}
         return [*plan_objects(jobs, pods, self._runs(named), self._rules, time.time()), *self._old_runs()]
 
     def remove(self, removals: Sequence[Removal]) -> Iterator[Removal]:
         """Remove, and yield each that is gone now."""
-        from kubernetes.client.rest import ApiException
-
         for removal in removals:
             try:
                 self._remove(removal)
-            except ApiException as error:
+            except ApiError as error:
                 if error.status != 404:  # it went by itself
                     raise
             yield removal
 
     def _remove(self, removal: Removal) -> None:
         if removal.kind == "Job":
-            self._batch.delete_namespaced_job(removal.name, self._namespace, propagation_policy="Background")
+            self._cluster.delete_job(self._namespace, removal.name)
         elif removal.kind == "Pod":
-            self._core.delete_namespaced_pod(removal.name, self._namespace)
+            self._cluster.delete_pod(self._namespace, removal.name)
         else:
             self._instance.delete_run(removal.name)
-
-    def _list(self, call: Any) -> list[K8sObject]:
-        found = json.loads(call(self._namespace, label_selector=self._selector, _preload_content=False).data)
-        items: list[K8sObject] = found["items"]
-        return items
 
     def _runs(self, run_ids: set[str]) -> dict[str, RunEnd]:
         records = self._instance.get_run_records(dg.RunsFilter(run_ids=sorted(run_ids))) if run_ids else []

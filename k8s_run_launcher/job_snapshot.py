@@ -1,6 +1,6 @@
 """One Job with its pods and events at one moment, as plain API dictionaries, and functions that read them.
 
-``observe`` takes the snapshot; ``death`` and ``waiting`` interpret it.
+``pod_watch`` takes the snapshot; ``pod_failure`` and ``pending`` interpret it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-K8sObject = Mapping[str, Any]
+from k8s_run_launcher.cluster import K8sObject
 
 
 @dataclass(frozen=True, slots=True)

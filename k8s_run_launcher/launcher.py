@@ -22,7 +22,9 @@ from dagster_k8s.job import UserDefinedDagsterK8sConfig, get_job_name_from_run_i
 
 from k8s_run_launcher import event_log
 from k8s_run_launcher.api_errors import API_ERRORS
+from k8s_run_launcher.cluster import ClusterClient
 from k8s_run_launcher.config import RUN_FIELDS, STEP_FIELDS
+from k8s_run_launcher.deprecated_profiles import DEPRECATED_PROFILES
 from k8s_run_launcher.job_snapshot import JobSnapshot
 from k8s_run_launcher.pending import diagnose_pending
 from k8s_run_launcher.pod_failure import diagnose
@@ -53,7 +55,7 @@ class ProfiledK8sRunLauncher(K8sRunLauncher):
     ) -> None:
         self.step_config = {key: others.pop(key) for key in STEP_FIELDS if key in others}
         # Validate now: an invalid profile must fail when the instance loads, not when the first step starts.
-        read_profiles(self.step_config.get("step_profiles"))
+        read_profiles(DEPRECATED_PROFILES, self.step_config.get("step_profiles"))
         read_pending_timeouts(self.step_config.get("step_patience"))
         stated = dict(run_k8s_config or {})
         limits = {
@@ -63,6 +65,7 @@ class ProfiledK8sRunLauncher(K8sRunLauncher):
         }
         stated["job_spec_config"] = {**limits, **UserDefinedDagsterK8sConfig.from_dict(stated).job_spec_config}
         super().__init__(run_k8s_config=stated, **others)
+        self._cluster = ClusterClient()
 
     @classmethod
     def config_type(cls) -> dict[str, Any]:
@@ -105,4 +108,4 @@ class ProfiledK8sRunLauncher(K8sRunLauncher):
     def _take_snapshot(self, run: dg.DagsterRun) -> JobSnapshot:
         namespace = str(self.get_container_context_for_run(run).namespace)
         name = get_job_name_from_run_id(run.run_id, resume_attempt_number=self._get_resume_attempt_number(run))
-        return take_snapshot(self._api_client.batch_api, self._api_client.core_api, namespace, name)
+        return take_snapshot(self._cluster, namespace, name)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from k8s_run_launcher.cluster import K8sObject, parse_k8s_quantity
 from k8s_run_launcher.job_snapshot import (
     JobSnapshot,
-    K8sObject,
     find_condition,
     find_last_event,
     get_nested,
@@ -15,7 +15,7 @@ from k8s_run_launcher.job_snapshot import (
     parse_timestamp,
 )
 from k8s_run_launcher.pod_failure import FailureCause, PodFailure, make_failure
-from k8s_run_launcher.profiles import PendingTimeouts, parse_k8s_quantity
+from k8s_run_launcher.profiles import PendingTimeouts
 
 _TRANSIENT_IMAGE_REASONS = ("ErrImagePull", "ImagePullBackOff", "RegistryUnavailable")
 _PERMANENT_IMAGE_REASONS = ("InvalidImageName", "ErrImageNeverPull")

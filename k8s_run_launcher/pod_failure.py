@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from k8s_run_launcher.cluster import K8sObject
 from k8s_run_launcher.job_snapshot import (
     JobSnapshot,
-    K8sObject,
     find_condition,
     find_last_event,
     get_memory_request_and_limit,
@@ -24,7 +24,7 @@ from k8s_run_launcher.job_snapshot import (
 )
 
 MEMORY_PEAK_PREFIX = "peak_memory_bytes="
-"""Prefix of the memory peak in a step's termination message (see ``peak``)."""
+"""Prefix of the memory peak in a step's termination message (see ``memory_peak``)."""
 
 
 class FailureCause(StrEnum):

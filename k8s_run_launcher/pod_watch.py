@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 import time
-from collections.abc import Mapping
-from typing import Any
 
-from k8s_run_launcher.job_snapshot import JobSnapshot, K8sObject, get_nested
+from k8s_run_launcher.cluster import ApiError, ClusterClient, K8sObject
+from k8s_run_launcher.job_snapshot import JobSnapshot, get_nested
 
 log = logging.getLogger("stt.kubernetes")
 
@@ -25,7 +23,8 @@ class PodWatch:
     watch sees the reason. Without the right to watch, only pods that still exist are known.
     """
 
-    def __init__(self, namespace: str, run_id: str) -> None:
+    def __init__(self, cluster: ClusterClient, namespace: str, run_id: str) -> None:
+        self._cluster = cluster
         self._namespace = namespace
         self._selector = f"dagster/run-id={run_id}"
         self._last_states: dict[str, K8sObject] = {}
@@ -50,26 +49,13 @@ class PodWatch:
         )
 
     def _watch(self) -> None:
-        from kubernetes import client, watch
-        from kubernetes.client.rest import ApiException
-        from urllib3.exceptions import HTTPError
-
-        api = client.CoreV1Api(api_client=client.ApiClient())
         warned = False
         while True:
             pause = _RECONNECT_S
             try:
-                stream = watch.Watch().stream(
-                    api.list_namespaced_pod,
-                    self._namespace,
-                    label_selector=self._selector,
-                    timeout_seconds=_WATCH_TIMEOUT_S,
-                    deserialize=False,
-                    _request_timeout=(5, _WATCH_TIMEOUT_S + 20),
-                )
-                for event in stream:
+                for event in self._cluster.watch_pods(self._namespace, self._selector, _WATCH_TIMEOUT_S):
                     self._record_event(event)
-            except ApiException as error:
+            except ApiError as error:
                 if error.status == 403:
                     # Retry later: an API server that has just started may answer 403 until its roles are loaded.
                     pause = _FORBIDDEN_S
@@ -79,13 +65,13 @@ class PodWatch:
                             "Pods may not be watched (%s): who evicts or preempts one may stay unknown.", error.reason
                         )
                 log.debug("The watch on pods broke: %s", error)
-            except (HTTPError, OSError, ValueError) as error:
+            except (OSError, ValueError) as error:
                 log.debug("The watch on pods broke: %s", error)
             # Changes before the next connection are missed, so no pod counts as current until then.
             self._current_uids.clear()
             time.sleep(pause)
 
-    def _record_event(self, event: Mapping[str, Any]) -> None:
+    def _record_event(self, event: K8sObject) -> None:
         pod = event.get("object") or {}
         uid = get_nested(pod, "metadata", "uid")
         if uid is None:
@@ -98,55 +84,35 @@ class PodWatch:
 
 
 def take_snapshot(
-    batch_api: Any, core_api: Any, namespace: str, job_name: str, pod_watch: PodWatch | None = None
+    cluster: ClusterClient, namespace: str, job_name: str, pod_watch: PodWatch | None = None
 ) -> JobSnapshot:
     """Everything that Kubernetes says of a Job now, and of its pods that were seen before.
 
     Args:
-        batch_api: ``kubernetes.client.BatchV1Api``.
-        core_api: ``kubernetes.client.CoreV1Api``.
+        cluster: Where the Job is.
         namespace: Of the Job.
         job_name: Its name.
         pod_watch: Knows pods that were deleted; None: only pods that still exist are included.
 
     Raises:
-        kubernetes.client.rest.ApiException: The API server refuses; but a Job that is not there is evidence.
+        ApiError: The API server refuses or cannot be reached; but a Job that is not there is evidence.
     """
-    from kubernetes.client.rest import ApiException
-
-    try:
-        job = _parse_json(batch_api.read_namespaced_job(job_name, namespace, _preload_content=False))
-    except ApiException as error:
-        if error.status != 404:
-            raise
-        job = None
-    listed = core_api.list_namespaced_pod(namespace, label_selector=f"job-name={job_name}", _preload_content=False)
+    job = cluster.find_job(namespace, job_name)
+    listed = cluster.list_pods(namespace, f"job-name={job_name}")
     pods = {get_nested(pod, "metadata", "uid"): pod for pod in (pod_watch.list_pods(job_name) if pod_watch else [])}
-    pods |= {get_nested(pod, "metadata", "uid"): pod for pod in _parse_json(listed)["items"]}
+    pods |= {get_nested(pod, "metadata", "uid"): pod for pod in listed}
     oldest_first = sorted(pods.values(), key=lambda pod: get_nested(pod, "metadata", "creationTimestamp") or "")
-    events = _list_events(core_api, namespace, job_name)
+    events = cluster.list_events(namespace, job_name)
     names = {get_nested(pod, "metadata", "name") for pod in oldest_first} | _parse_created_pod_names(events)
     for name in sorted(names - {None}):
-        events += _list_events(core_api, namespace, name)
+        events += cluster.list_events(namespace, name)
     return JobSnapshot(job_name, job, oldest_first, sorted(events, key=_get_event_time))
 
 
-def _parse_json(response: Any) -> dict[str, Any]:
-    read: dict[str, Any] = json.loads(response.data)
-    return read
-
-
-def _list_events(core_api: Any, namespace: str, name: str) -> list[Mapping[str, Any]]:
-    selector = f"involvedObject.name={name}"
-    found = core_api.list_namespaced_event(namespace, field_selector=selector, _preload_content=False)
-    items: list[Mapping[str, Any]] = _parse_json(found)["items"]
-    return items
-
-
-def _parse_created_pod_names(events: list[Mapping[str, Any]]) -> set[str]:
+def _parse_created_pod_names(events: list[K8sObject]) -> set[str]:
     """Names of pods that the Job's events speak of: they are known even when the pods are gone."""
     return {str(e["message"]).rsplit(" ", 1)[-1] for e in events if e.get("reason") == "SuccessfulCreate"}
 
 
-def _get_event_time(event: Mapping[str, Any]) -> str:
+def _get_event_time(event: K8sObject) -> str:
     return str(event.get("lastTimestamp") or event.get("eventTime") or event.get("firstTimestamp") or "")

@@ -6,17 +6,17 @@ requests. Checks of the database and the store are passed in as callables, becau
 
 from __future__ import annotations
 
-import json
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from k8s_run_launcher.job_snapshot import K8sObject, get_nested
+from k8s_run_launcher.cluster import ApiError, ClusterClient, K8sObject, parse_k8s_quantity
+from k8s_run_launcher.job_snapshot import get_nested
 from k8s_run_launcher.pending import diagnose_pending
 from k8s_run_launcher.pod_watch import take_snapshot
-from k8s_run_launcher.profiles import StepProfile, parse_k8s_quantity
+from k8s_run_launcher.profiles import StepProfile
 from speech.checks import Check, CheckResult
 
 REQUIRED_PERMISSIONS: Sequence[tuple[str, str, str]] = (
@@ -53,23 +53,16 @@ def run_preflight(
         image: Of the steps, pulled by a Job that does nothing; None: not tried.
         probes: For what is not Kubernetes: a check, and the probe that makes it.
     """
-    from kubernetes import client
-
-    core, batch = client.CoreV1Api(), client.BatchV1Api()
-    yield from _check_permissions(client, namespace)
-    yield from _run_check(
-        QUOTA, lambda: check_quotas(_items(core.list_namespaced_resource_quota(namespace, **_RAW)), profiles)
-    )
+    cluster = ClusterClient()
+    yield from _check_permissions(cluster, namespace)
+    yield from _run_check(QUOTA, lambda: check_quotas(cluster.list_resource_quotas(namespace), profiles))
     yield from _run_check(
         VOLUMES,
-        lambda: check_volume_claims(
-            _items(core.list_namespaced_persistent_volume_claim(namespace, **_RAW)),
-            lambda: _items(client.StorageV1Api().list_storage_class(**_RAW)),
-        ),
+        lambda: check_volume_claims(cluster.list_volume_claims(namespace), cluster.list_storage_classes),
     )
-    yield from _run_check(GPU_NODES, lambda: check_gpu_nodes(_items(core.list_node(**_RAW)), profiles))
+    yield from _run_check(GPU_NODES, lambda: check_gpu_nodes(cluster.list_nodes(), profiles))
     if image is not None:
-        yield from _run_check(IMAGE, lambda: [_check_image_pull(batch, core, namespace, image)])
+        yield from _run_check(IMAGE, lambda: [_check_image_pull(cluster, namespace, image)])
     for check, probe in probes.items():
         try:
             yield CheckResult(check, True, probe())
@@ -77,20 +70,10 @@ def run_preflight(
             yield CheckResult(check, False, str(error), "Check its address, its credentials and whether it runs.")
 
 
-_RAW = {"_preload_content": False}
-
-
-def _items(response: Any) -> list[K8sObject]:
-    items: list[K8sObject] = json.loads(response.data)["items"]
-    return items
-
-
 def _run_check(check: Check, look: Callable[[], Sequence[CheckResult]]) -> Iterator[CheckResult]:
-    from kubernetes.client.rest import ApiException
-
     try:
         yield from look()
-    except ApiException as error:
+    except ApiError as error:
         if error.status != 403:
             raise
         yield CheckResult(
@@ -101,20 +84,12 @@ def _run_check(check: Check, look: Callable[[], Sequence[CheckResult]]) -> Itera
         )
 
 
-def _check_permissions(client: Any, namespace: str) -> Iterator[CheckResult]:
-    reviews = client.AuthorizationV1Api()
-    missing = []
-    for group, resource, verb in REQUIRED_PERMISSIONS:
-        kind, _, part = resource.partition("/")
-        asked = {"namespace": namespace, "verb": verb, "group": group, "resource": kind, "subresource": part}
-        review = {
-            "apiVersion": "authorization.k8s.io/v1",
-            "kind": "SelfSubjectAccessReview",
-            "spec": {"resourceAttributes": asked},
-        }
-        answer = json.loads(reviews.create_self_subject_access_review(review, **_RAW).data)
-        if not get_nested(answer, "status", "allowed"):
-            missing.append(f"{verb} {resource}")
+def _check_permissions(cluster: ClusterClient, namespace: str) -> Iterator[CheckResult]:
+    missing = [
+        f"{verb} {resource}"
+        for group, resource, verb in REQUIRED_PERMISSIONS
+        if not cluster.is_allowed(namespace, verb, resource, group)
+    ]
     if missing:
         remedy = "Bind the role of deploy/base/access.yaml to the account of the runs, or add these to yours."
         yield CheckResult(RIGHTS, False, f"in {namespace} this account may not {', '.join(missing)}", remedy)
@@ -225,15 +200,15 @@ def _can_schedule(node: K8sObject, profile: StepProfile) -> bool:
     return int(has) >= profile.gpu and all(labels.get(key) == value for key, value in profile.node_selector.items())
 
 
-def _check_image_pull(batch: Any, core: Any, namespace: str, image: str) -> CheckResult:
+def _check_image_pull(cluster: ClusterClient, namespace: str, image: str) -> CheckResult:
     """Start a container of the image that does nothing, and see whether it can."""
     name = f"stt-preflight-{uuid.uuid4().hex[:8]}"
-    batch.create_namespaced_job(namespace, _probe_job(name, image))
+    cluster.create_job(namespace, _probe_job(name, image))
     start = time.monotonic()
     said = "the pod was not even made"
     try:
         while time.monotonic() - start < _IMAGE_PULL_TIMEOUT_S:
-            evidence = take_snapshot(batch, core, namespace, name)
+            evidence = take_snapshot(cluster, namespace, name)
             if get_nested(evidence.pod, "status", "phase") in ("Running", "Succeeded", "Failed"):
                 return CheckResult(
                     IMAGE, True, f"{image} is there {time.monotonic() - start:.0f} s after it was asked for"
@@ -244,7 +219,7 @@ def _check_image_pull(batch: Any, core: Any, namespace: str, image: str) -> Chec
             )
             time.sleep(1)
     finally:
-        batch.delete_namespaced_job(name, namespace, propagation_policy="Background")
+        cluster.delete_job(namespace, name)
     return CheckResult(
         IMAGE,
         False,

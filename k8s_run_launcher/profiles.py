@@ -1,4 +1,4 @@
-"""Step profiles: resources and placement of each step's pod, one typed profile per step, with defaults for GPU and CPU nodes.
+"""Step profiles: resources and placement of each step's pod, one typed profile per step. ``dagster.yaml`` states them.
 
 A profile says everything about where and with what a step's pod runs. dagster-k8s receives it as two raw configurations, because
 its merge either replaces (SHALLOW) or adds (DEEP): what replaces the launcher's (resources, placement, limits of time) and what is
@@ -8,10 +8,11 @@ added to it (volumes, environment).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from k8s_run_launcher.cluster import parse_k8s_quantity
 
 CACHE_MOUNT = "/cache/huggingface"
 """Where a model cache is mounted."""
@@ -183,41 +184,36 @@ class PendingTimeouts(BaseModel):
         return self.quota_s + self.unschedulable_s + self.image_s + self.setup_s
 
 
-GPU_TOLERATION = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
+DEFAULT_STEP = "default"
+"""The name under which the profile stands of every step that has no other."""
 
-DEFAULT_PROFILES: Mapping[str, Mapping[str, Any]] = {
-    "raw": {"cpu": "500m", "cpu_limit": "2", "memory": "512Mi", "memory_limit": "1Gi", "memory_cap": "4Gi"},
-    "normalized": {"cpu": "1", "cpu_limit": "4", "memory": "512Mi", "memory_limit": "1Gi", "memory_cap": "4Gi"},
-    "transcript": {
-        "cpu": "4",
-        "cpu_limit": "8",
-        "memory": "16Gi",
-        "memory_limit": "32Gi",
-        "memory_cap": "48Gi",
-        "gpu": 1,
-        "tolerations": [GPU_TOLERATION],
-    },
-    "enriched": {"cpu": "500m", "cpu_limit": "2", "memory": "512Mi", "memory_limit": "1Gi", "memory_cap": "4Gi"},
-    "benchmark": {"cpu": "1", "memory": "2Gi", "memory_cap": "8Gi", "guaranteed": True},
-    "default": {"cpu": "250m", "cpu_limit": "1", "memory": "512Mi", "memory_limit": "512Mi", "memory_cap": "2Gi"},
+DEFAULT_PROFILE: Mapping[str, Any] = {
+    "cpu": "250m",
+    "cpu_limit": "1",
+    "memory": "512Mi",
+    "memory_limit": "512Mi",
+    "memory_cap": "2Gi",
 }
-"""Keyed by step. Those of ``transcript`` are the values of the deployment that this one replaces (one GPU, 4 to 8 CPUs, 16 to
-32 GiB); the cap leaves room for the other steps in its quota of 64 GiB. ``default`` serves every step that has no other."""
+"""A step starts from these keys, and its configuration changes them."""
+
+_LIMITS = ("cpu_limit", "memory_limit")
 
 
 def read_profiles(*layers: Mapping[str, Mapping[str, Any]] | None) -> dict[str, StepProfile]:
-    """The profile of every step: the defaults, and over them each layer of configuration, key by key.
+    """The profile of every step that a layer of configuration names, and of ``DEFAULT_STEP``.
 
     Args:
-        layers: Step -> keys of its profile; later ones win. A step without defaults starts from ``default``.
+        layers: Step -> keys of its profile; later ones win, key by key. Under all of them lies ``DEFAULT_PROFILE``. A step that
+            its first layer calls guaranteed takes no limits from there: its limits are its requests.
 
     Raises:
         ProfileError: A key or value is not allowed.
     """
-    stated = {step: dict(keys) for step, keys in DEFAULT_PROFILES.items()}
+    stated: dict[str, dict[str, Any]] = {}
     for layer in layers:
         for step, keys in (layer or {}).items():
-            stated[step] = {**stated.get(step, DEFAULT_PROFILES["default"]), **keys}
+            stated[step] = {**(stated[step] if step in stated else _get_default(keys)), **keys}
+    stated[DEFAULT_STEP] = stated.pop(DEFAULT_STEP, dict(DEFAULT_PROFILE))
     profiles = {}
     for step, keys in stated.items():
         try:
@@ -225,6 +221,11 @@ def read_profiles(*layers: Mapping[str, Mapping[str, Any]] | None) -> dict[str, 
         except ValidationError as error:
             raise ProfileError(_explain(f"step_profiles: {step}", error)) from None
     return profiles
+
+
+def _get_default(keys: Mapping[str, Any]) -> dict[str, Any]:
+    left_out = _LIMITS if keys.get("guaranteed") else ()
+    return {key: value for key, value in DEFAULT_PROFILE.items() if key not in left_out}
 
 
 def read_pending_timeouts(*layers: Mapping[str, Any] | None) -> PendingTimeouts:
@@ -246,18 +247,6 @@ def _explain(where: str, error: ValidationError) -> str:
         for problem in error.errors()
     ]
     return "; ".join(problems)
-
-
-def parse_k8s_quantity(text: str) -> Decimal:
-    """A Kubernetes quantity in units: bytes, cores.
-
-    Raises:
-        ValueError: It is none.
-    """
-    from kubernetes.utils import parse_quantity
-
-    value: Decimal = parse_quantity(text)
-    return value
 
 
 def format_memory(size: float) -> str:

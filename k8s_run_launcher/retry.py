@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from k8s_run_launcher.cluster import parse_k8s_quantity
 from k8s_run_launcher.pod_failure import NODE_LOSS_CAUSES, FailureCause, PodFailure
-from k8s_run_launcher.profiles import Placement, StepProfile, format_memory, parse_k8s_quantity
+from k8s_run_launcher.profiles import Placement, StepProfile, format_memory
 
 
 @dataclass(frozen=True, slots=True)

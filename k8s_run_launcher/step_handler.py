@@ -26,13 +26,21 @@ from sqlalchemy.exc import OperationalError
 
 from k8s_run_launcher import event_log
 from k8s_run_launcher.api_errors import API_ERRORS, is_transient, parse_api_error
+from k8s_run_launcher.cluster import ClusterClient
 from k8s_run_launcher.config import STEP_FIELDS
+from k8s_run_launcher.deprecated_profiles import DEPRECATED_PROFILES
 from k8s_run_launcher.job_snapshot import JobSnapshot, is_condition_true
 from k8s_run_launcher.launcher import ProfiledK8sRunLauncher
 from k8s_run_launcher.pending import PendingState, diagnose_pending, diagnose_refusal, diagnose_unreachable
 from k8s_run_launcher.pod_failure import FailureCause, PodFailure, diagnose, make_failure
 from k8s_run_launcher.pod_watch import PodWatch, take_snapshot
-from k8s_run_launcher.profiles import PendingTimeouts, StepProfile, read_pending_timeouts, read_profiles
+from k8s_run_launcher.profiles import (
+    DEFAULT_STEP,
+    PendingTimeouts,
+    StepProfile,
+    read_pending_timeouts,
+    read_profiles,
+)
 from k8s_run_launcher.retry import RetryAdjustments, adjust, mark_permanent_at_cap
 
 _CREATE_RETRY_S = (10.0, 120.0)
@@ -57,8 +65,8 @@ class ProfiledStepHandler(K8sStepHandler):
     """dagster-k8s's step handler with step profiles, failure diagnosis and pending timeouts.
 
     Args:
-        profiles: Per step; ``default`` serves the others.
-        patience: How long a pod may be pending, by reason.
+        profiles: Per step; ``DEFAULT_STEP`` serves the others.
+        timeouts: How long a pod may be pending, by reason.
         memory_factor: By how much memory grows after OOMKilled.
         per_step_k8s_config: Same as in dagster-k8s; overrides the profiles.
         others: dagster-k8s's arguments.
@@ -74,6 +82,7 @@ class ProfiledStepHandler(K8sStepHandler):
         **others: Any,
     ) -> None:
         super().__init__(per_step_k8s_config=dict(per_step_k8s_config), **others)
+        self._cluster = ClusterClient()
         self._profiles = profiles
         self._timeouts = timeouts
         self._memory_factor = memory_factor
@@ -100,7 +109,7 @@ class ProfiledStepHandler(K8sStepHandler):
         context = step_handler_context
         step_key, attempt = self._get_step_key(context), self._get_attempt(context)
         if self._pod_watch is None:
-            self._pod_watch = PodWatch(self._get_namespace(context), context.execute_step_args.run_id)
+            self._pod_watch = PodWatch(self._cluster, self._get_namespace(context), context.execute_step_args.run_id)
         if attempt and (step_key, attempt - 1) not in self._failures:
             self._diagnose_attempt(context, step_key, attempt - 1)
         if attempt or context.dagster_run.parent_run_id:
@@ -124,13 +133,7 @@ class ProfiledStepHandler(K8sStepHandler):
             return CheckStepHealthResult.healthy()
         try:
             healthy = super().check_step_health(context).is_healthy
-            evidence = take_snapshot(
-                self._api_client.batch_api,
-                self._api_client.core_api,
-                self._get_namespace(context),
-                job_name,
-                self._pod_watch,
-            )
+            evidence = take_snapshot(self._cluster, self._get_namespace(context), job_name, self._pod_watch)
         except API_ERRORS as error:
             # There is no sign that the pod failed; the next health check decides.
             if job_name not in self._reported_unreachable:
@@ -182,7 +185,7 @@ class ProfiledStepHandler(K8sStepHandler):
 
     def _get_profile(self, context: StepHandlerContext) -> StepProfile:
         op_name = context.get_step_context(self._get_step_key(context)).step.op_name
-        return self._profiles.get(op_name) or self._profiles["default"]
+        return self._profiles.get(op_name) or self._profiles[DEFAULT_STEP]
 
     def _get_namespace(self, context: StepHandlerContext) -> str:
         return str(self._get_container_context(context).namespace)
@@ -256,11 +259,8 @@ class ProfiledStepHandler(K8sStepHandler):
         """Diagnose an earlier attempt whose process recorded its own end: its pod may have been deleted or evicted."""
         job_name = f"dagster-step-{get_k8s_job_name(context.execute_step_args.run_id, step_key)}"
         job_name += f"-{attempt}" if attempt else ""
-        api = self._api_client
         try:
-            evidence = take_snapshot(
-                api.batch_api, api.core_api, self._get_namespace(context), job_name, self._pod_watch
-            )
+            evidence = take_snapshot(self._cluster, self._get_namespace(context), job_name, self._pod_watch)
         except API_ERRORS as error:
             # The diagnosis only improves the retry. If the API server stays unreachable, creating the retry's Job waits for it.
             self._log_engine_event(context, f"Why attempt {attempt + 1} of {step_key} ended was not found out: {error}")
@@ -371,7 +371,7 @@ def build_executor(init_context: dg.InitExecutorContext) -> Executor:
         for key, default in (("load_incluster_config", True), ("kubeconfig_file", None))
     }
     handler = ProfiledStepHandler(
-        profiles=read_profiles(theirs.get("step_profiles"), config.get("step_profiles")),
+        profiles=read_profiles(DEPRECATED_PROFILES, theirs.get("step_profiles"), config.get("step_profiles")),
         timeouts=read_pending_timeouts(theirs.get("step_patience"), config.get("step_patience")),
         memory_factor=both.get("memory_factor", 2.0),
         image=config.get("job_image"),

@@ -13,6 +13,7 @@ from pathlib import Path
 from benchmarks.platform.host import Host
 from benchmarks.platform.machine import describe_machine
 from k8s_run_launcher.cluster import NoClusterError, connect_to_cluster
+from k8s_run_launcher.deprecated_profiles import DEPRECATED_PROFILES, list_unstated_steps
 from k8s_run_launcher.preflight import IMAGE, run_preflight
 from k8s_run_launcher.profiles import StepProfile, read_profiles
 from recordings.ledger.engine import LedgerError
@@ -40,6 +41,7 @@ WEIGHTS = Check("weights", "The model's files are on this machine, with the righ
 DEVICE = Check("device", "The device is there, and computes in the compute type that is set.")
 PROCESSOR = Check("processor", "It is named, because the bytes of a transcript depend on it.")
 VERSIONS = Check("versions", "Every package that a run needs is installed.")
+STEP_PROFILES = Check("step profiles", "The configuration of the launcher states a whole profile for every step.")
 CLUSTER = Check("cluster", "This process is in a pod, or has a kubeconfig.")
 
 
@@ -80,13 +82,20 @@ def check_cluster(image: str | None) -> Iterator[CheckResult]:
     try:
         settings = Settings.read()
         namespace = connect_to_cluster()
-        profiles, launched = _read_launcher()
+        profiles, launched, unstated = _read_launcher()
     except (SettingsError, InstanceUnusableError) as error:
         yield CheckResult(SETTINGS, False, str(error), "Do what the message says, then look again.")
         return
     except NoClusterError as error:
         yield CheckResult(CLUSTER, False, str(error), "Run it in a pod of the code location, or set KUBECONFIG.")
         return
+    if unstated:
+        yield CheckResult(
+            STEP_PROFILES,
+            None,
+            f"dagster.yaml states no whole profile of {', '.join(unstated)}: what is missing is as in 0.1.0, until 0.3.0.",
+            "Copy step_profiles from deploy/base/dagster.yaml, and change what is different on your cluster.",
+        )
     image = image or os.environ.get("DAGSTER_CURRENT_IMAGE") or launched
     if image is None:
         yield CheckResult(IMAGE, None, "No image is named, so none was pulled.", "Name it: --image NAME.")
@@ -97,14 +106,21 @@ def check_cluster(image: str | None) -> Iterator[CheckResult]:
     yield from run_preflight(namespace, profiles, image, probes)
 
 
-def _read_launcher() -> tuple[dict[str, StepProfile], str | None]:
-    """Profiles and image as the launcher of this instance has them; the defaults where another launcher is configured."""
+def _read_launcher() -> tuple[dict[str, StepProfile], str | None, list[str]]:
+    """What the launcher of this instance has.
+
+    Returns:
+        The profiles (of a launcher that has none: those of 0.1.0), the image, and the steps whose profile ``dagster.yaml`` leaves
+        to us in part or as a whole.
+    """
     from stt_orchestration.instance import open_instance
 
     with open_instance() as opened:
         launcher = opened.run_launcher
-        stated = getattr(launcher, "step_config", {}).get("step_profiles")
-        return read_profiles(stated), getattr(launcher, "job_image", None)
+        config = getattr(launcher, "step_config", None)  # None: on a laptop another launcher is configured
+        stated = (config or {}).get("step_profiles")
+        unstated = [] if config is None else list_unstated_steps(stated)
+        return read_profiles(DEPRECATED_PROFILES, stated), getattr(launcher, "job_image", None), unstated
 
 
 def _get_sentence_or_raise(result: CheckResult) -> str:

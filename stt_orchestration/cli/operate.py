@@ -11,7 +11,8 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from speech.models.registry import load_catalogue, resolve
+from speech.models.catalogue import load_catalogue
+from speech.models.registry import resolve
 from stt_orchestration.cli.console import make_console
 from stt_orchestration.cli.exit_codes import ExitCode, errors_to_exit_codes, exit_with
 from stt_orchestration.settings import Settings

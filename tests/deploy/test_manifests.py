@@ -15,7 +15,8 @@ from dagster._config import process_config, resolve_to_config_type
 from dagster._core.instance.ref import InstanceRef
 from dagster._serdes.config_class import class_from_code_pointer
 
-from k8s_run_launcher.profiles import parse_k8s_quantity, read_profiles
+from k8s_run_launcher.cluster import parse_k8s_quantity
+from k8s_run_launcher.profiles import read_profiles
 from stt_orchestration.settings import list_environment_names
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -167,6 +168,20 @@ def test_dagster_takes_the_instance_file_and_so_do_the_classes_it_names(overlay:
         made_by = class_from_code_pointer(data.module_name, data.class_name)
         found = process_config(resolve_to_config_type(made_by.config_type()), yaml.safe_load(data.config_yaml))  # type: ignore[attr-defined]
         assert found.success, [error.message for error in found.errors or []]
+
+
+@pytest.mark.parametrize(
+    ("overlay", "file"),
+    [
+        ("gpu", "base/dagster.yaml"),
+        ("s3", "base/dagster.yaml"),
+        ("local", "overlays/local/dagster.yaml"),
+        ("local-s3", "overlays/local/dagster.yaml"),
+    ],
+)
+def test_an_overlay_launches_as_its_instance_file_says(overlay: str, file: str) -> None:
+    """So the profiles of test_step_profiles are those of the overlay."""
+    assert instance(overlay)["run_launcher"] == yaml.safe_load((PROJECT / "deploy" / file).read_text())["run_launcher"]
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)

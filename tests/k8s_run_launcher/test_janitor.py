@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from k8s_run_launcher.janitor import RUN_LABEL, RetentionRules, RunEnd, plan_objects
+import dagster as dg
+import pytest
+
+from k8s_run_launcher.cluster import ApiError
+from k8s_run_launcher.janitor import RUN_LABEL, Janitor, Removal, RetentionRules, RunEnd, plan_objects
+from tests.k8s_run_launcher.api_server import Answer, ApiServer, Request, refusal
 
 NOW = 1_000_000.0
 RULES = RetentionRules(grace_s=600, finished_s=3600)
@@ -54,3 +60,34 @@ def test_pods_go_with_their_job_and_alone_without_one() -> None:
         [thing("job", "live", 9000)], pods, {"live": RunEnd(None), "over": RunEnd(NOW - 9000)}, RULES, NOW
     )
     assert [(removal.kind, removal.name) for removal in found] == [("Pod", "alone")]
+
+
+Connect = Callable[[Callable[[Request], Answer]], ApiServer]
+
+
+def test_a_plan_is_made_of_what_the_cluster_lists_and_carried_out_there(connect: Connect) -> None:
+    def answer(request: Request) -> Answer:
+        if request.method == "DELETE":
+            return refusal(404) if request.path.endswith("/alone") else {}
+        return {"items": [thing("alone" if "/pods" in request.path else "orphan", "unknown", 9000)]}
+
+    server = connect(answer)
+    with dg.DagsterInstance.ephemeral() as instance:
+        work = Janitor(instance, "stt", "here", RULES)
+        removals = work.plan_removals()
+        assert [(removal.kind, removal.name) for removal in removals] == [("Job", "orphan"), ("Pod", "alone")]
+        assert list(work.remove(removals)) == removals, "what went by itself is gone, too"
+    listed, deleted = server.requests[:2], server.requests[2:]
+    assert all(
+        request.path.endswith("?labelSelector=dagster%2Frun-id%2Cdagster%2Fcode-location%3Dhere") for request in listed
+    )
+    assert [request.path for request in deleted] == [
+        "/apis/batch/v1/namespaces/stt/jobs/orphan?propagationPolicy=Background",
+        "/api/v1/namespaces/stt/pods/alone",
+    ]
+
+
+def test_what_may_not_be_removed_is_an_error(connect: Connect) -> None:
+    connect(lambda _: refusal(403))
+    with dg.DagsterInstance.ephemeral() as instance, pytest.raises(ApiError):
+        list(Janitor(instance, "stt", "here", RULES).remove([Removal("Pod", "x", "")]))

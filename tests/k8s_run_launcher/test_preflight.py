@@ -1,19 +1,37 @@
-"""Preflight's judgements over objects of the API; rights, image and the real answers are asked on a real cluster."""
+"""Preflight's judgements over objects of the API, and what it asks for; the real answers are asked on a real cluster."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import pytest
+
+from k8s_run_launcher.cluster import ApiError
 from k8s_run_launcher.preflight import (
+    REQUIRED_PERMISSIONS,
     check_gpu_nodes,
     check_quotas,
     check_volume_claims,
     compute_quota_usage,
+    run_preflight,
 )
 from k8s_run_launcher.profiles import read_profiles
-from speech.checks import CheckResult
+from speech.checks import Check, CheckResult
+from tests.k8s_run_launcher.api_server import Answer, ApiServer, Request, refusal
 
-PROFILES = read_profiles()
+PROFILES = read_profiles(
+    {
+        "transcript": {
+            "cpu": "4",
+            "cpu_limit": "8",
+            "memory": "16Gi",
+            "memory_limit": "32Gi",
+            "memory_cap": "48Gi",
+            "gpu": 1,
+        }
+    }
+)
 
 
 def quota(hard: dict[str, str], used: dict[str, str]) -> dict[str, Any]:
@@ -77,3 +95,54 @@ def test_unbound_claims_say_what_their_storage_class_lacks() -> None:
     assert "none is the default" in none.sentence
     late = [storage_class("late", "WaitForFirstConsumer", "true")]
     assert only(check_volume_claims([claim("data", "Pending")], lambda: late)).passed is True
+
+
+Connect = Callable[[Callable[[Request], Answer]], ApiServer]
+
+
+def test_what_may_not_be_looked_at_is_said_and_a_missing_right_is_named(connect: Connect) -> None:
+    def answer(request: Request) -> Answer:
+        if request.method == "POST":
+            asked = request.body["spec"]["resourceAttributes"]
+            return {"status": {"allowed": asked["verb"] != "watch"}}
+        return refusal(403) if request.path.endswith("/nodes") else {"items": []}
+
+    server = connect(answer)
+    found = list(run_preflight("stt", PROFILES, None, {Check("store", "It answers."): lambda: "there"}))
+    assert [(look.check.name, look.passed, look.sentence) for look in found] == [
+        ("rights", False, "in stt this account may not watch pods"),
+        ("quota", True, "there is none"),
+        ("volumes", True, "no claims"),
+        ("GPU nodes", None, "this account may not look there"),
+        ("store", True, "there"),
+    ]
+    asked = [r.body["spec"]["resourceAttributes"] for r in server.requests if r.method == "POST"]
+    assert [(a["group"], a["resource"] + f"/{a['subresource']}".rstrip("/"), a["verb"]) for a in asked] == list(
+        REQUIRED_PERMISSIONS
+    )
+
+
+@pytest.mark.parametrize("phase", ["Running", "Succeeded", "Failed"])
+def test_an_image_is_there_when_its_container_starts_and_the_probe_goes_away(phase: str, connect: Connect) -> None:
+    def answer(request: Request) -> Answer:
+        if request.path.endswith("selfsubjectaccessreviews"):
+            return {"status": {"allowed": True}}
+        probed = "labelSelector=job-name" in request.path
+        return {"items": [{"metadata": {"name": "x", "uid": "1"}, "status": {"phase": phase}}] if probed else []}
+
+    server = connect(answer)
+    *_, image = run_preflight("stt", {}, "localhost/stt:dev", {})
+    assert (image.check.name, image.passed) == ("image", True)
+    made = next(r for r in server.requests if r.method == "POST" and r.path.endswith("/jobs"))
+    assert made.body["spec"]["template"]["spec"]["containers"][0]["image"] == "localhost/stt:dev"
+    last = server.requests[-1]
+    assert (last.method, last.path) == (
+        "DELETE",
+        f"/apis/batch/v1/namespaces/stt/jobs/{made.body['metadata']['name']}?propagationPolicy=Background",
+    )
+
+
+def test_an_api_server_that_fails_ends_the_preflight(connect: Connect) -> None:
+    connect(lambda _: refusal(500))
+    with pytest.raises(ApiError):
+        list(run_preflight("stt", {}, None, {}))

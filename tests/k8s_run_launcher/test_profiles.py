@@ -2,86 +2,45 @@
 
 from __future__ import annotations
 
-import json
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from dagster_k8s.container_context import K8sContainerContext
-from dagster_k8s.job import UserDefinedDagsterK8sConfig, construct_dagster_k8s_job
 
-from k8s_run_launcher.pod_failure import FailureCause, PodFailure
 from k8s_run_launcher.profiles import (
     ProfileError,
     StepProfile,
-    parse_k8s_quantity,
     read_pending_timeouts,
     read_profiles,
 )
-from k8s_run_launcher.retry import RetryAdjustments, adjust
+from tests.k8s_run_launcher.made_jobs import job_of, pod_of
 
-LAUNCHER = K8sContainerContext(
-    service_account_name="runs",
-    volumes=[{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}],
-    volume_mounts=[{"name": "data", "mountPath": "/data"}],
-    resources={"requests": {"cpu": "50m"}, "limits": {"cpu": "500m", "memory": "1Gi"}},
-    run_k8s_config=UserDefinedDagsterK8sConfig(
-        pod_spec_config={"nodeSelector": {"pool": "cpu"}, "securityContext": {"runAsNonRoot": True}},
-        job_spec_config={"ttlSecondsAfterFinished": 60},
-    ),
-)
+NEUTRAL = StepProfile(cpu="250m", cpu_limit="1", memory="512Mi", memory_limit="512Mi", memory_cap="2Gi")
 
 
-def job_of(profile: StepProfile, lessons: RetryAdjustments | None = None) -> dict[str, Any]:
-    """The Job as the API server would get it, as plain JSON."""
-    context = LAUNCHER
-    lessons = lessons or RetryAdjustments()
-    layers = (
-        profile.build_shallow_config(100),
-        profile.build_deep_config(),
-        lessons.memory_config(),
-        lessons.placement_config(),
-    )
-    for layer in layers:
-        context = context.merge(K8sContainerContext(run_k8s_config=UserDefinedDagsterK8sConfig.from_dict(layer)))
-    launcher = SimpleNamespace(dagster_home=None, instance_config_map=None, postgres_password_secret=None)
-    config = context.get_k8s_job_config("localhost/stt:dev", launcher)
-    job = construct_dagster_k8s_job(config, ["x"], "step", user_defined_k8s_config=context.run_k8s_config)
-    from kubernetes import client
-
-    made: dict[str, Any] = json.loads(json.dumps(client.ApiClient().sanitize_for_serialization(job)))
-    return made
-
-
-def pod_of(job: dict[str, Any]) -> dict[str, Any]:
-    spec: dict[str, Any] = job["spec"]["template"]["spec"]
-    return spec
-
-
-def test_the_gpu_is_asked_for_by_transcript_alone() -> None:
-    limits = {
-        step: pod_of(job_of(profile))["containers"][0]["resources"]["limits"]
-        for step, profile in read_profiles().items()
+def test_where_nothing_is_stated_there_is_one_profile_for_every_step() -> None:
+    assert read_profiles() == read_profiles(None, {}) == {"default": NEUTRAL}
+    assert pod_of(job_of(NEUTRAL))["containers"][0]["resources"] == {
+        "requests": {"cpu": "250m", "memory": "512Mi"},
+        "limits": {"cpu": "1", "memory": "512Mi"},
     }
-    assert [step for step, limit in limits.items() if "nvidia.com/gpu" in limit] == ["transcript"]
-    transcript = pod_of(job_of(read_profiles()["transcript"]))
-    assert transcript["containers"][0]["resources"] == {
-        "requests": {"cpu": "4", "memory": "16Gi"},
-        "limits": {"cpu": "8", "memory": "32Gi", "nvidia.com/gpu": "1"},
-    }
-    assert transcript["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
 
 
-def test_the_benchmark_is_guaranteed_whole_cpus() -> None:
-    resources = pod_of(job_of(read_profiles()["benchmark"]))["containers"][0]["resources"]
-    assert resources["requests"] == resources["limits"]
-    assert parse_k8s_quantity(resources["limits"]["cpu"]) == int(parse_k8s_quantity(resources["limits"]["cpu"]))
+def test_a_guaranteed_step_has_its_requests_for_limits() -> None:
+    keys = {"cpu": "2", "memory": "1Gi", "guaranteed": True}
+    for profiles in (read_profiles({"new": keys}), read_profiles({"new": {**keys, "cpu": "1"}}, {"new": {"cpu": "2"}})):
+        assert profiles["new"] == StepProfile(cpu="2", memory="1Gi", memory_cap="2Gi", guaranteed=True)
+        resources = profiles["new"].resources()
+        assert resources["requests"] == resources["limits"] == {"cpu": "2", "memory": "1Gi"}
+    with pytest.raises(ProfileError, match="whole CPUs"):
+        read_profiles({"new": {"cpu": "1", "cpu_limit": "2"}}, {"new": {"guaranteed": True}})
 
 
 def test_a_profile_replaces_what_the_launcher_places_and_adds_to_what_it_mounts() -> None:
     keys = {
         "cpu": "1",
+        "cpu_limit": "2",
         "memory": "1Gi",
+        "memory_limit": "1Gi",
         "node_selector": {"pool": "gpu"},
         "affinity": {"node_affinity": {"preferred_during_scheduling_ignored_during_execution": []}},
         "priority_class": "stt-batch",
@@ -114,7 +73,7 @@ def test_a_profile_replaces_what_the_launcher_places_and_adds_to_what_it_mounts(
 @pytest.mark.parametrize(
     ("keys", "words"),
     [
-        ({"memory": "2Gi"}, "memory 2Gi is above memory_limit 1Gi"),
+        ({"memory": "2Gi"}, "memory 2Gi is above memory_limit 512Mi"),
         ({"memory": "much"}, "raw: memory"),
         ({"memory_cap": "256Mi"}, "above memory_cap 256Mi"),
         ({"spot": True}, "after_loss"),
@@ -131,46 +90,14 @@ def test_a_profile_that_cannot_be_meant_is_refused_with_step_key_and_value(keys:
 
 
 def test_later_layers_win_key_by_key_and_unknown_steps_start_from_the_default() -> None:
-    profiles = read_profiles({"raw": {"cpu": "1"}, "new": {"cpu": "100m"}}, {"raw": {"memory": "1Gi"}})
+    limits = {"raw": {"cpu_limit": "2", "memory_limit": "1Gi"}}
+    profiles = read_profiles(limits, {"raw": {"cpu": "1"}, "new": {"cpu": "100m"}}, None, {"raw": {"memory": "1Gi"}})
     assert (profiles["raw"].cpu, profiles["raw"].memory, profiles["raw"].cpu_limit) == ("1", "1Gi", "2")
-    assert profiles["new"].memory == profiles["default"].memory
+    assert profiles["new"] == NEUTRAL.model_copy(update={"cpu": "100m"})
+    assert list(profiles) == ["raw", "new", "default"]
 
 
 def test_patience_is_checked_too() -> None:
     assert read_pending_timeouts({"quota_s": 5}, {"image_s": 6}).quota_s == 5
     with pytest.raises(ProfileError, match="step_patience: quotas"):
         read_pending_timeouts({"quotas": 5})
-
-
-def oom(limit: str) -> PodFailure:
-    return PodFailure(FailureCause.OOM_KILLED, "", {"limit": limit})
-
-
-def test_memory_doubles_after_each_oom_up_to_the_cap_and_the_request_keeps_its_share() -> None:
-    profile = read_profiles({"raw": {"memory": "512Mi", "memory_limit": "1Gi", "memory_cap": "3Gi"}})["raw"]
-    resources = [
-        pod_of(job_of(profile, adjust(profile, deaths, 2.0)))["containers"][0]["resources"]
-        for deaths in ([], [oom("1Gi")], [oom("1Gi"), oom("2048Mi")])
-    ]
-    assert [r["limits"]["memory"] for r in resources] == ["1Gi", "2048Mi", "3072Mi"]
-    assert [r["requests"]["memory"] for r in resources] == ["512Mi", "1024Mi", "1536Mi"]
-    assert {r["limits"]["cpu"] for r in resources} == {"2"}
-
-
-def test_after_a_lost_node_nothing_stays_of_the_old_class() -> None:
-    spot = {
-        "spot": True,
-        "node_selector": {"class": "spot"},
-        "tolerations": [{"key": "spot", "operator": "Exists"}],
-        "affinity": {"nodeAffinity": {}},
-        "after_loss": {"node_selector": {"class": "steady"}},
-    }
-    profile = read_profiles({"raw": spot})["raw"]
-    first = pod_of(job_of(profile, adjust(profile, [oom("1Gi")], 2.0)))
-    assert first["nodeSelector"] == {"class": "spot"}
-    lessons = adjust(profile, [PodFailure(FailureCause.PREEMPTED, "")], 2.0)
-    second = pod_of(job_of(profile, lessons))
-    assert second["nodeSelector"] == {"class": "steady"}
-    assert not second.get("tolerations")
-    assert not second.get("affinity")
-    assert lessons.sentences == ("another node class (class=steady), after it was preempted",)
