@@ -14,7 +14,7 @@ from recordings.ledger.ledger import Ledger
 from recordings.storage.directory import DirectoryStore
 from recordings.storage.s3 import BucketStore
 from recordings.storage.s3_client import MultipartConfig, RetryPolicy, S3Client
-from tests.recordings.places import BucketPlace, DirectoryPlace, Place
+from tests.recordings.backends import BucketPlace, DirectoryPlace, Place
 from tests.servers import BUCKET, S3Server
 
 IMPATIENT = RetryPolicy(connect_timeout_s=2.0, read_timeout_s=1.0, max_attempts=4)

@@ -35,7 +35,7 @@ def outputs(project: Project) -> dict[str, bytes]:
 
 
 def status(project: Project) -> dict[str, object]:
-    told: dict[str, object] = json.loads(project.called("status", "--json").stdout)
+    told: dict[str, object] = json.loads(project.invoke("status", "--json").stdout)
     return told
 
 
@@ -43,7 +43,7 @@ def test_an_old_ledger_opens_and_what_was_registered_is_worked_on(upgraded: Proj
     before = outputs(upgraded)
     states = {"received": 1, "normalized": 0, "transcribed": 0, "done": 3, "quarantined": 1, "failed": 0}
     assert status(upgraded) == {"inputs": 5, "states": states}
-    ended = upgraded.called("run", "--only-new")
+    ended = upgraded.invoke("run", "--only-new")
     assert ended.returncode in {0, 3}, ended.stdout + ended.stderr
     assert status(upgraded) == {"inputs": 5, "states": {**states, "received": 0, "done": 4}}
     after = outputs(upgraded)
@@ -54,10 +54,10 @@ def test_an_old_ledger_opens_and_what_was_registered_is_worked_on(upgraded: Proj
 
 
 def test_it_is_shown_retried_and_done_again_like_one_of_today(upgraded: Project) -> None:
-    shown = upgraded.called("show", "country.flac").stdout
+    shown = upgraded.invoke("show", "country.flac").stdout
     assert "what you can do for your country" in shown
-    assert upgraded.called("retry", "broken.mp3").returncode == 0
-    ended = upgraded.called("run")
+    assert upgraded.invoke("retry", "broken.mp3").returncode == 0
+    ended = upgraded.invoke("run")
     assert ended.returncode == 3, ended.stdout + ended.stderr
     assert status(upgraded) == {
         "inputs": 5,

@@ -31,7 +31,7 @@ from benchmarks.sizing.service import (
     size_fleet,
 )
 from benchmarks.sizing.write import SizingOutput, write_sizing
-from tests.benchmarks.made import made
+from tests.benchmarks.results import make_result
 
 NOISE = [2400.0 + 60 * math.sin(i) for i in range(50)]
 OF_A_SERVICE = {"sizing_report.md", "sizing.json", "latency.png", "load.png", "deployment.yaml", "hpa.yaml"}
@@ -39,7 +39,7 @@ OF_A_SERVICE = {"sizing_report.md", "sizing.json", "latency.png", "load.png", "d
 
 @pytest.fixture
 def found() -> Basis:
-    return load_basis(Path("here_base.json"), made(NOISE), None)
+    return load_basis(Path("here_base.json"), make_result(NOISE), None)
 
 
 @pytest.fixture
@@ -79,18 +79,18 @@ def test_without_a_target_latency_pods_are_kept_below_the_utilization_of_the_req
 
 def test_an_uncertain_measurement_gives_a_wider_interval_of_pods() -> None:
     noisy = [2400.0 + 1500 * math.sin(i) for i in range(10)]
-    sure, unsure = (load_basis(Path("x_base.json"), made(values), None) for values in (NOISE, noisy))
+    sure, unsure = (load_basis(Path("x_base.json"), make_result(values), None) for values in (NOISE, noisy))
     low, high = size_fleet(unsure, Target(10.0, p95_s=10.0), 1).pods_interval
     lower, higher = size_fleet(sure, Target(10.0, p95_s=10.0), 1).pods_interval
     assert high - low > 2 * (higher - lower)
 
 
 def test_a_ratio_carries_a_result_and_its_uncertainty_to_a_platform_never_measured() -> None:
-    here, there = made(NOISE), made([2 * value for value in NOISE], cpu_model="Xeon", ids=("two",))
+    here, there = make_result(NOISE), make_result([2 * value for value in NOISE], cpu_model="Xeon", ids=("two",))
     config = RatioConfig(
         timestamp="2024-12-02T10:30:00Z", ratios=(compute_ratio(("m4_base", here), ("xeon_base", there)),)
     )
-    small = made([3 * value for value in NOISE], model="small")
+    small = make_result([3 * value for value in NOISE], model="small")
     carried = load_basis(Path("m4_small.json"), small, config)
     alone = load_basis(Path("m4_small.json"), small, None)
     assert carried.mean_s == pytest.approx(2 * alone.mean_s)
@@ -99,7 +99,7 @@ def test_a_ratio_carries_a_result_and_its_uncertainty_to_a_platform_never_measur
     assert any("small was never measured on xeon_base" in line for line in carried.doubts)
     assert alone.doubts == ()
     with pytest.raises(RefusedError, match="starts at m4_base"):
-        load_basis(Path("other_small.json"), made(NOISE, cpu_model="Other"), config)
+        load_basis(Path("other_small.json"), make_result(NOISE, cpu_model="Other"), config)
 
 
 def test_a_batch_ends_in_time_by_grahams_bound(found: Basis) -> None:
@@ -116,7 +116,7 @@ def test_a_batch_ends_in_time_by_grahams_bound(found: Basis) -> None:
 
 
 def test_a_single_recording_is_one_core_s() -> None:
-    found = load_basis(Path("x_base.json"), made(NOISE), None)
+    found = load_basis(Path("x_base.json"), make_result(NOISE), None)
     assert size_on_cpus(found, BatchLoad(1.0, 24.0), 1).pods == 1
 
 
@@ -153,8 +153,8 @@ BAD: dict[str, tuple[Callable[[Basis, Prices], object], str]] = {
         lambda b, p: make_plan(b, p, p.cpu_node(None, 0.2), target=Target(1.0), pod_cpus=[4]),
         "fits on a n2-standard-4",
     ),
-    "two CPUs": (lambda b, p: load_basis(Path("x.json"), made(NOISE, cpu_limit=2), None), "measured on 2 CPUs"),
-    "too few iterations": (lambda b, p: load_basis(Path("x.json"), made([2.0, 3.0]), None), "too few to know"),
+    "two CPUs": (lambda b, p: load_basis(Path("x.json"), make_result(NOISE, cpu_limit=2), None), "measured on 2 CPUs"),
+    "too few iterations": (lambda b, p: load_basis(Path("x.json"), make_result([2.0, 3.0]), None), "too few to know"),
 }
 
 
@@ -247,19 +247,19 @@ def test_the_manifest_that_is_patched_is_not_overwritten(found: Basis, prices: P
 
 
 def test_a_deadline_of_days_is_one_of_a_day() -> None:
-    found = load_basis(Path("x_base.json"), made(NOISE), None)
+    found = load_basis(Path("x_base.json"), make_result(NOISE), None)
     assert size_on_cpus(found, BatchLoad(900.0, 60.0), 1).pods == size_on_cpus(found, BatchLoad(900.0, 24.0), 1).pods
 
 
 def test_a_measurement_nobody_should_order_from_says_so_first(prices: Prices, tmp_path: Path) -> None:
-    short = load_basis(Path("x_base.json"), made(NOISE[:8], partial=True, cpu_s=1.0), None)
+    short = load_basis(Path("x_base.json"), make_result(NOISE[:8], partial=True, cpu_s=1.0), None)
     write_sizing(
         make_plan(short, prices, prices.cpu_node(None, 0.19), target=Target(5.0)), SizingOutput.from_folder(tmp_path)
     )
     text = (tmp_path / "sizing_report.md").read_text()
     assert text.index("Do not order from this yet") < text.index("at least 30 are wanted") < text.index("## Service")
     assert "something else ran beside it" in text
-    sound = load_basis(Path("x_base.json"), made(NOISE), None)
+    sound = load_basis(Path("x_base.json"), make_result(NOISE), None)
     write_sizing(
         make_plan(sound, prices, prices.cpu_node(None, 0.19), target=Target(5.0)), SizingOutput.from_folder(tmp_path)
     )

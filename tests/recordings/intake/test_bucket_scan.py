@@ -28,7 +28,7 @@ from recordings.steps import raw
 from recordings.storage.base import IgnoredEntry, InputEntry
 from recordings.storage.directory import DirectoryStore
 from recordings.workspace import Workspace
-from tests.recordings.places import IN_MEMORY, BucketPlace
+from tests.recordings.backends import IN_MEMORY, BucketPlace
 
 LIMITS = BucketScanLimits(max_recent=3, max_reconciled=2, margin_s=10.0)
 NOW = 1e9

@@ -36,7 +36,7 @@ from recordings.workspace import Workspace
 from speech.asr.engine import Engine
 from speech.models.registry import Weights
 from speech.transcript import Options
-from tests.recordings.places import IN_MEMORY
+from tests.recordings.backends import IN_MEMORY
 
 
 class Killed(BaseException):

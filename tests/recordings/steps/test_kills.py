@@ -74,7 +74,7 @@ class Prepared:
     def start(self) -> Running:
         """A process that begins to work."""
         said = self.root.with_name(f"{self.root.name} said")
-        worker = warm.start(work, self.root, self.key, self.weights, said=said, environment=os.environ)
+        worker = warm.start(work, self.root, self.key, self.weights, output_dir=said, environment=os.environ)
         while not worker.out.read_text().startswith("begins\n"):
             assert worker.returncode is None, worker.err.read_text()
             time.sleep(0.01)

@@ -19,7 +19,7 @@ from recordings.workspace import Workspace
 from speech.asr.engine import Engine
 from speech.models.registry import Weights
 from speech.transcript import Options
-from tests.recordings.places import BucketPlace
+from tests.recordings.backends import BucketPlace
 
 SAMPLES = Path(__file__).resolve().parents[3] / "samples"
 OUTPUTS = (".html", ".json", ".srt", ".txt", ".vtt")

@@ -17,7 +17,7 @@ from recordings.storage.base import IgnoredEntry, InputEntry, InvalidRangeError,
 from recordings.storage.directory import DirectoryStore
 from recordings.storage.errors import explain
 from recordings.storage.open import open_store
-from tests.recordings.places import DirectoryPlace, Place, names
+from tests.recordings.backends import DirectoryPlace, Place, names
 
 KEY = f"{Folder.TRANSCRIPTS}/a/x.mp3.json"
 

@@ -14,8 +14,8 @@ from recordings.storage.errors import StorageUnavailableError, explain
 from recordings.storage.open import open_store
 from recordings.storage.s3_client import MultipartConfig
 from tests.faulty import Fault, Network, faulty_network
+from tests.recordings.backends import BucketPlace, names
 from tests.recordings.conftest import IMPATIENT
-from tests.recordings.places import BucketPlace, names
 from tests.servers import BUCKET, S3Server
 
 KEY = f"{Folder.TRANSCRIPTS}/x.json"
@@ -63,7 +63,7 @@ AFTER = [Fault.DONE_BUT_ERROR, Fault.DONE_BUT_RESET]
 def test_a_write_gets_through_whatever_happens_once(
     far: BucketPlace, network: Network, fault: Fault, first: bool
 ) -> None:
-    network.strike(fault, "PUT")
+    network.inject(fault, "PUT")
     write(far, CONTENT, first=first)
     assert network.faults == []
     assert stored(far) == CONTENT
@@ -75,7 +75,7 @@ def test_a_read_gets_the_bytes_that_were_written_whatever_happens_once(
     far: BucketPlace, network: Network, fault: Fault
 ) -> None:
     write(far, CONTENT)
-    network.strike(fault, "GET", "x.json")
+    network.inject(fault, "GET", "x.json")
     with far.store.fetch(KEY) as path:
         assert path.read_bytes() == CONTENT
     assert network.faults == []
@@ -85,7 +85,7 @@ def test_a_read_gets_the_bytes_that_were_written_whatever_happens_once(
 def test_a_read_that_breaks_again_and_again_goes_on_where_it_broke(far: BucketPlace, network: Network) -> None:
     """Each time half of what is missing comes: more breaks than anybody tries to read the whole."""
     write(far, CONTENT)
-    network.strike(Fault.TRUNCATED, "GET", "x.json", times=10)
+    network.inject(Fault.TRUNCATED, "GET", "x.json", times=10)
     with far.store.fetch(KEY) as path:
         assert path.read_bytes() == CONTENT
     assert network.faults == []
@@ -93,7 +93,7 @@ def test_a_read_that_breaks_again_and_again_goes_on_where_it_broke(far: BucketPl
 
 def test_bytes_of_others_are_compared_with_the_servers_own_checksum(far: BucketPlace, network: Network) -> None:
     far.put(b"x.wav", CONTENT)
-    network.strike(Fault.SPOILED, "GET", "x.wav")
+    network.inject(Fault.SPOILED, "GET", "x.wav")
     with far.store.fetch(f"{Folder.RAW}/x.wav") as path:
         assert path.read_bytes() == CONTENT
     assert network.faults == []
@@ -107,8 +107,8 @@ BEGIN, PART, COMPLETE = ("POST", "uploads"), ("PUT", "partNumber=2"), ("POST", "
 def test_a_write_in_parts_gets_through_whatever_happens_once(
     far: BucketPlace, network: Network, method: str, part: str, fault: Fault
 ) -> None:
-    network.strike(fault, method, part)
-    network.strike(Fault.SPOILED_REQUEST, "PUT", "partNumber=1")
+    network.inject(fault, method, part)
+    network.inject(Fault.SPOILED_REQUEST, "PUT", "partNumber=1")
     write(far, LARGE, first=True)
     assert network.faults == []
     assert stored(far) == LARGE
@@ -122,7 +122,7 @@ def test_parts_are_all_or_nothing_and_first_means_first(far: BucketPlace, networ
         write(far, LARGE, first=True)
     assert stored(far) == b"old"
     assert far.left_over() == []
-    network.strike(Fault.ERROR, "PUT", "partNumber=3", times=IMPATIENT.max_attempts)
+    network.inject(Fault.ERROR, "PUT", "partNumber=3", times=IMPATIENT.max_attempts)
     with pytest.raises(StorageUnavailableError):
         write(far, LARGE)
     assert stored(far) == b"old"
@@ -135,7 +135,7 @@ def test_a_server_that_stays_broken_is_named_with_place_and_remedy(far: BucketPl
         ("GET", lambda: names(far.store)),
         ("HEAD", lambda: far.store.exists(KEY)),
     ):
-        network.strike(Fault.ERROR, method, times=IMPATIENT.max_attempts)
+        network.inject(Fault.ERROR, method, times=IMPATIENT.max_attempts)
         with pytest.raises(StorageUnavailableError) as raised:
             act()
         assert network.faults == []
