@@ -18,9 +18,11 @@ from speech.asr.runtime.affinity import get_usable_cores
 
 TESTS = Path(__file__).parent
 LONGEST_FIRST = (
-    "speech/asr/test_engine.py",
     "speech/asr/test_whisper.py",
+    "speech/asr/test_chunk_transcriber.py",
+    "speech/asr/test_engine.py",
     "recordings/intake/test_bucket_scan.py",
+    "recordings/test_upgrade.py",
     "stt_orchestration/cli/test_two_at_once.py",
     "stt_orchestration/test_capacity_flow.py",
     "hostile/test_machine.py",
