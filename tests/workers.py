@@ -35,7 +35,7 @@ LONGEST_FIRST = (
     "recordings/steps/test_kills.py",
     "benchmarks/platform/test_throttling.py",
 )
-ON_A_CLUSTER = ("tests/cluster/", "tests/benchmarks/sizing/test_sizing.py")
+ON_A_CLUSTER = ("tests/cluster/", "tests/benchmarks/sizing/test_manifests.py")
 WORKER_BYTES = 2 * 2**30
 """Peak memory of a worker: one model of its own, and a second one in a command under test."""
 
