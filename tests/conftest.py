@@ -17,14 +17,14 @@ from tests.workers import pytest_collection_modifyitems, pytest_xdist_auto_num_w
 
 __all__ = ["pytest_collection_modifyitems", "pytest_xdist_auto_num_workers", "pytest_xdist_make_scheduler"]
 
-# A property is judged by its truth: machines that share a core miss any deadline.
+# No deadline: on a busy machine any deadline is missed.
 settings.register_profile("project", deadline=None)
 settings.load_profile("project")
 
 
 @pytest.fixture(scope="session")
 def base_weights() -> Weights:
-    """The weights of ``base``, from the folder and cache the project itself would use; fetched once per machine."""
+    """The weights of ``base``, from the folder or cache that the project itself would use; fetched once per machine."""
     model_dir = os.environ.get("STT_MODEL_DIR")
     cache_dir = os.environ.get("STT_CACHE_DIR")
     try:
@@ -39,19 +39,19 @@ def base_weights() -> Weights:
 
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """A real S3 server, the same for all tests: each has a prefix of its own in its bucket."""
+    """A real S3 server, shared by all tests of a session; each test uses its own prefix in the bucket."""
     with s3_server(tmp_path_factory.mktemp("s3")) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
-    """A real PostgreSQL: the address of a database to make others from."""
+    """Address of a database on a real PostgreSQL, from which tests make their own databases."""
     with postgres_server() as server:
         yield server.url
 
 
 @pytest.fixture
 def project(tmp_path: Path, base_weights: Weights) -> Project:
-    """Where the commands are typed."""
+    """An empty project in which commands run."""
     return make_project(tmp_path, base_weights)

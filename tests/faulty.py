@@ -1,4 +1,4 @@
-"""A network that fails on purpose: an HTTP proxy that does to chosen requests what networks and servers do."""
+"""A faulty network: an HTTP proxy that makes chosen requests fail the way networks and servers do."""
 
 from __future__ import annotations
 
@@ -16,44 +16,45 @@ from typing import Any
 from urllib.parse import urlsplit
 
 _ERROR = b"<?xml version='1.0'?><Error><Code>%s</Code><Message>on purpose</Message></Error>"
-_OF_ONE_HOP = frozenset({"connection", "transfer-encoding", "content-length", "keep-alive"})
+_HOP_BY_HOP_HEADERS = frozenset({"connection", "transfer-encoding", "content-length", "keep-alive"})
 
 
 class Fault(StrEnum):
-    """What becomes of a request."""
+    """What happens to a request."""
 
     ERROR = "500"
     BUSY = "503"
-    RESET = "connection reset before the request is passed on"
-    SILENT = "no answer for longer than anybody waits"
-    TRUNCATED = "the connection ends after half of the answer's body"
-    SPOILED = "a byte of the answer's body is another one"
-    SPOILED_REQUEST = "a byte of the request's body is another one"
-    DONE_BUT_ERROR = "passed on, done, and answered with 500"
-    DONE_BUT_RESET = "passed on, done, and the connection is reset"
+    RESET = "connection reset before the request is forwarded"
+    SILENT = "no response for longer than the client waits"
+    TRUNCATED = "the connection ends after half of the response body"
+    SPOILED = "a byte of the response body is changed"
+    SPOILED_REQUEST = "a byte of the request body is changed"
+    DONE_BUT_ERROR = "forwarded, done, and answered with 500"
+    DONE_BUT_RESET = "forwarded, done, and the connection is reset"
 
 
 @dataclass
 class Network:
-    """Faults to come, and what came by.
+    """The planned faults and the requests that passed.
 
     Attributes:
-        url: Where it listens.
-        faults: Method, part of path and query, fault: each strikes the first request that fits, once.
-        seen: Method and path of every request.
+        url: Address of the proxy.
+        faults: Method, part of path and query, fault. Each fault hits the first matching request, once.
+        requests: Method and path of every request.
     """
 
     url: str = ""
     faults: list[tuple[str, str, Fault]] = field(default_factory=list)
-    seen: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def strike(self, fault: Fault, method: str, part: str = "", times: int = 1) -> None:
+    def inject(self, fault: Fault, method: str, part: str = "", times: int = 1) -> None:
+        """Plan a fault for the next ``times`` requests with this method whose path contains ``part``."""
         self.faults += [(method, part, fault)] * times
 
-    def next(self, method: str, path: str) -> Fault | None:
+    def take_fault(self, method: str, path: str) -> Fault | None:
         with self.lock:
-            self.seen.append(f"{method} {path}")
+            self.requests.append(f"{method} {path}")
             for fault in self.faults:
                 if fault[0] == method and fault[1] in path:
                     self.faults.remove(fault)
@@ -62,10 +63,10 @@ class Network:
 
 
 @contextmanager
-def faulty_network(to: str, silence_s: float) -> Iterator[Network]:
-    """A proxy in front of a server; its silences last so many seconds."""
+def faulty_network(upstream: str, silence_s: float) -> Iterator[Network]:
+    """Start a proxy in front of a server. ``Fault.SILENT`` lasts ``silence_s`` seconds."""
     network = Network()
-    server = _Server(network, urlsplit(to).netloc, silence_s)
+    server = _Server(network, urlsplit(upstream).netloc, silence_s)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     network.url = f"http://127.0.0.1:{server.server_address[1]}"
     try:
@@ -88,9 +89,9 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         pass
 
-    def _any(self) -> None:
+    def _handle(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        fault = self.server.network.next(self.command, self.path)
+        fault = self.server.network.take_fault(self.command, self.path)
         match fault:
             case Fault.ERROR:
                 self._error(500)
@@ -102,34 +103,34 @@ class _Handler(BaseHTTPRequestHandler):
                 time.sleep(self.server.silence_s)
                 self._reset()
             case Fault.SPOILED_REQUEST:
-                self._pass_on(_spoiled(body), fault)
+                self._forward(_flip_bit(body), fault)
             case _:
-                self._pass_on(body, fault)
+                self._forward(body, fault)
 
-    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _any  # noqa: N815
+    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _handle  # noqa: N815
 
-    def _pass_on(self, body: bytes, fault: Fault | None) -> None:
-        passed_on = http.client.HTTPConnection(self.server.behind, timeout=30)
-        passed_on.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+    def _forward(self, body: bytes, fault: Fault | None) -> None:
+        connection = http.client.HTTPConnection(self.server.upstream, timeout=30)
+        connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
         for name, value in self.headers.items():
             if name.lower() != "expect":
-                passed_on.putheader(name, value)
-        passed_on.endheaders(body)
-        answer = passed_on.getresponse()
-        content = answer.read()
-        passed_on.close()
+                connection.putheader(name, value)
+        connection.endheaders(body)
+        response = connection.getresponse()
+        content = response.read()
+        connection.close()
         if fault is Fault.DONE_BUT_ERROR:
             self._error(500)
         elif fault is Fault.DONE_BUT_RESET:
             self._reset()
         else:
-            self._answer(answer, content, fault)
+            self._respond(response, content, fault)
 
-    def _answer(self, answer: http.client.HTTPResponse, content: bytes, fault: Fault | None) -> None:
-        self.send_response_only(answer.status)
-        length = answer.getheader("Content-Length") if self.command == "HEAD" else str(len(content))
-        for name, value in answer.getheaders():
-            if name.lower() not in _OF_ONE_HOP:
+    def _respond(self, response: http.client.HTTPResponse, content: bytes, fault: Fault | None) -> None:
+        self.send_response_only(response.status)
+        length = response.getheader("Content-Length") if self.command == "HEAD" else str(len(content))
+        for name, value in response.getheaders():
+            if name.lower() not in _HOP_BY_HOP_HEADERS:
                 self.send_header(name, value)
         self.send_header("Content-Length", length or "0")
         self.end_headers()
@@ -137,7 +138,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(content[: len(content) // 2])
             self.close_connection = True
         else:
-            self.wfile.write(_spoiled(content) if fault is Fault.SPOILED else content)
+            self.wfile.write(_flip_bit(content) if fault is Fault.SPOILED else content)
 
     def _error(self, status: int) -> None:
         content = _ERROR % (b"SlowDown" if status == 503 else b"InternalError")
@@ -155,14 +156,14 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, network: Network, behind: str, silence_s: float) -> None:
-        self.network, self.behind, self.silence_s = network, behind, silence_s
+    def __init__(self, network: Network, upstream: str, silence_s: float) -> None:
+        self.network, self.upstream, self.silence_s = network, upstream, silence_s
         super().__init__(("127.0.0.1", 0), _Handler)
 
     def shutdown_request(self, request: Any) -> None:
-        self.close_request(request)  # no orderly end: a reset must be one
+        self.close_request(request)  # no orderly shutdown, or a reset would not be one
 
 
-def _spoiled(content: bytes) -> bytes:
+def _flip_bit(content: bytes) -> bytes:
     middle = len(content) // 2
     return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]

@@ -1,4 +1,4 @@
-"""kubeconform over manifests, with the schemas of the cluster at hand: no file of schemas has to be had or kept."""
+"""Checks manifests with kubeconform against the schemas that the running cluster serves."""
 
 from __future__ import annotations
 
@@ -13,23 +13,25 @@ import yaml
 
 _FILE = "{{.Group}}-{{.ResourceAPIVersion}}-{{.ResourceKind}}.json"
 _QUANTITY = "io.k8s.apimachinery.pkg.api.resource.Quantity"
-_TEXT_OR_NUMBER = {"type": ["string", "number"]}
+_STRING_OR_NUMBER = {"type": ["string", "number"]}
 
 
-def complaints(manifests: str, folder: Path) -> str:
-    """What kubeconform says against YAML documents: a value of the wrong kind, a key that no schema has or that stands twice.
+def run_kubeconform(manifests: str, folder: Path) -> str:
+    """Check YAML documents with kubeconform: values of a wrong type, unknown keys, duplicate keys.
 
     Args:
         manifests: YAML documents of kinds that the cluster of KUBECONFIG knows.
-        folder: An empty one, for the schemas.
+        folder: Empty folder for the schemas.
 
     Returns:
-        Its words; empty where it accepts every document.
+        The output of kubeconform; empty if it accepts every document.
     """
     if shutil.which("kubeconform") is None:
         pytest.skip("kubeconform is not on this machine")
     served = subprocess.run(["kubectl", "get", "--raw", "/openapi/v2"], capture_output=True, text=True, check=True)
-    definitions = {name: _strict(name, schema) for name, schema in json.loads(served.stdout)["definitions"].items()}
+    definitions = {
+        name: _to_json_schema(name, schema) for name, schema in json.loads(served.stdout)["definitions"].items()
+    }
     kinds = {(manifest["apiVersion"], manifest["kind"]) for manifest in yaml.safe_load_all(manifests)}
     for api_version, kind in kinds:
         group, _, version = api_version.rpartition("/")
@@ -39,14 +41,14 @@ def complaints(manifests: str, folder: Path) -> str:
         path = folder / f"{group or version}-{version}-{kind.lower()}.json"
         path.write_text(json.dumps({**schema, "definitions": definitions}), encoding="utf-8")
     command = ["kubeconform", "-strict", "-schema-location", str(folder / _FILE), "-"]
-    found = subprocess.run(command, input=manifests, capture_output=True, text=True, check=False)
-    told = found.stdout + found.stderr
-    assert bool(told) == bool(found.returncode), told
-    return told
+    result = subprocess.run(command, input=manifests, capture_output=True, text=True, check=False)
+    output = result.stdout + result.stderr
+    assert bool(output) == bool(result.returncode), output
+    return output
 
 
-def _strict(name: str, schema: dict[str, Any]) -> dict[str, Any]:
-    """OpenAPI 2's words in those of JSON Schema; an object has the keys that it names and no other."""
+def _to_json_schema(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """Turn an OpenAPI 2 schema into JSON Schema; an object may only have the keys that the schema names."""
     if name == _QUANTITY or schema.get("format") == "int-or-string":
-        return _TEXT_OR_NUMBER  # what the API server takes as well
+        return _STRING_OR_NUMBER  # the API server accepts both
     return {**schema, "additionalProperties": False} if "properties" in schema else schema

@@ -1,4 +1,4 @@
-"""A project of one's own in which the real command runs, in a process of its own or in this one."""
+"""A temporary project in which the real command runs, in its own process or in this one."""
 
 from __future__ import annotations
 
@@ -23,14 +23,19 @@ PROJECT = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True)
 class Project:
-    """A folder with a desk, at which the commands are typed, and what belongs to the project: ``own/data``, ``own/dagster``."""
+    """A temporary folder with a project.
+
+    Attributes:
+        root: Holds ``workdir``, where commands run, and ``own``, where the project keeps its files.
+        environment: The environment of every command.
+    """
 
     root: Path
     environment: dict[str, str]
 
     @property
-    def desk(self) -> Path:
-        return self.root / "desk"
+    def workdir(self) -> Path:
+        return self.root / "workdir"
 
     @property
     def data(self) -> Path:
@@ -51,10 +56,10 @@ class Project:
     def start(
         self, *arguments: str | bytes, limit: Callable[[], None] | None = None, stderr: int = subprocess.STDOUT
     ) -> subprocess.Popen[str]:
-        """Type a command; ``limit`` is called in its process first."""
+        """Start ``stt`` with these arguments. ``limit`` is called first in the new process."""
         return subprocess.Popen(
             [sys.executable, "-m", "stt_orchestration.cli", *arguments],
-            cwd=self.desk,
+            cwd=self.workdir,
             env=self.environment,
             text=True,
             stdout=subprocess.PIPE,
@@ -62,57 +67,62 @@ class Project:
             preexec_fn=limit,  # noqa: PLW1509 - given only where no thread runs
         )
 
-    def typed(self, *arguments: str | bytes, limit: Callable[[], None] | None = None) -> tuple[int, str]:
-        """Exit code and all that a command printed, which was started as a person starts it."""
+    def run_process(self, *arguments: str | bytes, limit: Callable[[], None] | None = None) -> tuple[int, str]:
+        """Run ``stt`` in its own process, as a user does. Returns its exit code and everything it printed."""
         process = self.start(*arguments, limit=limit)
-        said, _ = process.communicate(timeout=240)
-        return process.returncode, said
+        output, _ = process.communicate(timeout=240)
+        return process.returncode, output
 
-    def called(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-        """The same without a process of its own, whose imports alone take 3 s, and 8 s where a batch is run.
+    def invoke(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run ``stt`` in this process. In its own process the imports alone take 3 s, and 8 s for a command that runs a batch.
 
-        An error that is no orderly end of the command is raised here.
+        Args:
+            arguments: Arguments of ``stt``.
+            variables: Environment variables for this command only.
+
+        Raises:
+            Exception: Whatever the command does not turn into an exit code.
         """
-        from stt_orchestration.cli.app import app  # not with this module, which the fixtures of all tests import
+        from stt_orchestration.cli.app import app  # slow to import, and the fixtures of all tests import this module
 
         with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
             for name in set(os.environ) - set(self.environment):
                 patch.delenv(name)
-            for name, value in {**self.environment, **more}.items():
+            for name, value in {**self.environment, **variables}.items():
                 patch.setenv(name, value)
-            patch.chdir(self.desk)
-            # Files, because progress is written to a copy of the descriptor.
+            patch.chdir(self.workdir)
+            # Files: progress is written to a copy of the file descriptor.
             out, err = (
                 stack.enter_context((self.root / "own" / name).open("w+", encoding="utf-8")) for name in ("out", "err")
             )
-            with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
+            with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as exit_info:
                 app(arguments)
-            said = [Path(stream.name).read_text() for stream in (out, err)]
-            return subprocess.CompletedProcess(arguments, int(ended.value.code or 0), *said)
+            outputs = [Path(stream.name).read_text() for stream in (out, err)]
+            return subprocess.CompletedProcess(arguments, int(exit_info.value.code or 0), *outputs)
 
-    def stt(self, *arguments: str, **more: str) -> tuple[int, str]:
-        """Exit code and all that was printed."""
-        ended = self.called(*arguments, **more)
-        return ended.returncode, ended.stdout + ended.stderr
+    def stt(self, *arguments: str, **variables: str) -> tuple[int, str]:
+        """Like ``invoke``, but returns the exit code and everything that was printed."""
+        result = self.invoke(*arguments, **variables)
+        return result.returncode, result.stdout + result.stderr
 
-    def states(self) -> dict[str, int]:
-        """What ``stt status --json`` says, which has to add up."""
-        code, said = self.stt("status", "--json")
-        assert code == 0, said
-        told = json.loads(said)
-        assert told["inputs"] == sum(told["states"].values())
-        return {state: count for state, count in told["states"].items() if count}
+    def read_states(self) -> dict[str, int]:
+        """State -> number of inputs, from ``stt status --json``; states without inputs are left out."""
+        code, output = self.stt("status", "--json")
+        assert code == 0, output
+        status = json.loads(output)
+        assert status["inputs"] == sum(status["states"].values())
+        return {state: count for state, count in status["states"].items() if count}
 
-    def members(self) -> dict[str, Member]:
-        """Name -> its newest delivery."""
+    def read_members(self) -> dict[str, Member]:
+        """Name -> its newest delivery in the ledger."""
         ledger = Ledger.open(f"sqlite:///{self.ledger}")
-        found = {member.delivery.name: member for member in reversed(ledger.list_newest(10_000))}
+        members = {member.delivery.name: member for member in reversed(ledger.list_newest(10_000))}
         ledger.close()
-        return found
+        return members
 
 
 def make_project(root: Path, weights: Weights) -> Project:
-    """An empty one; nothing of the environment that tests run in reaches it."""
+    """Make an empty project. Our own variables of the test run's environment are not passed on to it."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("STT_", "WHISPER_", "ENABLE_"))}
     project = Project(
         root,
@@ -123,10 +133,10 @@ def make_project(root: Path, weights: Weights) -> Project:
             "DAGSTER_HOME": str(root / "own/dagster"),
             "STT_MODEL_DIR": str(weights.path),
             "STT_LANGUAGE": "en",
-            "TMPDIR": str(root / "own/dagster"),  # where a leak of temporary files would show
+            "TMPDIR": str(root / "own/dagster"),  # so that left-over temporary files can be found
         },
     )
-    for folder in (project.desk, project.raw, project.home):
+    for folder in (project.workdir, project.raw, project.home):
         folder.mkdir(parents=True)
     shutil.copyfile(PROJECT / "dagster.yaml", project.home / "dagster.yaml")
     return project

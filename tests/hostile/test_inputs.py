@@ -77,7 +77,7 @@ class Grower(threading.Thread):
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory: pytest.TempPathFactory, base_weights: Weights) -> Iterator[Outcome]:
     project = make_project(tmp_path_factory.mktemp("hostile"), base_weights)
-    desk = project.desk
+    desk = project.workdir
     for each in INPUTS:
         write(desk / "in", each)
     (desk / "secret.wav").write_bytes(wav(kennedy()))
@@ -104,7 +104,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory, base_weights: Weights) -> 
     finally:
         grower.enough.set()
         grower.join()
-    yield Outcome(project, code, said, project.members(), before ^ outside(project))
+    yield Outcome(project, code, said, project.read_members(), before ^ outside(project))
     shutil.rmtree(project.root)
 
 
@@ -170,7 +170,7 @@ def test_no_file_outside_the_data_folder_appears_or_changes(outcome: Outcome) ->
 
 
 def test_the_status_adds_up(outcome: Outcome) -> None:
-    states = outcome.project.states()
+    states = outcome.project.read_states()
     assert set(states) == {"done", "quarantined"}
     assert sum(states.values()) == len(outcome.members)
 
@@ -179,7 +179,7 @@ def test_the_status_adds_up(outcome: Outcome) -> None:
 def test_a_name_that_is_no_text_can_be_asked_for(outcome: Outcome, way: str) -> None:
     raw = b"names/caf\xe9 \xff\xfe.wav"
     project = outcome.project
-    code, said = project.typed("show", raw) if way == "as its bytes" else project.stt("show", encode_name(raw))
+    code, said = project.run_process("show", raw) if way == "as its bytes" else project.stt("show", encode_name(raw))
     assert code == 0, said
     assert "caf%E9 %FF%FE.wav" in said
     assert "no_speech" in said

@@ -42,7 +42,7 @@ def recovers(project: Project, **states: int) -> None:
     """The same command, now that the fault is gone."""
     ended, said = project.stt("run")
     assert ended == 0, said
-    assert project.states() == states
+    assert project.read_states() == states
 
 
 @contextmanager
@@ -103,12 +103,12 @@ def files(folder: Path) -> list[Path]:
 
 def test_a_disk_is_full_until_somebody_makes_room(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """First a minute of telephone audio does not fit, then its normalized audio does not, four times as large."""
-    soundfile.write(project.desk / "minute.wav", np.zeros(60 * 8_000), 8_000, "PCM_U8")
+    soundfile.write(project.workdir / "minute.wav", np.zeros(60 * 8_000), 8_000, "PCM_U8")
     delivered, normalized = project.raw / "minute.wav", project.data / "input_audio" / "minute.wav.wav"
     with mounted(project.data, "-t", "tmpfs", "-o", "size=300000", "tmpfs") as small:
         disk = Disk(project, small, 300_000)
         sentence = f"{disk.full} at {delivered}. Make room there, then run again: nothing is lost."
-        says(project.typed("run", "minute.wav", limit=disk.limit), 1, sentence)
+        says(project.run_process("run", "minute.wav", limit=disk.limit), 1, sentence)
         assert files(project.data) == [], "not even half a file"
 
         disk.grow(1_000_000)
@@ -120,12 +120,12 @@ def test_a_disk_is_full_until_somebody_makes_room(project: Project, monkeypatch:
             why = retried(project) if (project.home / "history" / "runs.db").exists() else []
         assert f"{disk.full} at {normalized}. Make room there" in "".join(why)
         assert files(project.data) == [delivered]
-        assert project.states() == {"received": 1}
+        assert project.read_states() == {"received": 1}
 
         disk.grow(10_000_000, command.pid)
         said, _ = command.communicate(timeout=100)
         says((command.returncode, said), 0)
-        assert project.states() == {"done": 1}
+        assert project.read_states() == {"done": 1}
 
 
 def test_an_output_folder_that_cannot_be_written(project: Project) -> None:
@@ -137,7 +137,7 @@ def test_an_output_folder_that_cannot_be_written(project: Project) -> None:
             pytest.skip("only a mount is read-only for everybody, and this user may not mount")
         subprocess.run(["mount", "-o", "remount,ro,bind", str(outputs)], check=True)
         fails(project, f"Read-only file system at {outputs}", "Make it writable")
-        assert project.states() == {"transcribed": 1}
+        assert project.read_states() == {"transcribed": 1}
         normalized = (project.data / "input_audio/a.wav.wav").stat().st_mtime_ns
     recovers(project, done=1)
     assert (project.data / "input_audio/a.wav.wav").stat().st_mtime_ns == normalized, "what was done stays done"
@@ -200,13 +200,13 @@ def bad_dagster_home(project: Project) -> None:
 
 def test_what_is_broken_before_a_step_begins(project: Project) -> None:
     """One fault after the other, and then the same command without any."""
-    assert project.states() == {}
+    assert project.read_states() == {}
     (project.raw / "a.wav").write_bytes(wav(kennedy()))
     locked_ledger(project)
     damaged_ledger(project)
-    assert project.states() == {}
+    assert project.read_states() == {}
     torn_weights(project)
     bad_dagster_home(project)
-    assert project.states() == {"received": 1}
+    assert project.read_states() == {"received": 1}
     recovers(project, done=1)
     assert "country" in (project.data / "transcripts/a.wav.txt").read_text()

@@ -1,4 +1,4 @@
-"""Names: one to one with bytes, printable, never too long."""
+"""Names of inputs and outputs: each stands for exactly one sequence of bytes, is printable and never too long."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def test_a_name_is_printable_text_whatever_the_bytes(raw: bytes) -> None:
     assert not any(ord(character) < 0x20 or ord(character) == 0x7F for character in name)
 
 
-def test_ordinary_names_look_as_they_are() -> None:
+def test_ordinary_names_are_unchanged() -> None:
     for name in ("Meeting (1).mp3", "O'Brien & Söhne.m4a", "100%.wav", "会議/録音.wav"):
         assert encode_name(name.encode()) == name
 
 
-def test_a_name_that_reads_like_an_escape_does_not_meet_the_bytes_it_reads_as() -> None:
+def test_a_name_that_looks_like_an_escape_does_not_clash_with_the_escaped_bytes() -> None:
     assert encode_name(b"a%FF.wav") != encode_name(b"a\xff.wav")
 
 
@@ -46,7 +46,7 @@ def test_an_output_of_the_longest_name_still_fits_a_file_system(name: str) -> No
 
 
 @pytest.mark.parametrize("suffix", [".TextGrid", ".a-suffix-longer-than-any"])
-def test_a_longer_suffix_fits_too_and_moves_no_other_output(suffix: str) -> None:
+def test_a_longer_suffix_fits_too_and_changes_no_other_key(suffix: str) -> None:
     name = "x" * 255
     assert len(output_key(Folder.ENRICHED, name, suffix).rsplit("/", 1)[-1].encode()) <= 255
     page = PAGE.key(name).removesuffix(PAGE.suffix)
@@ -55,10 +55,10 @@ def test_a_longer_suffix_fits_too_and_moves_no_other_output(suffix: str) -> None
     }
 
 
-def test_every_output_of_a_name_has_a_key_of_its_own() -> None:
+def test_every_output_of_a_name_has_its_own_key() -> None:
     assert len(set(list_output_keys("a/x.wav"))) == len(ARTIFACTS)
 
 
-def test_two_long_names_with_the_same_beginning_keep_apart() -> None:
+def test_two_long_names_with_the_same_beginning_have_different_keys() -> None:
     first, second = "x" * 254 + "1", "x" * 254 + "2"
     assert output_key(Folder.ENRICHED, first, ".txt") != output_key(Folder.ENRICHED, second, ".txt")

@@ -18,7 +18,7 @@ from recordings.steps.report import StepReport
 from stt_orchestration.definitions import build_defs
 from stt_orchestration.sensors import BENCHMARK_SENSOR_NAME
 from stt_orchestration.settings import Settings
-from tests.benchmarks.made import made
+from tests.benchmarks.results import make_result
 from tests.stt_orchestration.conftest import Place
 
 NOISE = [2400.0 + 60 * math.sin(i) for i in range(50)]
@@ -33,7 +33,7 @@ def folder(place: Place, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def put(folder: Path, name: str, scale: float, **more: Any) -> BenchmarkResult:
-    result = made([value * scale for value in NOISE], ids=(name,), cpu_model=name, **more)
+    result = make_result([value * scale for value in NOISE], ids=(name,), cpu_model=name, **more)
     write_result(result, folder / f"{name}_base_2024-12-02.json")
     return result
 
@@ -139,7 +139,7 @@ def test_a_newer_result_is_taken_in_again_and_what_is_below_follows(place: Place
 
 
 def test_checks_fail_where_a_result_is_not_to_be_believed(place: Place, folder: Path) -> None:
-    loud = made([2000.0, 3000.0, 1000.0, 2500.0, 1500.0])
+    loud = make_result([2000.0, 3000.0, 1000.0, 2500.0, 1500.0])
     isolation = loud.details.isolation.model_copy(update={"one_cpu": False, "how": ()})
     loud = loud.model_copy(update={"details": loud.details.model_copy(update={"isolation": isolation})})
     write_result(loud, folder / "m4_base_2024-12-02.json")
@@ -199,7 +199,7 @@ def test_a_run_is_held_against_the_benchmark_of_its_machine(
     from benchmarks.platform.machine import describe_machine
 
     here = describe_machine(Host.here()).ids or pytest.skip("this machine has no identity to find its benchmark by")
-    result = made(NOISE, ids=here)
+    result = make_result(NOISE, ids=here)
     write_result(result, folder / "here_base_2024-12-02.json")
     cost = result.avg_latency_ms / 1000 / result.details.audio.seconds
     wall = 1000.0 * cost * factor / 2

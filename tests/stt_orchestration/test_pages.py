@@ -238,7 +238,7 @@ def test_a_player_that_goes_away_midway_leaves_the_server_well(server: Server) -
 def test_a_connection_to_the_bucket_that_breaks_is_followed_by_another(
     bucket: tuple[Server, str], network: Network
 ) -> None:
-    network.strike(Fault.TRUNCATED, "GET", "input_audio", times=10)
+    network.inject(Fault.TRUNCATED, "GET", "input_audio", times=10)
     part = bucket[0].ask(SOUND_AT, Range="bytes=1000-")
     assert part.body == SOUND[1000:]
     assert network.faults == []

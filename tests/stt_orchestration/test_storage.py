@@ -31,7 +31,7 @@ def server() -> Iterator[PostgresServer]:
 
 @pytest.fixture
 def instance(server: PostgresServer, tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    url = server.driven.render_as_string(hide_password=False)
+    url = server.sqlalchemy_url.render_as_string(hide_password=False)
     named = {"module": "stt_orchestration.storage", "class": "PatientPostgresStorage", "config": {"postgres_url": url}}
     stated = {"telemetry": {"enabled": False}, "storage": {"custom": named}}
     (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(stated), encoding="utf-8")
@@ -62,9 +62,9 @@ def test_runs_are_noted_although_the_server_was_away(server: PostgresServer, ins
 def cut_off_at(server: PostgresServer, table: str, ask: Callable[[], T]) -> T:
     """What a question gives whose connection ends while it waits for a table that somebody else has closed."""
     waits = "FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-    engine = sa.create_engine(server.driven, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
+    engine = sa.create_engine(server.sqlalchemy_url, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
     with ThreadPoolExecutor(1) as pool, engine.connect() as other:
-        with sa.create_engine(server.driven, poolclass=sa.NullPool).begin() as closing:
+        with sa.create_engine(server.sqlalchemy_url, poolclass=sa.NullPool).begin() as closing:
             closing.execute(sa.text(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"))
             asked = pool.submit(ask)
             until = time.monotonic() + 30

@@ -14,7 +14,7 @@ from benchmarks.platform.intervals import compute_ratio_interval
 from benchmarks.platform.ratio import compare_platforms, compute_ratio, read_ratio, write_ratio
 from benchmarks.platform.result import Audio, BenchmarkResult, WeightsUsed, write_result
 from speech.transcript import Options
-from tests.benchmarks.made import made
+from tests.benchmarks.results import make_result
 
 XEON = {"ids": ("two",), "cpu_model": "Intel Xeon"}
 SLOW = [200.0, 220.0, 180.0, 210.0, 190.0]
@@ -26,8 +26,8 @@ def _write(path: Path, result: BenchmarkResult) -> Path:
 
 
 def test_a_platform_half_as_fast_has_the_ratio_two(tmp_path: Path) -> None:
-    a = _write(tmp_path / "m4_base_2024-12-02.json", made())
-    b = _write(tmp_path / "xeon_base_2024-12-02.json", made(SLOW, **XEON))
+    a = _write(tmp_path / "m4_base_2024-12-02.json", make_result())
+    b = _write(tmp_path / "xeon_base_2024-12-02.json", make_result(SLOW, **XEON))
     (found,) = compare_platforms(a, b).ratios
     assert found.ratio == 2.0
     assert (found.a.platform, found.b.platform) == ("m4_base_2024-12-02", "xeon_base_2024-12-02")
@@ -64,44 +64,44 @@ UNLIKE: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("field", UNLIKE)
 def test_unlike_runs_are_refused_by_field(field: str) -> None:
     with pytest.raises(RefusedError, match=f"cannot be compared: {field} is .* in m4 and .* in xeon"):
-        compute_ratio(("m4", made()), ("xeon", made(SLOW, **XEON, **UNLIKE[field])))
+        compute_ratio(("m4", make_result()), ("xeon", make_result(SLOW, **XEON, **UNLIKE[field])))
 
 
 def test_other_models_are_called_by_name_and_other_names_of_one_model_do_not_matter() -> None:
     with pytest.raises(RefusedError, match="compared: model_size is base in m4 and small in xeon; details"):
-        compute_ratio(("m4", made()), ("xeon", made(SLOW, model="small", **XEON)))
-    named = made(SLOW, **XEON).model_copy(update={"model_size": "my-folder"})
-    assert compute_ratio(("m4", made()), ("xeon", named)).ratio == 2.0
+        compute_ratio(("m4", make_result()), ("xeon", make_result(SLOW, model="small", **XEON)))
+    named = make_result(SLOW, **XEON).model_copy(update={"model_size": "my-folder"})
+    assert compute_ratio(("m4", make_result()), ("xeon", named)).ratio == 2.0
 
 
 def test_one_machine_is_no_two_platforms() -> None:
     with pytest.raises(RefusedError, match="x and y were measured on one machine"):
-        compute_ratio(("x", made()), ("y", made(SLOW)))
+        compute_ratio(("x", make_result()), ("y", make_result(SLOW)))
     with pytest.raises(RefusedError, match="cannot be told to be two machines"):
-        compute_ratio(("x", made(ids=())), ("y", made(SLOW, ids=("other",))))
-    assert compute_ratio(("x", made()), ("y", made(ids=("another of the type",)))).ratio == 1.0
+        compute_ratio(("x", make_result(ids=())), ("y", make_result(SLOW, ids=("other",))))
+    assert compute_ratio(("x", make_result()), ("y", make_result(ids=("another of the type",)))).ratio == 1.0
 
 
 def test_too_few_iterations_are_refused() -> None:
     with pytest.raises(RefusedError, match="xeon: iterations is 4, and a ratio needs at least 5"):
-        compute_ratio(("m4", made()), ("xeon", made(SLOW[:4], **XEON)))
+        compute_ratio(("m4", make_result()), ("xeon", make_result(SLOW[:4], **XEON)))
 
 
 def test_what_differs_and_does_not_matter_is_noted() -> None:
-    other = made(SLOW, **XEON, versions={"ctranslate2": "4.7.0"}, partial=True, iterations_asked=50)
-    notes = compute_ratio(("m4", made()), ("xeon", other)).notes
+    other = make_result(SLOW, **XEON, versions={"ctranslate2": "4.7.0"}, partial=True, iterations_asked=50)
+    notes = compute_ratio(("m4", make_result()), ("xeon", other)).notes
     assert notes == ("xeon: interrupted after 5 of 50 iterations.", "ctranslate2 is 4.6.0 in m4 and 4.7.0 in xeon.")
 
 
 def test_folders_are_paired_by_model_and_recording_and_the_newest_counts(tmp_path: Path) -> None:
     m4, xeon = tmp_path / "m4", tmp_path / "xeon"
-    _write(m4 / "m4_base_old.json", made([1.0] * 5))
-    _write(m4 / "m4_base_new.json", made(timestamp="2025-01-01T00:00:00Z"))
-    _write(m4 / "m4_small.json", made(SLOW, model="small"))
+    _write(m4 / "m4_base_old.json", make_result([1.0] * 5))
+    _write(m4 / "m4_base_new.json", make_result(timestamp="2025-01-01T00:00:00Z"))
+    _write(m4 / "m4_small.json", make_result(SLOW, model="small"))
     (m4 / "ratio_config.json").write_text("{}")
-    _write(xeon / "xeon_small.json", made([s * 3 for s in SLOW], model="small", **XEON))
-    _write(xeon / "xeon_base.json", made(SLOW, **XEON))
-    _write(xeon / "xeon_medium.json", made(SLOW, model="medium", **XEON))
+    _write(xeon / "xeon_small.json", make_result([s * 3 for s in SLOW], model="small", **XEON))
+    _write(xeon / "xeon_base.json", make_result(SLOW, **XEON))
+    _write(xeon / "xeon_medium.json", make_result(SLOW, model="medium", **XEON))
     found = compare_platforms(m4, xeon).ratios
     assert [(one.model_size, one.a.platform, one.ratio) for one in found] == [
         ("base", "m4_base_new", 2.0),
@@ -113,7 +113,7 @@ def test_folders_are_paired_by_model_and_recording_and_the_newest_counts(tmp_pat
     (xeon / "xeon_small.json").unlink()
     with pytest.raises(RefusedError, match="there are base, small and medium"):
         compare_platforms(m4, xeon)
-    _write(m4 / "stray.json", made(SLOW, **XEON))
+    _write(m4 / "stray.json", make_result(SLOW, **XEON))
     with pytest.raises(RefusedError, match="results of several platforms: Apple M4, Intel Xeon"):
         compare_platforms(m4, xeon)
 
@@ -121,7 +121,10 @@ def test_folders_are_paired_by_model_and_recording_and_the_newest_counts(tmp_pat
 def test_a_foreign_ratio_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "ratio_config.json"
     write_ratio(
-        compare_platforms(_write(tmp_path / "a.json", made()), _write(tmp_path / "b.json", made(SLOW, **XEON))), path
+        compare_platforms(
+            _write(tmp_path / "a.json", make_result()), _write(tmp_path / "b.json", make_result(SLOW, **XEON))
+        ),
+        path,
     )
     found = json.loads(path.read_text())
     found["ratios"][0]["ratio"] = 0

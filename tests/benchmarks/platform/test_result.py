@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from benchmarks.files import RefusedError, check_output_file
 from benchmarks.platform.result import read_result, write_result
 from benchmarks.platform.schemas import SCHEMAS, text_of
-from tests.benchmarks.made import made
+from tests.benchmarks.results import make_result
 
 
 @pytest.mark.parametrize(("path", "model"), SCHEMAS.items(), ids=lambda item: getattr(item, "stem", ""))
@@ -23,8 +23,8 @@ def test_the_shipped_schema_is_the_record_s(path: Path, model: type[BaseModel]) 
 
 def test_what_was_written_is_read_again_and_has_the_fields_that_others_read(tmp_path: Path) -> None:
     path = tmp_path / "new" / "m4_base.json"
-    write_result(made(), path)
-    assert read_result(path) == made()
+    write_result(make_result(), path)
+    assert read_result(path) == make_result()
     assert list(json.loads(path.read_text())) == [
         "timestamp",
         "architecture",
@@ -66,7 +66,7 @@ CHANGED: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
 @pytest.mark.parametrize("case", CHANGED)
 def test_a_changed_file_is_refused_with_its_field(case: str, tmp_path: Path) -> None:
     change, expected = CHANGED[case]
-    found = json.loads(made().model_dump_json())
+    found = json.loads(make_result().model_dump_json())
     change(found)
     path = tmp_path / "xeon.json"
     path.write_text(json.dumps(found))
@@ -80,7 +80,7 @@ def test_a_changed_file_is_refused_with_its_field(case: str, tmp_path: Path) -> 
     ("content", "expected"),
     [
         (b"", "cut off"),
-        (made().model_dump_json().encode()[:700], "no whole JSON"),
+        (make_result().model_dump_json().encode()[:700], "no whole JSON"),
         (b"[1, 2]", "the whole: "),
         (b'{"rps": NaN}', "has NaN where a number belongs"),
         (b"\xff\xfe\x00", "is no JSON text"),
@@ -117,7 +117,7 @@ def test_a_place_is_claimed_without_leaving_anything(tmp_path: Path) -> None:
 
 
 def test_few_iterations_have_no_interval() -> None:
-    assert made([100.0]).details.stdev_ms is None
-    assert made([100.0, 101.0]).details.mean_interval_ms is None
-    low, high = made([100.0, 110.0, 90.0, 105.0, 95.0]).details.mean_interval_ms or (0, 0)
+    assert make_result([100.0]).details.stdev_ms is None
+    assert make_result([100.0, 101.0]).details.mean_interval_ms is None
+    low, high = make_result([100.0, 110.0, 90.0, 105.0, 95.0]).details.mean_interval_ms or (0, 0)
     assert 90 < low < 100 < high < 110

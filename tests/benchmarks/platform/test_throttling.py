@@ -17,7 +17,7 @@ from benchmarks.platform.stress import format_table, make_report, read_stress, r
 from benchmarks.platform.throttling import judge_throttling
 from speech.models.registry import Weights
 from speech.transcript import Options
-from tests.benchmarks.made import made
+from tests.benchmarks.results import make_result
 
 PROJECT = Path(__file__).resolve().parents[3]
 SPOKEN = PROJECT / "samples" / "lj-printing.mp3"
@@ -44,9 +44,9 @@ def test_only_the_kernel_s_counters_make_it_throttling(
 
 
 def test_the_table_and_the_verdict_tell_the_cases_apart() -> None:
-    one = made([100.0] * 5, throttling=SELDOM)
-    fast = made([110.0] * 5, throttling=OFTEN, workers=2)
-    slow = made([250.0] * 5, throttling=OFTEN, workers=4)
+    one = make_result([100.0] * 5, throttling=SELDOM)
+    fast = make_result([110.0] * 5, throttling=OFTEN, workers=2)
+    slow = make_result([250.0] * 5, throttling=OFTEN, workers=4)
     found = make_report([one, fast, slow])
     assert [(row.threads, row.verdict, row.confirmed) for row in found.rows] == [
         (1, "clear", False),
@@ -58,9 +58,9 @@ def test_the_table_and_the_verdict_tell_the_cases_apart() -> None:
     assert "Throttled with 4 threads: the kernel stopped it in 90 of 100 periods (90%)" in found.verdict
     assert "takes 2.5 times as long" in found.verdict
     assert "| 4 | 250 | 250 | 2.50 | 90 of 100 (90%) | 8.00 | throttled, confirmed by latency |" in format_table(found)
-    waiting = make_report([made([100.0] * 5), made([250.0] * 5, workers=2)])
+    waiting = make_report([make_result([100.0] * 5), make_result([250.0] * 5, workers=2)])
     assert "Oversubscribed with 2 threads" in waiting.verdict
-    assert "no quota is in force" in make_report([made(), made(workers=2)]).verdict
+    assert "no quota is in force" in make_report([make_result(), make_result(workers=2)]).verdict
 
 
 @contextmanager

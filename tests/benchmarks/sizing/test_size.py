@@ -15,7 +15,7 @@ from benchmarks.platform.result import write_result
 from benchmarks.sizing.batch import BatchLoad, parse_gpu_figure
 from benchmarks.sizing.service import Target
 from benchmarks.sizing.size import SelectResult, SizingRequest, size
-from tests.benchmarks.made import made
+from tests.benchmarks.results import make_result
 
 NOISE = [2400.0 + 60 * math.sin(i) for i in range(50)]
 
@@ -23,7 +23,7 @@ NOISE = [2400.0 + 60 * math.sin(i) for i in range(50)]
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder with a result of one platform, and the ratio from there to another one that has none of this model."""
-    here, there = made(NOISE), made([2 * value for value in NOISE], cpu_model="Xeon", ids=("two",))
+    here, there = make_result(NOISE), make_result([2 * value for value in NOISE], cpu_model="Xeon", ids=("two",))
     write_result(here, tmp_path / "m4_base_2024-12-02.json")
     ratio = compute_ratio(("m4_base", here), ("xeon_base", there))
     write_ratio(RatioConfig(timestamp="2024-12-02T10:30:00Z", ratios=(ratio,)), tmp_path / "ratio_config.json")

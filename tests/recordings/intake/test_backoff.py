@@ -1,4 +1,4 @@
-"""When a failed batch comes back, as a function of its past alone."""
+"""When a failed batch is requested again, as a function of its past runs."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ def test_the_delay_grows_with_every_run_until_it_reaches_the_longest() -> None:
     assert all(here <= following for here, following in pairwise(delays))
 
 
-def test_a_batch_without_a_run_is_due_at_once_and_a_cancelled_one_as_late_as_can_be() -> None:
+def test_a_batch_without_a_run_is_due_at_once_and_a_cancelled_one_after_the_longest_delay() -> None:
     assert is_due(PastRuns(), now=0.0)
     assert compute_delay_s(PastRuns(1, "r", 0.0, cancelled=True)) == LONGEST_DELAY_S
 
 
 @given(st.integers(1, 100), st.floats(0, 2e9), st.booleans())
-def test_it_is_due_when_its_delay_has_passed_and_not_before(count: int, ended: float, cancelled: bool) -> None:
+def test_a_batch_is_due_after_its_delay_and_not_before(count: int, ended: float, cancelled: bool) -> None:
     past = PastRuns(count, "r", ended, cancelled)
     assert not is_due(past, ended + compute_delay_s(past) - 1)
     assert is_due(past, ended + compute_delay_s(past) + 1)
 
 
-def test_each_run_is_followed_by_a_request_of_its_own() -> None:
+def test_each_past_run_gives_a_new_run_key() -> None:
     keys = [make_run_key("batch-x", past) for past in (PastRuns(), PastRuns(1, "a", 0.0), PastRuns(2, "b", 0.0))]
     assert keys[0] == "batch-x"
     assert len(set(keys)) == 3

@@ -1,4 +1,4 @@
-"""Arrivals in a bucket: bounded ticks, and one transcript of everything, however deliveries and listings misbehave."""
+"""Arrivals in a bucket: limited ticks, and one transcript of each content, however deliveries and listings behave."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import wave
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from recordings.batches import BatchLimits, Delivery
 from recordings.intake.bucket_scan import BucketScanCursor, BucketScanLimits, reconcile, scan_recent
-from recordings.intake.intake import form_batches, scan_bucket, scan_bucket_repeatedly
+from recordings.intake.intake import form_batches, scan_bucket
 from recordings.layout import Folder
 from recordings.ledger.ledger import Ledger
 from recordings.states import State
@@ -28,7 +28,7 @@ from recordings.steps import raw
 from recordings.storage.base import IgnoredEntry, InputEntry
 from recordings.storage.directory import DirectoryStore
 from recordings.workspace import Workspace
-from tests.recordings.places import IN_MEMORY, BucketPlace
+from tests.recordings.backends import MEMORY_DIR
 
 LIMITS = BucketScanLimits(max_recent=3, max_reconciled=2, margin_s=10.0)
 NOW = 1e9
@@ -38,117 +38,109 @@ def entry(name: str, modified: float, version: str = "1") -> InputEntry:
     return InputEntry(name, 1, version, modified)
 
 
-def never() -> bool:
+def never_out_of_time() -> bool:
     return False
 
 
-class Known:
-    """A ledger's answers, and how much it was asked."""
+class KnownIds:
+    """Answers like a ledger which ids are known, and records how many were looked up per call."""
 
     def __init__(self, entries: Sequence[InputEntry] = ()) -> None:
         self.ids = {Delivery(e.name, e.size, e.version).id for e in entries}
-        self.asked: list[int] = []
+        self.lookups: list[int] = []
 
     def __call__(self, ids: Sequence[str]) -> set[str]:
-        self.asked.append(len(ids))
+        self.lookups.append(len(ids))
         return self.ids & set(ids)
 
 
-def walked(listing: Sequence[InputEntry], known: Known, cursor: BucketScanCursor) -> tuple[list[str], BucketScanCursor]:
-    """A whole walk; the names that arrived, each then known."""
+def scan_all(
+    listing: Sequence[InputEntry], known: KnownIds, cursor: BucketScanCursor
+) -> tuple[list[str], BucketScanCursor]:
+    """Scan until nothing is left. Returns the names that arrived, which are known from then on, and the cursor."""
     arrived: list[str] = []
     while True:
-        found = scan_recent([e for e in listing if e.name > cursor.after], known, cursor, LIMITS, NOW, never)
-        arrived += [d.name for d in found.arrived]
-        known.ids |= {d.id for d in found.arrived}
-        cursor = BucketScanCursor.load(found.cursor.dump())
-        if not found.has_more:
+        scan = scan_recent([e for e in listing if e.name > cursor.after], known, cursor, LIMITS, NOW, never_out_of_time)
+        arrived += [d.name for d in scan.arrived]
+        known.ids |= {d.id for d in scan.arrived}
+        cursor = BucketScanCursor.load(scan.cursor.dump())
+        if not scan.has_more:
             return arrived, cursor
 
 
-def test_the_first_walk_takes_everything_in_bounded_ticks() -> None:
-    known = Known()
-    arrived, _ = walked([entry(f"{i:02}", i) for i in range(10)], known, BucketScanCursor())
+def test_the_first_scan_takes_everything_in_limited_ticks() -> None:
+    known = KnownIds()
+    arrived, _ = scan_all([entry(f"{i:02}", i) for i in range(10)], known, BucketScanCursor())
     assert arrived == [f"{i:02}" for i in range(10)]
-    assert max(known.asked) == LIMITS.max_recent
+    assert max(known.lookups) == LIMITS.max_recent
 
 
-def test_known_old_objects_cost_no_question_and_equal_times_are_asked_about() -> None:
+def test_old_known_objects_need_no_lookup_and_equal_times_are_looked_up() -> None:
     old = [entry(f"{i:02}", i) for i in range(50)]
-    known, cursor = Known(), BucketScanCursor()
+    known, cursor = KnownIds(), BucketScanCursor()
     for _ in range(2):
-        _, cursor = walked(old, known, cursor)
-    known.asked.clear()
+        _, cursor = scan_all(old, known, cursor)
+    known.lookups.clear()
     same_moment = entry("00-new", 49.0 - LIMITS.margin_s)
     too_old = entry("01-new", 48.9 - LIMITS.margin_s)
-    arrived, _ = walked(sorted([*old, same_moment, too_old], key=lambda e: e.name), known, cursor)
+    arrived, _ = scan_all(sorted([*old, same_moment, too_old], key=lambda e: e.name), known, cursor)
     assert arrived == ["00-new"]
-    assert sum(known.asked) == 11 + 1
+    assert sum(known.lookups) == 11 + 1
 
 
-def test_what_comes_behind_the_walks_back_is_found_by_the_next() -> None:
-    """The walk has seen newer ones when it ends, and still the next must ask about this one."""
-    known = Known()
+def test_an_object_that_appears_behind_a_running_scan_is_found_by_the_next() -> None:
+    """The first scan has already seen newer objects, and still the next one must look this one up."""
+    known = KnownIds()
     first = [entry(name, 100.0) for name in "bcd"]
-    _, cursor = walked(first, known, BucketScanCursor())
-    _, cursor = walked(first, known, cursor)
-    found = scan_recent(
-        [*first, entry("e", 200.0), entry("f", 300.0)], known, cursor, BucketScanLimits(4, 2, 10.0), NOW, never
+    _, cursor = scan_all(first, known, BucketScanCursor())
+    _, cursor = scan_all(first, known, cursor)
+    scan = scan_recent(
+        [*first, entry("e", 200.0), entry("f", 300.0)],
+        known,
+        cursor,
+        BucketScanLimits(4, 2, 10.0),
+        NOW,
+        never_out_of_time,
     )
-    known.ids |= {d.id for d in found.arrived}
+    known.ids |= {d.id for d in scan.arrived}
     everything = [entry("a", 150.0), *first, entry("e", 200.0), entry("f", 300.0)]
-    arrived, cursor = walked(everything, known, found.cursor)
-    again, _ = walked(everything, known, cursor)
+    arrived, cursor = scan_all(everything, known, scan.cursor)
+    again, _ = scan_all(everything, known, cursor)
     assert sorted(arrived + again) == ["a", "f"]
 
 
-def test_a_date_in_the_future_hides_nothing() -> None:
-    known = Known()
+def test_an_object_dated_in_the_future_hides_no_other() -> None:
+    known = KnownIds()
     future = [entry("a", NOW + 1e6)]
     cursor = BucketScanCursor()
     for _ in range(3):
-        _, cursor = walked(future, known, cursor)
-    arrived, _ = walked([*future, entry("b", NOW)], known, cursor)
+        _, cursor = scan_all(future, known, cursor)
+    arrived, _ = scan_all([*future, entry("b", NOW)], known, cursor)
     assert arrived == ["b"]
 
 
-def test_a_tick_that_is_tired_goes_on_behind_what_it_has_seen() -> None:
+def test_a_tick_out_of_time_is_continued_by_the_next() -> None:
     listing = [entry(f"{i:05}", 1.0) for i in range(12_000)]
-    known, cursor, ticks = Known(listing), BucketScanCursor(), 0
+    known, cursor, ticks = KnownIds(listing), BucketScanCursor(), 0
     limits = BucketScanLimits(max_recent=10**6)
     while True:
-        found = scan_recent([e for e in listing if e.name > cursor.after], known, cursor, limits, NOW, lambda: True)
-        cursor, ticks = found.cursor, ticks + 1
-        if not found.has_more:
+        scan = scan_recent([e for e in listing if e.name > cursor.after], known, cursor, limits, NOW, lambda: True)
+        cursor, ticks = scan.cursor, ticks + 1
+        if not scan.has_more:
             break
-    assert sum(known.asked) == len(listing)
+    assert sum(known.lookups) == len(listing)
     assert ticks == 4
 
 
-def test_the_slow_walk_asks_about_everything_and_begins_anew() -> None:
+def test_reconciling_looks_up_everything_and_starts_again() -> None:
     listing = [entry(f"{i}", 0.0) for i in range(5)]
-    known, cursor, found = Known(listing[:4]), BucketScanCursor(since=1e9), []
+    known, cursor, found = KnownIds(listing[:4]), BucketScanCursor(since=1e9), []
     for _ in range(6):
         part = reconcile([e for e in listing if e.name > cursor.reconciled_to], known, cursor, LIMITS)
         cursor = part.cursor
         found += [d.name for d in part.arrived]
     assert found == ["4", "4"]
-    assert sum(known.asked) == 10
-
-
-def test_a_walk_takes_everything_or_leaves_the_place_where_the_next_goes_on(
-    bucket_at: Callable[..., BucketPlace], sqlite_ledger: Ledger
-) -> None:
-    place = bucket_at()
-    for i in range(7):
-        place.put(f"{i}.wav".encode())
-    workspace = Workspace(place.store, sqlite_ledger)
-    found = scan_bucket_repeatedly(workspace, BucketScanCursor(), LIMITS, max_scan_s=0.0)
-    assert found.has_more
-    assert sqlite_ledger.count_totals().inputs < 7
-    found = scan_bucket_repeatedly(workspace, BucketScanCursor.load(found.cursor.dump()), LIMITS, max_scan_s=60.0)
-    assert not found.has_more
-    assert sqlite_ledger.count_totals().inputs == 7
+    assert sum(known.lookups) == 10
 
 
 @given(st.text() | st.none() | st.just('{"version":1,"since":[]}') | st.just('{"version":1,"else":1}') | st.just("[]"))
@@ -156,18 +148,15 @@ def test_a_cursor_that_cannot_be_read_begins_anew(text: str | None) -> None:
     assert BucketScanCursor.load(text) == BucketScanCursor()
 
 
-# Deliveries and listings that misbehave
-
-
 @dataclass(frozen=True)
 class Upload:
-    """Somebody puts bytes under a name.
+    """An upload of bytes under a name.
 
     Attributes:
-        name, content: Of few, so that there are duplicates and overwrites.
+        name, content: Few different ones, so that there are duplicates and overwrites.
         later_s: Seconds since the upload before; 0 gives equal times.
-        dated_back_s: How much earlier than that it is dated.
-        late: For so many ticks, listings show what was there before.
+        dated_back_s: How many seconds earlier it is dated.
+        late: Number of ticks during which listings show the earlier version.
         ticks: How many ticks follow, and for each whether its listing comes out of order and whether waiting batches are run.
     """
 
@@ -190,7 +179,7 @@ uploads = st.builds(
 )
 
 
-def sound(content: int) -> bytes:
+def make_wav(content: int) -> bytes:
     with io.BytesIO() as file:
         with wave.open(file, "wb") as written:
             written.setparams((1, 2, 16_000, 0, "NONE", ""))
@@ -198,13 +187,13 @@ def sound(content: int) -> bytes:
         return file.getvalue()
 
 
-SOUNDS = {content: sound(content) for content in range(1, 6)}
-SHA256 = {content: hashlib.sha256(sound).hexdigest() for content, sound in SOUNDS.items()}
+SOUNDS = {content: make_wav(content) for content in range(1, 6)}
+SHA256 = {content: hashlib.sha256(wav).hexdigest() for content, wav in SOUNDS.items()}
 
 
 @dataclass
-class Unreliable(DirectoryStore):
-    """A bucket whose listings are late and out of order, as no real server can be told to be; a look at an object tells the truth.
+class UnreliableStore(DirectoryStore):
+    """A bucket whose listings are late and out of order. No real server can be made to do that. A look at a single object is right.
 
     Attributes:
         shown: Name -> its versions: the tick from which listings show it, content, date.
@@ -248,7 +237,7 @@ def empty_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def transcribe(workspace: Workspace, key: str, transcripts: Counter[str]) -> None:
-    """The steps as the ledger sees them: the real one that reads bytes, and moves in place of those that listen."""
+    """Run the real raw step; the other steps are replaced by their changes of state."""
     raw.run(workspace, key, lambda line: None)
     for member in workspace.ledger.list_members(key):
         recording = member.recording
@@ -263,24 +252,24 @@ def transcribe(workspace: Workspace, key: str, transcripts: Counter[str]) -> Non
 @settings(max_examples=100)  # of ten deliveries each
 @given(st.lists(uploads, min_size=10, max_size=10), st.integers(1, 4), st.integers(1, 3), st.sampled_from([0.0, 5.0]))
 def test_every_content_is_transcribed_once_and_every_name_shows_its_newest(
-    empty_ledger: Path, sent: list[Upload], asked: int, reconciled: int, margin_s: float
+    empty_ledger: Path, sent: list[Upload], max_recent: int, reconciled: int, margin_s: float
 ) -> None:
-    limits = BucketScanLimits(asked, reconciled, margin_s)
-    with tempfile.TemporaryDirectory(dir=IN_MEMORY) as folder:
+    limits = BucketScanLimits(max_recent, reconciled, margin_s)
+    with tempfile.TemporaryDirectory(dir=MEMORY_DIR) as folder:
         copy = shutil.copy(empty_ledger, folder)
-        ledger, store = Ledger.open(f"sqlite:///{copy}"), Unreliable(Path(folder))
+        ledger, store = Ledger.open(f"sqlite:///{copy}"), UnreliableStore(Path(folder))
         workspace = Workspace(store, ledger)
         cursor, waiting, transcripts, now = BucketScanCursor(), list[str](), Counter[str](), 1_000.0
 
         def tick(run: bool) -> bool:
             nonlocal cursor
             store.tick += 1
-            found = scan_bucket(workspace, BucketScanCursor.load(cursor.dump()), limits)
-            cursor = found.cursor
+            scan = scan_bucket(workspace, BucketScanCursor.load(cursor.dump()), limits)
+            cursor = scan.cursor
             waiting.extend(form_batches(workspace, BatchLimits(max_recordings=2), "test", max_batches=2))
             while run and waiting:
                 transcribe(workspace, waiting.pop(), transcripts)
-            return bool(found.arrived or ledger.list_waiting(1))
+            return bool(scan.arrived or ledger.list_waiting(1))
 
         for upload in sent:
             now += upload.later_s
@@ -290,17 +279,17 @@ def test_every_content_is_transcribed_once_and_every_name_shows_its_newest(
                 store.shuffled = store.tick if shuffled else None
                 tick(run)
         store.shuffled = None
-        store.tick += 10  # by now every listing shows everything
+        store.tick += 10  # from now on listings show everything
         quiet = 0
-        while quiet < 2 * (len(store.shown) // reconciled + 1):  # two slow walks that find nothing
+        while quiet < 2 * (len(store.shown) // reconciled + 1):  # two full reconciliations that find nothing
             quiet = 0 if tick(run=True) else quiet + 1
 
         totals = ledger.count_totals()
         assert totals.is_consistent
         for name, versions in store.shown.items():
-            stands = [m for m in ledger.find(name) if m.delivery.name == name and m.recording is not None]
+            members = [m for m in ledger.find(name) if m.delivery.name == name and m.recording is not None]
             newest = SHA256[versions[-1][1]]
-            assert newest in {m.recording.sha256 for m in stands if m.state is State.DONE and m.recording}
+            assert newest in {m.recording.sha256 for m in members if m.state is State.DONE and m.recording}
             assert newest in {
                 m.recording.sha256 for m in ledger.list_current(newest) if m.delivery.name == name and m.recording
             }

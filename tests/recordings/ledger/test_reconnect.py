@@ -28,7 +28,7 @@ def server() -> Iterator[PostgresServer]:
 @pytest.fixture
 def url(server: PostgresServer) -> str:
     """As a driver is named for SQLAlchemy itself."""
-    return server.driven.render_as_string(hide_password=False)
+    return server.sqlalchemy_url.render_as_string(hide_password=False)
 
 
 def killed_for_a_while(server: PostgresServer) -> threading.Timer:

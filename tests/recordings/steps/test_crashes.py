@@ -1,8 +1,7 @@
-"""Whatever is killed, repeated or reordered, every delivery is in exactly one state and the end result is the same.
+"""Whatever is killed, repeated or reordered, every delivery is in exactly one state and the final result is the same.
 
-A state machine drives real steps on a real store and ledger. Before or after any write to either, the process may
-"die": an error that no code of ours catches. At the end everything is run without dying, and must have come out as if nothing
-had happened.
+A state machine runs real steps on a real store and ledger. Before or after any write the process may "be killed": an exception that
+our code does not catch. At the end everything runs undisturbed, and the result must be the same as without any kill.
 """
 
 from __future__ import annotations
@@ -36,19 +35,19 @@ from recordings.workspace import Workspace
 from speech.asr.engine import Engine
 from speech.models.registry import Weights
 from speech.transcript import Options
-from tests.recordings.places import IN_MEMORY
+from tests.recordings.backends import MEMORY_DIR
 
 
 class Killed(BaseException):
-    """The process is gone. Not an Exception, so that nothing between here and the test can catch it."""
+    """The process was killed. Not an Exception, so that no code under test can catch it."""
 
 
-class Fuse:
-    """Counts down the writes until the process dies; None never dies."""
+class KillSwitch:
+    """Counts down the writes until the process is killed; None: never."""
 
     left: int | None = None
 
-    def burn(self) -> None:
+    def count_write(self) -> None:
         if self.left is not None:
             self.left -= 1
             if self.left < 0:
@@ -56,36 +55,36 @@ class Fuse:
                 raise Killed
 
 
-class MortalStore(DirectoryStore):
-    """A directory store in a process that may die before or after each write."""
+class KillableStore(DirectoryStore):
+    """A directory store whose process can be killed before and after each write."""
 
-    def __init__(self, root: Path, fuse: Fuse) -> None:
+    def __init__(self, root: Path, switch: KillSwitch) -> None:
         super().__init__(root)
-        self.fuse = fuse
+        self.switch = switch
 
     @contextmanager
     def create(self, key: str, *, if_absent: bool = False) -> Iterator[Path]:
-        self.fuse.burn()
+        self.switch.count_write()
         with super().create(key, if_absent=if_absent) as path:
             yield path
-        self.fuse.burn()
+        self.switch.count_write()
 
 
-class MortalLedger(Ledger):
-    """A ledger in a process that may die before or after each change."""
+class KillableLedger(Ledger):
+    """A ledger whose process can be killed before and after each change."""
 
-    fuse = Fuse()
+    switch = KillSwitch()
 
     @contextmanager
     def _write(self) -> Iterator[sa.Connection]:
-        self.fuse.burn()
+        self.switch.count_write()
         with super()._write() as connection:
             yield connection
-        self.fuse.burn()
+        self.switch.count_write()
 
 
 NO_WEIGHTS = Weights(name="none", path=Path("/nonexistent"), sha256="0" * 64, revision=None, source="model directory")
-"""Silence never reaches the model; were it asked for, loading these would fail."""
+"""Weights for silent recordings, which never reach the model. Loading these would fail."""
 
 CONTENTS = {"silence": 0.1, "longer silence": 0.2, "stereo": 0.15, "no audio": None, "empty": None}
 NAMES = ("a.wav", "b.wav", "sub/a.wav", "ünï \n 100%.wav")
@@ -102,17 +101,17 @@ def write(path: Path, content: str, stamp: int) -> None:
     os.utime(path, (stamp, stamp))
 
 
-class Pipeline(RuleBasedStateMachine):
-    """Deliveries, looks, batches and steps in any order, with deaths in between."""
+class CrashMachine(RuleBasedStateMachine):
+    """Deliveries, scans, batches and steps in any order, with kills in between."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.root = Path(tempfile.mkdtemp(dir=IN_MEMORY))
-        self.fuse = Fuse()
-        self.store = MortalStore(self.root, self.fuse)
+        self.root = Path(tempfile.mkdtemp(dir=MEMORY_DIR))
+        self.switch = KillSwitch()
+        self.store = KillableStore(self.root, self.switch)
         self.store.prepare()
-        self.ledger = MortalLedger.open(f"sqlite:///{self.root / 'ledger.db'}")
-        self.ledger.fuse = self.fuse
+        self.ledger = KillableLedger.open(f"sqlite:///{self.root / 'ledger.db'}")
+        self.ledger.switch = self.switch
         self.workspace = Workspace(self.store, self.ledger)
         self.cursor = SettlingCursor()
         self.clock = 1_000_000_000
@@ -122,14 +121,14 @@ class Pipeline(RuleBasedStateMachine):
         self.expected: dict[str, str] = {}
 
     def teardown(self) -> None:
-        self.fuse.left = None
+        self.switch.left = None
         self.finish()
         self.ledger.close()
         shutil.rmtree(self.root)
 
     @contextmanager
-    def mortal(self, fuse: int | None) -> Iterator[None]:
-        self.fuse.left = fuse
+    def killable(self, kill_after: int | None) -> Iterator[None]:
+        self.switch.left = kill_after
         try:
             yield
         except Killed:
@@ -138,15 +137,15 @@ class Pipeline(RuleBasedStateMachine):
             if "is gone. Run the whole batch again" not in str(failed):
                 raise
         finally:
-            self.fuse.left = None
+            self.switch.left = None
 
     @initialize()
-    def one_file(self) -> None:
+    def deliver_first_file(self) -> None:
         self.deliver("a.wav", "silence")
 
     @rule(name=st.sampled_from(NAMES), content=st.sampled_from(sorted(CONTENTS)), restored=st.booleans())
     def deliver(self, name: str, content: str, restored: bool = False) -> None:
-        """New bytes, or older ones put back with the modification time they had."""
+        """Write new bytes, or earlier ones with the modification time they had."""
         self.clock += 1
         stamp = self.stamps.setdefault((name, content), self.clock) if restored else self.clock
         self.stamps[name, content] = stamp
@@ -156,31 +155,31 @@ class Pipeline(RuleBasedStateMachine):
             m.delivery.id for m in self.ledger.list_newest(10_000) if m.delivery.name == name.replace("\n", "%0A")
         }
 
-    @rule(fuse=st.none() | st.integers(0, 3))
-    def look(self, fuse: int | None) -> None:
-        with self.mortal(fuse):
+    @rule(kill_after=st.none() | st.integers(0, 3))
+    def scan(self, kill_after: int | None) -> None:
+        with self.killable(kill_after):
             self.cursor = scan_folder(self.workspace, self.cursor, SettlingLimits()).cursor
 
-    @rule(fuse=st.none() | st.integers(0, 3), size=st.integers(1, 3))
-    def batch(self, fuse: int | None, size: int) -> None:
-        with self.mortal(fuse):
+    @rule(kill_after=st.none() | st.integers(0, 3), size=st.integers(1, 3))
+    def batch(self, kill_after: int | None, size: int) -> None:
+        with self.killable(kill_after):
             form_batches(self.workspace, BatchLimits(max_recordings=size), "test", max_batches=2)
 
     @rule(
         which=st.integers(0, 20),
         step=st.sampled_from(["raw", "normalized", "transcript", "enriched", "all"]),
-        fuse=st.none() | st.integers(0, 20),
+        kill_after=st.none() | st.integers(0, 20),
     )
-    def run(self, which: int, step: str, fuse: int | None) -> None:
+    def run(self, which: int, step: str, kill_after: int | None) -> None:
         keys = self.batch_keys()
         if keys:
-            with self.mortal(fuse):
+            with self.killable(kill_after):
                 self.steps(keys[which % len(keys)], step)
 
-    @rule(fuse=st.none() | st.integers(0, 40))
-    def everything(self, fuse: int | None) -> None:
-        """What a running sensor would do; random single moves alone rarely bring a recording to its end."""
-        with self.mortal(fuse):
+    @rule(kill_after=st.none() | st.integers(0, 40))
+    def everything(self, kill_after: int | None) -> None:
+        """Do what a running sensor does. Random single rules alone rarely finish a recording."""
+        with self.killable(kill_after):
             for _ in range(2):
                 self.cursor = scan_folder(self.workspace, self.cursor, SettlingLimits()).cursor
             form_batches(self.workspace, BatchLimits(max_recordings=2), "test", max_batches=10)
@@ -191,9 +190,9 @@ class Pipeline(RuleBasedStateMachine):
     def change_an_option(self, hours: float, minutes: float) -> None:
         self.max_hours, self.embed_minutes = hours, minutes
 
-    @rule(fuse=st.none() | st.integers(0, 2))
-    def retry(self, fuse: int | None) -> None:
-        with self.mortal(fuse):
+    @rule(kill_after=st.none() | st.integers(0, 2))
+    def retry(self, kill_after: int | None) -> None:
+        with self.killable(kill_after):
             self.ledger.reset_for_retry(self.ledger.list_broken())
 
     @precondition(lambda self: self.outputs())
@@ -208,16 +207,16 @@ class Pipeline(RuleBasedStateMachine):
 
     def steps(self, key: str, step: str = "all") -> None:
         def quiet(line: str) -> None:
-            """Nobody listens."""
+            """Ignore the progress."""
 
-        recipe = transcript.EngineFactory("0" * 64, Options(), lambda: Engine(NO_WEIGHTS, Options()))
+        factory = transcript.EngineFactory("0" * 64, Options(), lambda: Engine(NO_WEIGHTS, Options()))
         options = enriched.EnrichOptions(embed_minutes=self.embed_minutes)
         if step in ("raw", "all"):
             raw.run(self.workspace, key, quiet)
         if step in ("normalized", "all"):
             normalized.run(self.workspace, key, normalized.NormalizeOptions(max_hours=self.max_hours), quiet)
         if step in ("transcript", "all"):
-            transcript.run(self.workspace, key, recipe, quiet)
+            transcript.run(self.workspace, key, factory, quiet)
         if step in ("enriched", "all"):
             enriched.run(self.workspace, key, options, quiet)
 
@@ -226,7 +225,7 @@ class Pipeline(RuleBasedStateMachine):
             return list(connection.scalars(sa.text("SELECT key FROM batches ORDER BY key")))
 
     def finish(self) -> None:
-        """Do what is left, undisturbed, and see that all came out as it must."""
+        """Finish everything without kills, and check the result."""
         for _ in range(2):
             self.cursor = scan_folder(self.workspace, self.cursor, SettlingLimits()).cursor
         form_batches(self.workspace, BatchLimits(), "test", max_batches=100)
@@ -237,15 +236,15 @@ class Pipeline(RuleBasedStateMachine):
         newest = {m.delivery.name: m for m in reversed(self.ledger.list_newest(1000))}
         for name, content in self.expected.items():
             member = newest[name.replace("\n", "%0A")]
-            wanted = State.QUARANTINED if CONTENTS[content] is None else State.DONE
-            assert member.state is wanted, (name, content, member)
-            if wanted is State.DONE:
+            expected = State.QUARANTINED if CONTENTS[content] is None else State.DONE
+            assert member.state is expected, (name, content, member)
+            if expected is State.DONE:
                 self.check_outputs(member.delivery.name, content)
 
     def check_outputs(self, name: str, content: str) -> None:
-        told = json.loads((self.root / "transcripts" / f"{name}.json").read_text())
-        assert (told["file"], told["meta"]["audio_duration_sec"]) == (name, CONTENTS[content])
-        assert set(told["meta"]["flags"]) == {"no_speech"}
+        output = json.loads((self.root / "transcripts" / f"{name}.json").read_text())
+        assert (output["file"], output["meta"]["audio_duration_sec"]) == (name, CONTENTS[content])
+        assert set(output["meta"]["flags"]) == {"no_speech"}
         assert soundfile.info(self.root / "input_audio" / f"{name}.wav").duration == CONTENTS[content]
         for suffix in (export.suffix for export in EXPORTS):
             assert (self.root / "transcripts" / f"{name}{suffix}").is_file()
@@ -265,7 +264,7 @@ class Pipeline(RuleBasedStateMachine):
                     self.done.add(member.delivery.id)
 
 
-TestPipeline = Pipeline.TestCase
+TestPipeline = CrashMachine.TestCase
 TestPipeline.settings = settings(
     max_examples=25, stateful_step_count=20, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )

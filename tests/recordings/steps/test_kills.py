@@ -1,6 +1,6 @@
-"""A process killed with -9 at random points of a batch: after the reruns the end state is the one of an undisturbed run.
+"""A process killed with -9 at random points of a batch: after the reruns the result is that of an undisturbed run.
 
-The number of kills comes from STT_TEST_KILLS; the test command makes a few, continuous integration fifty.
+The number of kills comes from STT_TEST_KILLS: a few by default, fifty in continuous integration.
 """
 
 from __future__ import annotations
@@ -36,57 +36,57 @@ from tests.warm import Running
 
 SAMPLES = Path(__file__).resolve().parents[3] / "samples"
 KILLS = int(os.environ.get("STT_TEST_KILLS", "5"))
-CHANNELS = 6  # a chunk each: from four on a recording keeps a journal
+CHANNELS = 6  # one chunk each; a recording of four chunks or more keeps a checkpoint
 
 
 def work(root: Path, key: str, weights: Weights) -> None:
-    """All steps of one batch, as the step processes run them, in a process that can be killed."""
+    """Run all steps of a batch, as step processes do. The test kills this process."""
 
     def quiet(line: str) -> None:
-        """Nobody listens."""
+        """Ignore the progress."""
 
-    options = Options(language="en", beam_size=1)  # the search is not what is killed
+    options = Options(language="en", beam_size=1)  # faster; the search is not under test
     ledger = Ledger.open(f"sqlite:///{root / 'ledger.db'}")
     workspace = Workspace(DirectoryStore(root), ledger)
-    recipe = transcript.EngineFactory(weights.sha256, options, lambda: Engine(weights, options, workers=2))
+    factory = transcript.EngineFactory(weights.sha256, options, lambda: Engine(weights, options, workers=2))
     os.write(1, b"begins\n")
     with ledger.lock_batch(key, quiet):
         raw.run(workspace, key, quiet)
         normalized.run(workspace, key, NormalizeOptions(), quiet, workers=2)
-        report = transcript.run(workspace, key, recipe, quiet)
+        report = transcript.run(workspace, key, factory, quiet)
         enriched.run(workspace, key, EnrichOptions(), quiet, workers=2)
     os.write(1, b"ended %d\n" % report.worked)
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A data folder with a batch that nobody has worked on, and how to work on it."""
+    """A data folder with a batch that is not worked on yet."""
 
     root: Path
     key: str
     weights: Weights
 
     def copy(self, root: Path) -> Prepared:
-        """The same in another place; modification times are part of a delivery, so they go along."""
+        """Copy it to another folder, with modification times, because they are part of a delivery."""
         shutil.copytree(self.root, root)
         return Prepared(root, self.key, self.weights)
 
     def start(self) -> Running:
-        """A process that begins to work."""
-        said = self.root.with_name(f"{self.root.name} said")
-        worker = warm.start(work, self.root, self.key, self.weights, said=said, environment=os.environ)
+        """Start a process that works on the batch, and wait until it begins."""
+        output_dir = self.root.with_name(f"{self.root.name} output")
+        worker = warm.start(work, self.root, self.key, self.weights, output_dir=output_dir, environment=os.environ)
         while not worker.out.read_text().startswith("begins\n"):
             assert worker.returncode is None, worker.err.read_text()
             time.sleep(0.01)
         return worker
 
     def finish(self) -> tuple[int, float]:
-        """Work to the end; returns how many recordings were transcribed, and seconds of work."""
+        """Work to the end. Returns how many recordings were transcribed, and the seconds it took."""
         worker = self.start()
         began = time.monotonic()
-        told, err = worker.communicate(timeout=240)
+        output, err = worker.communicate(timeout=240)
         assert worker.returncode == 0, err
-        return int(told.split()[-1]), time.monotonic() - began
+        return int(output.split()[-1]), time.monotonic() - began
 
     def outputs(self) -> dict[str, bytes]:
         folders = ("input_audio", "whisper_json", "transcripts")
@@ -113,11 +113,11 @@ class Prepared:
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory, base_weights: Weights) -> Prepared:
-    """Two short ones, one that keeps a journal for its many channels, silence, a broken one, the same bytes twice."""
+    """Two short recordings, one with many channels that keeps a checkpoint, silence, a broken file, and a duplicate."""
     root = tmp_path_factory.mktemp("prepared") / "data"
-    made = tmp_path_factory.mktemp("made")
-    normalize(SAMPLES / "austen.m4a", made / "austen.wav")
-    austen, rate = soundfile.read(made / "austen.wav", dtype="int16")
+    scratch = tmp_path_factory.mktemp("scratch")
+    normalize(SAMPLES / "austen.m4a", scratch / "austen.wav")
+    austen, rate = soundfile.read(scratch / "austen.wav", dtype="int16")
     store = DirectoryStore(root)
     store.prepare()
     raw = root / "raw_audio"
@@ -142,9 +142,9 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, base_weights: Weights) ->
 
 
 @pytest.mark.timeout(120 + 60 * KILLS)
-def test_a_kill_anywhere_changes_nothing_in_the_end(prepared: Prepared, tmp_path: Path) -> None:
+def test_kills_at_random_points_do_not_change_the_final_result(prepared: Prepared, tmp_path: Path) -> None:
     undisturbed = prepared.copy(tmp_path / "undisturbed")
-    worked, whole = undisturbed.finish()
+    worked, whole_s = undisturbed.finish()
     assert worked == 4
     assert (
         json.loads((undisturbed.root / "whisper_json/meeting.wav.json").read_text())["meta"]["decoding"]["chunks"]
@@ -155,22 +155,22 @@ def test_a_kill_anywhere_changes_nothing_in_the_end(prepared: Prepared, tmp_path
     assert len([name for name in outputs if name.startswith("whisper_json/")]) == 5
     assert undisturbed.finish()[0] == 0, "a rerun of finished work works on nothing"
 
-    rolls = np.random.default_rng(20)
+    random = np.random.default_rng(20)
     rounds, kills = 0, 0
-    place = prepared.copy(tmp_path / "0")
+    attempt = prepared.copy(tmp_path / "0")
     while kills < KILLS:
-        worker = place.start()
-        worker.process.join(rolls.uniform(0, whole))
+        worker = attempt.start()
+        worker.process.join(random.uniform(0, whole_s))
         if worker.returncode is None:
             worker.kill()
         assert worker.returncode in {0, -signal.SIGKILL}, worker.err.read_text()
         kills += worker.returncode != 0
         if worker.returncode == 0 or kills == KILLS:
-            place.finish()
-            assert place.outputs() == outputs, f"after {kills} kills"
-            assert place.states() == states, f"after {kills} kills"
-            left = list((place.root / "whisper_json" / ".tmp").glob("*.jsonl"))
-            assert not left, "a journal outlives its transcript"
+            attempt.finish()
+            assert attempt.outputs() == outputs, f"after {kills} kills"
+            assert attempt.states() == states, f"after {kills} kills"
+            leftovers = list((attempt.root / "whisper_json" / ".tmp").glob("*.jsonl"))
+            assert not leftovers, "a checkpoint outlived its transcript"
             rounds += 1
-            shutil.rmtree(place.root)
-            place = prepared.copy(tmp_path / str(rounds))
+            shutil.rmtree(attempt.root)
+            attempt = prepared.copy(tmp_path / str(rounds))

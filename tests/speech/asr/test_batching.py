@@ -1,4 +1,4 @@
-"""Gathering requests into batches: everybody gets his own answer, only like are together, nobody waits for company."""
+"""Requests are collected into batches of one kind; each gets its own result, and none waits for others to come."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from speech.asr.batching import Batcher
 
 
 class Worker:
-    """Squares numbers, and remembers with whom each was squared. Holds the first batch until it is let go."""
+    """Squares numbers and records the batches. Works only after ``go`` is set."""
 
     def __init__(self) -> None:
         self.batches: list[tuple[str, list[int]]] = []
@@ -30,7 +30,7 @@ class Worker:
         return [item * item for item in items]
 
 
-def test_like_requests_that_wait_are_answered_together_and_each_gets_its_own_answer() -> None:
+def test_waiting_requests_of_one_kind_are_batched_and_each_gets_its_own_result() -> None:
     worker = Worker()
     with Batcher(worker, workers=1, max_batch_size=lambda _: 3) as batcher:
         first = batcher.submit("a", 1)
@@ -38,7 +38,9 @@ def test_like_requests_that_wait_are_answered_together_and_each_gets_its_own_ans
         waiting = [batcher.submit(kind, n) for kind, n in [("a", 2), ("b", 3), ("a", 4), ("a", 5), ("a", 6)]]
         worker.go.set()
         assert [future.result(10) for future in [first, *waiting]] == [1, 4, 9, 16, 25, 36]
-    assert worker.batches == [("a", [1]), ("a", [2, 4, 5]), ("b", [3]), ("a", [6])], "of equal ones the oldest"
+    assert worker.batches == [("a", [1]), ("a", [2, 4, 5]), ("b", [3]), ("a", [6])], (
+        "of equally full batches the oldest goes first"
+    )
 
 
 def test_the_fullest_batch_goes_first() -> None:
@@ -63,19 +65,19 @@ def test_the_last_requests_are_shared_among_the_workers() -> None:
         for future in [*busy, *waiting]:
             future.result(10)
     sizes = sorted(len(items) for kind, items in worker.batches if kind == "a")
-    assert sizes == [1, 2, 3], "half of what waits each time, not all six to one"
+    assert sizes == [1, 2, 3], "each takes half of what waits, so no worker gets all six"
 
 
-def test_a_kind_may_be_answered_one_at_a_time() -> None:
+def test_a_kind_can_have_a_batch_size_of_one() -> None:
     worker = Worker()
     worker.go.set()
     with Batcher(worker, workers=2, max_batch_size=lambda kind: 1 if kind == "alone" else 8) as batcher:
-        answers = [batcher.submit("alone", n) for n in range(20)]
-        assert [answer.result(10) for answer in answers] == [n * n for n in range(20)]
+        futures = [batcher.submit("alone", n) for n in range(20)]
+        assert [future.result(10) for future in futures] == [n * n for n in range(20)]
     assert {len(items) for _, items in worker.batches} == {1}
 
 
-def test_trouble_reaches_those_who_asked_and_nobody_else() -> None:
+def test_an_error_reaches_only_the_requests_of_its_batch() -> None:
     worker = Worker()
     worker.go.set()
     with Batcher(worker, workers=1, max_batch_size=lambda _: 4) as batcher:
@@ -85,18 +87,18 @@ def test_trouble_reaches_those_who_asked_and_nobody_else() -> None:
         assert fine.result(10) == 4
 
 
-def test_closing_cancels_what_waits_and_finishes_what_is_at_work() -> None:
+def test_closing_cancels_waiting_requests_and_finishes_running_ones() -> None:
     worker = Worker()
     batcher = Batcher(worker, workers=1, max_batch_size=lambda _: 1)
-    at_work = batcher.submit("a", 3)
+    running = batcher.submit("a", 3)
     assert worker.began.wait(10)
-    waits = batcher.submit("a", 4)
+    waiting = batcher.submit("a", 4)
     with ThreadPoolExecutor(1) as pool:
         closing = pool.submit(batcher.close)
         with pytest.raises(CancelledError):
-            waits.result(10)
+            waiting.result(10)
         worker.go.set()
         closing.result(10)
-    assert at_work.result(0) == 9
+    assert running.result(0) == 9
     with pytest.raises(RuntimeError, match="closed"):
         batcher.submit("a", 5)

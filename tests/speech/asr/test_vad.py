@@ -1,4 +1,4 @@
-"""Where speech is: the detector as a stream, and the rules that turn its probabilities into spans."""
+"""Voice activity: the detector as a stream, and how its probabilities become spans."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from speech.audio.normalize import SAMPLE_RATE, WavReader, normalize
 
 SAMPLES = Path(__file__).resolve().parents[3] / "samples"
 SPEECH, QUIET = 0.9, 0.1
-RULES = VadOptions()
-UNPADDED = VadOptions(speech_pad_s=0.0)
-Sound = NDArray[np.float32]
+OPTIONS = VadOptions()
+UNPADDED_OPTIONS = VadOptions(speech_pad_s=0.0)
+Samples = NDArray[np.float32]
 
 
-def sound_of(sample: str, folder: Path) -> Sound:
+def read_sample(sample: str, folder: Path) -> Samples:
     path = folder / "normalized.wav"
     normalize(SAMPLES / sample, path)
     with WavReader(path) as wav:
@@ -39,12 +39,12 @@ def sound_of(sample: str, folder: Path) -> Sound:
 
 
 @pytest.fixture(scope="module")
-def jfk(tmp_path_factory: pytest.TempPathFactory) -> Sound:
-    return sound_of("jfk.opus", tmp_path_factory.mktemp("jfk"))
+def jfk(tmp_path_factory: pytest.TempPathFactory) -> Samples:
+    return read_sample("jfk.opus", tmp_path_factory.mktemp("jfk"))
 
 
-def spans_in(sound: Sound) -> list[Span]:
-    return get_speech_spans(VoiceActivityDetector().probabilities(sound), len(sound) / SAMPLE_RATE, RULES)
+def find_spans(samples: Samples) -> list[Span]:
+    return get_speech_spans(VoiceActivityDetector().probabilities(samples), len(samples) / SAMPLE_RATE, OPTIONS)
 
 
 def frames(*runs: tuple[float, int]) -> tuple[NDArray[np.float32], float]:
@@ -53,28 +53,28 @@ def frames(*runs: tuple[float, int]) -> tuple[NDArray[np.float32], float]:
     return probabilities, len(probabilities) * VAD_FRAME_S
 
 
-def in_frames(spans: list[Span]) -> list[tuple[int, int]]:
+def to_frames(spans: list[Span]) -> list[tuple[int, int]]:
     return [(round(start / VAD_FRAME_S), round(end / VAD_FRAME_S)) for start, end in spans]
 
 
 @given(cuts=st.lists(st.integers(1, 124), max_size=6))
 @settings(max_examples=12)
-def test_a_stream_heard_in_windows_gives_the_probabilities_of_hearing_it_at_once(jfk: Sound, cuts: list[int]) -> None:
-    """Windows exist so that memory does not grow with the recording; they must not be heard."""
-    sound = jfk[: 4 * SAMPLE_RATE - 100]  # the last frame is cut short, as in most recordings
+def test_a_stream_in_windows_gives_the_same_probabilities_as_in_one_piece(jfk: Samples, cuts: list[int]) -> None:
+    """Windows keep memory small for long recordings; they must not change the result."""
+    samples = jfk[: 4 * SAMPLE_RATE - 100]  # the last frame is incomplete, as in most recordings
     stream = VoiceActivityDetector()
-    heard = [
-        stream.probabilities(window) for window in np.split(sound, [cut * VAD_FRAME_SAMPLES for cut in sorted(cuts)])
+    parts = [
+        stream.probabilities(window) for window in np.split(samples, [cut * VAD_FRAME_SAMPLES for cut in sorted(cuts)])
     ]
-    np.testing.assert_allclose(np.concatenate(heard), VoiceActivityDetector().probabilities(sound), atol=1e-5)
+    np.testing.assert_allclose(np.concatenate(parts), VoiceActivityDetector().probabilities(samples), atol=1e-5)
 
 
-def test_every_begun_frame_has_one_probability_and_nothing_has_none(jfk: Sound) -> None:
+def test_every_started_frame_has_one_probability(jfk: Samples) -> None:
     assert [len(VoiceActivityDetector().probabilities(jfk[:n])) for n in (0, 1, 512, 513, 5120)] == [0, 1, 1, 2, 10]
 
 
-def test_channels_heard_in_turns_do_not_hear_each_other(jfk: Sound) -> None:
-    """One detector per channel: what one of them remembers is nobody else's past."""
+def test_channels_processed_in_turns_do_not_affect_each_other(jfk: Samples) -> None:
+    """Each channel has its own detector with its own state."""
     alone = VoiceActivityDetector().probabilities(jfk[: 64 * VAD_FRAME_SAMPLES])
     left, right = VoiceActivityDetector(), VoiceActivityDetector()
     in_turns = []
@@ -84,18 +84,18 @@ def test_channels_heard_in_turns_do_not_hear_each_other(jfk: Sound) -> None:
     np.testing.assert_allclose(np.concatenate(in_turns), alone, atol=1e-5)
 
 
-@pytest.mark.parametrize("sound", ["digital", "converter"])
-def test_silence_has_no_speech(sound: str, tmp_path: Path) -> None:
-    """Neither zeros nor a converter's rest noise: a model that gets either writes phantom phrases."""
-    silence = np.zeros(30 * SAMPLE_RATE, np.float32) if sound == "digital" else sound_of("silence.wav", tmp_path)
-    assert spans_in(silence) == []
+@pytest.mark.parametrize("kind", ["digital", "converter"])
+def test_silence_has_no_speech(kind: str, tmp_path: Path) -> None:
+    """Neither zeros nor the noise of a converter: for both a model would invent phrases."""
+    silence = np.zeros(30 * SAMPLE_RATE, np.float32) if kind == "digital" else read_sample("silence.wav", tmp_path)
+    assert find_spans(silence) == []
 
 
-def test_speech_between_silences_is_found_where_it_is(jfk: Sound) -> None:
-    """From 7.6 s on Kennedy says eight words and ends half a second before the recording does."""
+def test_speech_between_silences_is_found_where_it_is(jfk: Samples) -> None:
+    """From 7.6 s on the speaker says eight words, and ends half a second before the recording does."""
     silence = np.zeros(5 * SAMPLE_RATE, np.float32)
     words = jfk[round(7.5 * SAMPLE_RATE) :]
-    spans = spans_in(np.concatenate([silence, words, silence, words, silence]))
+    spans = find_spans(np.concatenate([silence, words, silence, words, silence]))
     for begin in (5.0, 5.0 + 3.5 + 5.0):
         here = [(start, end) for start, end in spans if begin - 2 < start < begin + 5]
         assert begin - 0.4 <= here[0][0] <= begin + 0.6
@@ -108,7 +108,7 @@ def test_speech_between_silences_is_found_where_it_is(jfk: Sound) -> None:
 @given(
     probabilities=arrays.arrays(np.float32, st.integers(0, 120), elements=st.floats(0, 1, width=32)),
     last=st.integers(1, VAD_FRAME_SAMPLES),
-    rules=st.builds(
+    options=st.builds(
         VadOptions,
         min_silence_s=st.sampled_from([0.0, 0.032, 0.16, 0.5]),
         min_speech_s=st.sampled_from([0.0, 0.096, 0.3]),
@@ -116,24 +116,24 @@ def test_speech_between_silences_is_found_where_it_is(jfk: Sound) -> None:
     ),
 )
 @settings(max_examples=400)
-def test_spans_are_in_order_apart_and_inside_whatever_the_detector_says(
-    probabilities: NDArray[np.float32], last: int, rules: VadOptions
+def test_spans_are_ordered_separate_and_inside_for_any_probabilities(
+    probabilities: NDArray[np.float32], last: int, options: VadOptions
 ) -> None:
     seconds = max(0, (len(probabilities) - 1) * VAD_FRAME_SAMPLES + last) / SAMPLE_RATE
-    spans = get_speech_spans(probabilities, seconds, rules)
+    spans = get_speech_spans(probabilities, seconds, options)
     assert all(0 <= start < end <= seconds for start, end in spans)
     assert all(end <= start for (_, end), (start, _) in pairwise(spans))
     for start, end in spans:
         inside = probabilities[int(start / VAD_FRAME_S) : int(np.ceil(end / VAD_FRAME_S))]
-        assert inside.max() >= rules.threshold, "a span without speech in it"
+        assert inside.max() >= options.threshold, "a span without speech in it"
 
 
 @given(arrays.arrays(np.bool_, st.integers(0, 120)))
 @settings(max_examples=200)
-def test_no_run_of_speech_is_lost_that_is_longer_than_a_click(speaking: NDArray[np.bool_]) -> None:
-    """What the spans leave out is never heard by the model, so nothing long enough to be a word may be left out."""
+def test_no_run_of_speech_longer_than_a_click_is_lost(speaking: NDArray[np.bool_]) -> None:
+    """The model only gets the spans, so nothing that is long enough for a word may be missing."""
     probabilities = np.where(speaking, SPEECH, QUIET).astype(np.float32)
-    spans = get_speech_spans(probabilities, len(probabilities) * VAD_FRAME_S, RULES)
+    spans = get_speech_spans(probabilities, len(probabilities) * VAD_FRAME_S, OPTIONS)
     runs = np.flatnonzero(np.diff(np.concatenate([[0], speaking, [0]]))).reshape(-1, 2)
     for first, behind in runs:
         if behind - first >= 3:
@@ -142,49 +142,51 @@ def test_no_run_of_speech_is_lost_that_is_longer_than_a_click(speaking: NDArray[
 
 
 def test_a_short_silence_does_not_end_speech_and_a_long_one_does() -> None:
-    """160 ms are five frames: four are a stop consonant, five are a pause."""
-    assert in_frames(
-        get_speech_spans(*frames((QUIET, 3), (SPEECH, 5), (QUIET, 4), (SPEECH, 5), (QUIET, 9)), UNPADDED)
+    """Five frames are 160 ms: four are a stop consonant, five are a pause."""
+    assert to_frames(
+        get_speech_spans(*frames((QUIET, 3), (SPEECH, 5), (QUIET, 4), (SPEECH, 5), (QUIET, 9)), UNPADDED_OPTIONS)
     ) == [(3, 17)]
-    assert in_frames(
-        get_speech_spans(*frames((QUIET, 3), (SPEECH, 5), (QUIET, 5), (SPEECH, 5), (QUIET, 9)), UNPADDED)
+    assert to_frames(
+        get_speech_spans(*frames((QUIET, 3), (SPEECH, 5), (QUIET, 5), (SPEECH, 5), (QUIET, 9)), UNPADDED_OPTIONS)
     ) == [
         (3, 8),
         (13, 18),
     ]
 
 
-def test_a_click_is_no_word_and_three_frames_may_be_one_wherever_they_are() -> None:
-    """What is kept must not depend on how a product of seconds happens to be rounded at that place."""
+def test_a_click_is_dropped_and_three_frames_are_kept_at_any_position() -> None:
+    """The result must not depend on how seconds are rounded at a position."""
     for before in range(200):
         click = frames((QUIET, before), (SPEECH, 2), (QUIET, 9))
-        assert get_speech_spans(*click, RULES) == []
+        assert get_speech_spans(*click, OPTIONS) == []
         word = frames((QUIET, before), (SPEECH, 3), (QUIET, 9))
-        assert in_frames(get_speech_spans(*word, UNPADDED)) == [(before, before + 3)], before
+        assert to_frames(get_speech_spans(*word, UNPADDED_OPTIONS)) == [(before, before + 3)], before
 
 
-def test_doubt_goes_on_with_speech_but_does_not_begin_it() -> None:
-    """Between release and threshold: the end of a word is softer than its beginning."""
-    assert get_speech_spans(*frames((QUIET, 9), (0.4, 20), (QUIET, 9)), RULES) == []
-    assert in_frames(get_speech_spans(*frames((QUIET, 9), (SPEECH, 5), (0.4, 20), (QUIET, 9)), UNPADDED)) == [(9, 34)]
+def test_a_middle_probability_continues_speech_but_does_not_start_it() -> None:
+    """The end of a word is softer than its start."""
+    assert get_speech_spans(*frames((QUIET, 9), (0.4, 20), (QUIET, 9)), OPTIONS) == []
+    assert to_frames(get_speech_spans(*frames((QUIET, 9), (SPEECH, 5), (0.4, 20), (QUIET, 9)), UNPADDED_OPTIONS)) == [
+        (9, 34)
+    ]
 
 
-def test_speech_is_padded_but_neighbours_meet_in_the_middle_of_their_gap() -> None:
-    """Soft consonants lie outside the threshold; heard twice they would be written twice."""
-    spans = get_speech_spans(*frames((QUIET, 50), (SPEECH, 10), (QUIET, 10), (SPEECH, 10), (QUIET, 50)), RULES)
+def test_speech_is_padded_and_neighbours_meet_in_the_middle_of_their_gap() -> None:
+    """Padding catches soft consonants. Overlapping spans would be transcribed twice."""
+    spans = get_speech_spans(*frames((QUIET, 50), (SPEECH, 10), (QUIET, 10), (SPEECH, 10), (QUIET, 50)), OPTIONS)
     expected = [(50 * VAD_FRAME_S - 0.4, 65 * VAD_FRAME_S), (65 * VAD_FRAME_S, 80 * VAD_FRAME_S + 0.4)]
     np.testing.assert_allclose(spans, expected)
 
 
-def test_speech_until_the_very_end_ends_with_the_recording() -> None:
+def test_speech_at_the_end_ends_with_the_recording() -> None:
     probabilities, _ = frames((QUIET, 20), (SPEECH, 20))
-    ((_, end),) = get_speech_spans(probabilities, 39.5 * VAD_FRAME_S, RULES)
+    ((_, end),) = get_speech_spans(probabilities, 39.5 * VAD_FRAME_S, OPTIONS)
     assert end == 39.5 * VAD_FRAME_S
 
 
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(1, 10)), max_size=12))
-def test_the_union_of_spans_is_what_any_of_them_covers(spans: list[tuple[int, int]]) -> None:
-    """Speakers on two channels overlap; a second of both is one second of speech."""
+def test_the_union_of_spans_is_everything_that_one_of_them_covers(spans: list[tuple[int, int]]) -> None:
+    """Where speakers on two channels overlap, a second of both is one second of speech."""
     both = [(float(start), float(start + length)) for start, length in spans]
     covered = {second for start, length in spans for second in range(start, start + length)}
     union = merge_spans(both)

@@ -1,4 +1,4 @@
-"""The model asked for batches: what it hears in a chunk, and when, is what it hears in that chunk alone."""
+"""The model in batches: a chunk gives the same text and times as alone; and devices that are not available."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ import pytest
 import soundfile
 
 from speech.asr.encoder_window import SHORT, compute_context_s
+from speech.asr.engine import Engine
 from speech.asr.hypothesis import SegmentHypothesis
-from speech.asr.whisper import Samples, WhisperDecoder
-from speech.audio.normalize import SAMPLE_RATE, normalize
+from speech.asr.whisper import DeviceUnavailableError, Samples, WhisperDecoder
+from speech.audio.normalize import SAMPLE_RATE
 from speech.models.registry import Weights
+from speech.transcript import Options
+from tests.speech.asr.helpers import transcribe
 
-SAMPLES = Path(__file__).resolve().parents[3] / "samples"
 BEAM = 5  # the default
 SHORT_S, LONG_S = (1.0, 3.0), (9.5, 11.0)
-"""Lengths of chunks that share a context: of 8 s, where a batch is encoded at once, and of 14 s, where it is encoded in parts."""
+"""Lengths of chunks with the same context: 8 s, where a batch is encoded at once, and 14 s, where it is encoded in parts."""
 
 
 @pytest.fixture(scope="module")
@@ -27,65 +29,89 @@ def decoder(base_weights: Weights) -> WhisperDecoder:
 
 
 @pytest.fixture(scope="module")
-def speech(tmp_path_factory: pytest.TempPathFactory) -> list[Samples]:
-    """Voices, microphones and decades that differ; and noise, for which the model finds no words."""
-    made = tmp_path_factory.mktemp("normalized") / "sound.wav"
-    found = []
-    for name in ("jfk.opus", "austen.m4a", "lj-printing.mp3", "two-speakers.flac", "silence.wav"):
-        normalize(SAMPLES / name, made)
-        found.append(soundfile.read(made, dtype="float32", always_2d=True)[0][:, 0])
-    return found
+def speech(audio_dir: Path) -> list[Samples]:
+    """Different voices and microphones, and noise, for which the model finds no words."""
+    names = ("jfk.opus", "austen.m4a", "lj-printing.mp3", "two-speakers.flac", "silence.wav")
+    return [soundfile.read(audio_dir / name, dtype="float32", always_2d=True)[0][:, 0] for name in names]
 
 
-def chunks(speech: Sequence[Samples], lengths_s: tuple[float, float], count: int) -> tuple[list[Samples], int]:
-    """Chunks from anywhere, cut without regard to words, and the context that they share."""
-    rolls = random.Random(7)  # noqa: S311
-    found = []
-    while len(found) < count:
-        sound = rolls.choice(speech)
-        wanted = round(rolls.uniform(*lengths_s) * SAMPLE_RATE)
-        start = rolls.randrange(max(1, len(sound) - wanted))
-        if len(chunk := sound[start : start + wanted]) >= lengths_s[0] * SAMPLE_RATE:
-            found.append(chunk)
-    (context,) = {compute_context_s(len(chunk) / SAMPLE_RATE, SHORT) for chunk in found}
-    return found, context
+def cut_chunks(speech: Sequence[Samples], lengths_s: tuple[float, float], count: int) -> tuple[list[Samples], int]:
+    """Cut chunks at random positions. Returns them and their common context in seconds."""
+    generator = random.Random(7)  # noqa: S311
+    chunks: list[Samples] = []
+    while len(chunks) < count:
+        samples = generator.choice(speech)
+        length = round(generator.uniform(*lengths_s) * SAMPLE_RATE)
+        start = generator.randrange(max(1, len(samples) - length))
+        if len(chunk := samples[start : start + length]) >= lengths_s[0] * SAMPLE_RATE:
+            chunks.append(chunk)
+    (context,) = {compute_context_s(len(chunk) / SAMPLE_RATE, SHORT) for chunk in chunks}
+    return chunks, context
 
 
-def batches(count: int, most: int, of: int) -> Iterator[list[int]]:
-    """Which chunks are asked for together; a chunk may meet itself."""
-    rolls = random.Random(11)  # noqa: S311
+def draw_batches(count: int, max_size: int, chunks: int) -> Iterator[list[int]]:
+    """Draw batches as lists of chunk numbers; a chunk may be in a batch twice."""
+    generator = random.Random(11)  # noqa: S311
     for _ in range(count):
-        yield rolls.choices(range(of), k=rolls.randint(2, most))
+        yield generator.choices(range(chunks), k=generator.randint(2, max_size))
 
 
 @pytest.mark.parametrize(
-    ("lengths_s", "beam", "of", "count"), [(SHORT_S, 2, 10, 24), (LONG_S, BEAM, 3, 2)], ids=["short", "long"]
+    ("lengths_s", "beam", "pool_size", "count"), [(SHORT_S, 2, 10, 24), (LONG_S, BEAM, 3, 2)], ids=["short", "long"]
 )
-def test_what_is_heard_in_a_chunk_does_not_depend_on_its_companions(
-    lengths_s: tuple[float, float], beam: int, of: int, count: int, decoder: WhisperDecoder, speech: list[Samples]
+def test_the_text_of_a_chunk_does_not_depend_on_its_batch(
+    lengths_s: tuple[float, float],
+    beam: int,
+    pool_size: int,
+    count: int,
+    decoder: WhisperDecoder,
+    speech: list[Samples],
 ) -> None:
-    """A batch of one recording and one of two hundred must give the same transcript, bit for bit, words' times included."""
-    pool, context = chunks(speech, lengths_s, of)
+    """One recording alone and two hundred together must give identical transcripts, with the times of words."""
+    pool, context = cut_chunks(speech, lengths_s, pool_size)
 
-    def hear(batch: Sequence[Samples]) -> list[SegmentHypothesis]:
+    def decode(batch: Sequence[Samples]) -> list[SegmentHypothesis]:
         return decoder.decode_batch(batch, context, "en", beam, word_timestamps=True)
 
-    alone = [hear([chunk])[0] for chunk in pool]
-    assert len({segment.text for segment in alone}) > of // 2
-    assert len({len(segment.words) for segment in alone}) > 1, "texts of unlike lengths, so that some are padded"
-    for batch in batches(count, 4, of):
-        assert hear([pool[i] for i in batch]) == [alone[i] for i in batch], batch
+    alone = [decode([chunk])[0] for chunk in pool]
+    assert len({segment.text for segment in alone}) > pool_size // 2
+    assert len({len(segment.words) for segment in alone}) > 1, "texts of different lengths, so that some are padded"
+    for batch in draw_batches(count, 4, pool_size):
+        assert decode([pool[i] for i in batch]) == [alone[i] for i in batch], batch
 
 
-def test_a_chunks_language_does_not_depend_on_its_companions(decoder: WhisperDecoder, speech: list[Samples]) -> None:
-    """Nor do its words, whether its companions are written in the same language or in none that is wanted."""
-    pool, context = chunks(speech, SHORT_S, 4)
+def test_the_language_of_a_chunk_does_not_depend_on_its_batch(decoder: WhisperDecoder, speech: list[Samples]) -> None:
+    """Nor does its text, whether the other chunks have a wanted language or not."""
+    pool, context = cut_chunks(speech, SHORT_S, 4)
     alone = [
         decoder.detect_language_and_decode([chunk], context, BEAM, {"en"}, word_timestamps=True)[0] for chunk in pool
     ]
     assert {segment is None for _, segment in alone} == {True, False}
-    for batch in batches(4, 3, len(pool)):
-        found = decoder.detect_language_and_decode(
+    for batch in draw_batches(4, 3, len(pool)):
+        together = decoder.detect_language_and_decode(
             [pool[i] for i in batch], context, BEAM, {"en"}, word_timestamps=True
         )
-        assert found == [alone[i] for i in batch], batch
+        assert together == [alone[i] for i in batch], batch
+
+
+def test_a_missing_gpu_is_an_error_and_never_replaced_by_the_cpu(base_weights: Weights, audio_dir: Path) -> None:
+    import ctranslate2
+
+    if ctranslate2.get_cuda_device_count() > 0:
+        pytest.skip("this machine has a GPU")
+    with (
+        Engine(base_weights, Options(device="cuda", compute_type="float16")) as engine,
+        pytest.raises(
+            DeviceUnavailableError, match=r"none is visible here.*nvidia-smi, or set STT_DEVICE=cpu"
+        ) as caught,
+    ):
+        transcribe(engine, audio_dir / "jfk.opus")
+    assert "STT_DEVICE=cuda" in str(caught.value)
+
+
+def test_an_unsupported_compute_type_is_refused_with_the_supported_ones(base_weights: Weights, audio_dir: Path) -> None:
+    with (
+        Engine(base_weights, Options(compute_type="int7")) as engine,
+        pytest.raises(DeviceUnavailableError, match=r"cpu cannot compute in 'int7'.*float32.*Set STT_COMPUTE_TYPE"),
+    ):
+        transcribe(engine, audio_dir / "jfk.opus")

@@ -1,4 +1,4 @@
-"""What is opened and what is refused: names, extensions and references inside the bytes must not matter."""
+"""Which files are opened and which are refused; names, extensions and references to other files do not matter."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ import soundfile
 
 from speech.audio.containers import probe
 from speech.audio.errors import BadAudioError
+from tests.speech.audio.encodings import encode, expect_error, normalize_beside, truncate, write, write_film
 
 TONE = 0.3 * np.sin(2 * np.pi * 440 * np.arange(32_000) / 16_000)
 PLAYLIST = "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nreal.wav\n#EXT-X-ENDLIST\n"
 
 
-def mp3() -> bytes:
-    return soundfile_bytes("MP3")
+def make_mp3() -> bytes:
+    return encode_tone("MP3")
 
 
-def soundfile_bytes(container: str) -> bytes:
+def encode_tone(container: str) -> bytes:
     from io import BytesIO
 
     buffer = BytesIO()
@@ -30,7 +31,7 @@ def soundfile_bytes(container: str) -> bytes:
     return buffer.getvalue()
 
 
-def picture(codec: str, pixels: str) -> bytes:
+def make_picture(codec: str, pixels: str) -> bytes:
     noise = np.random.default_rng(0).integers(0, 255, (96, 96, 3), dtype=np.uint8)
     context = av.CodecContext.create(codec, "w")
     context.width = context.height = 96
@@ -40,20 +41,20 @@ def picture(codec: str, pixels: str) -> bytes:
     return b"".join(bytes(packet) for packet in [*context.encode(frame), *context.encode(None)])
 
 
-def id3(cover: bytes) -> bytes:
+def make_id3_tag(cover: bytes) -> bytes:
     picture_frame = b"\x00image/png\x00\x03\x00" + cover
     body = b"APIC" + len(picture_frame).to_bytes(4, "big") + b"\x00\x00" + picture_frame
     return b"ID3\x03\x00\x00" + bytes(len(body) >> shift & 0x7F for shift in (21, 14, 7, 0)) + body
 
 
-def kind(path: Path) -> str:
+def get_error_kind(path: Path) -> str:
     with pytest.raises(BadAudioError) as caught:
         probe(path)
     assert caught.value.sentence.endswith(".")
     return caught.value.kind
 
 
-def test_what_a_container_says_about_itself(tmp_path: Path) -> None:
+def test_the_facts_of_a_container_are_read(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.flac", np.stack((TONE, TONE), axis=1), 44_100)
     info = probe(tmp_path / "a.flac")
     assert (info.container, info.codec, info.sample_rate, info.channels, info.audio_streams, info.has_video) == (
@@ -81,28 +82,30 @@ def test_what_a_container_says_about_itself(tmp_path: Path) -> None:
         ("letter.mp3", "Grüße aus dem Büro\n" * 200),
     ],
 )
-def test_what_refers_to_other_files_is_refused_although_they_are_there(tmp_path: Path, name: str, content: str) -> None:
+def test_a_file_that_refers_to_other_files_is_refused_even_if_they_exist(
+    tmp_path: Path, name: str, content: str
+) -> None:
     soundfile.write(tmp_path / "real.wav", TONE, 16_000)
     (tmp_path / name).write_text(content)
-    assert kind(tmp_path / name) == "not_audio"
+    assert get_error_kind(tmp_path / name) == "not_audio"
 
 
 @pytest.mark.parametrize(("codec", "pixels"), [("png", "rgb24"), ("mjpeg", "yuvj420p")])
-def test_a_picture_is_no_recording_whatever_it_is_called(tmp_path: Path, codec: str, pixels: str) -> None:
-    (tmp_path / "a.mp3").write_bytes(picture(codec, pixels))
-    assert kind(tmp_path / "a.mp3") == "not_audio"
+def test_a_picture_is_not_a_recording_whatever_its_name(tmp_path: Path, codec: str, pixels: str) -> None:
+    (tmp_path / "a.mp3").write_bytes(make_picture(codec, pixels))
+    assert get_error_kind(tmp_path / "a.mp3") == "not_audio"
 
 
 @pytest.mark.parametrize("size", [1, 60, 5_000, 300_000])
-def test_random_bytes_are_no_recording(tmp_path: Path, size: int) -> None:
+def test_random_bytes_are_not_a_recording(tmp_path: Path, size: int) -> None:
     (tmp_path / "a.mp3").write_bytes(np.random.default_rng(size).bytes(size))
-    assert kind(tmp_path / "a.mp3") == "not_audio"
+    assert get_error_kind(tmp_path / "a.mp3") == "not_audio"
 
 
 @pytest.mark.parametrize("cover_bytes", [20_000, 3_000_000], ids=["usual", "larger than FFmpeg looks"])
-def test_an_mp3_with_cover_art_is_heard_and_is_no_video(tmp_path: Path, cover_bytes: int) -> None:
-    cover = picture("png", "rgb24")
-    (tmp_path / "a.mp3").write_bytes(id3(cover * (cover_bytes // len(cover) + 1)) + mp3())
+def test_an_mp3_with_cover_art_is_audio_and_not_video(tmp_path: Path, cover_bytes: int) -> None:
+    cover = make_picture("png", "rgb24")
+    (tmp_path / "a.mp3").write_bytes(make_id3_tag(cover * (cover_bytes // len(cover) + 1)) + make_mp3())
     info = probe(tmp_path / "a.mp3")
     assert (info.container, info.audio_streams, info.has_video) == ("MP3", 1, False)
 
@@ -120,27 +123,49 @@ def test_an_mp3_with_cover_art_is_heard_and_is_no_video(tmp_path: Path, cover_by
         b"no extension",
     ],
 )
-def test_a_name_is_only_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: bytes) -> None:
+def test_the_name_of_a_file_is_never_interpreted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: bytes) -> None:
     monkeypatch.chdir(tmp_path)
     path = Path(os.fsdecode(name))
-    path.write_bytes(mp3())
+    path.write_bytes(make_mp3())
     assert probe(path).container == "MP3"
 
 
-def test_nothing_delivered_is_empty(tmp_path: Path) -> None:
+def test_a_file_without_audio_bytes_is_empty(tmp_path: Path) -> None:
     (tmp_path / "a.wav").touch()
-    assert kind(tmp_path / "a.wav") == "empty"
-    (tmp_path / "b.mp3").write_bytes(id3(b"cover"))
-    assert kind(tmp_path / "b.mp3") == "empty"
+    assert get_error_kind(tmp_path / "a.wav") == "empty"
+    (tmp_path / "b.mp3").write_bytes(make_id3_tag(b"cover"))
+    assert get_error_kind(tmp_path / "b.mp3") == "empty"
 
 
-def test_a_missing_file_is_no_bad_recording(tmp_path: Path) -> None:
+def test_a_missing_file_is_not_an_error_of_the_recording(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         probe(tmp_path / "a.wav")
 
 
-def test_a_header_cut_short_is_named_as_such(tmp_path: Path) -> None:
-    (tmp_path / "a.wav").write_bytes(soundfile_bytes("WAV")[:22])
-    assert kind(tmp_path / "a.wav") == "truncated"
-    (tmp_path / "a.flac").write_bytes(soundfile_bytes("FLAC")[:20])
-    assert kind(tmp_path / "a.flac") == "undecodable"
+def test_a_header_that_is_cut_off_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(encode_tone("WAV")[:22])
+    assert get_error_kind(tmp_path / "a.wav") == "truncated"
+    (tmp_path / "a.flac").write_bytes(encode_tone("FLAC")[:20])
+    assert get_error_kind(tmp_path / "a.flac") == "undecodable"
+
+
+def test_a_header_without_samples_is_empty(tmp_path: Path) -> None:
+    assert expect_error(write(tmp_path / "a.wav", np.zeros(0))).kind == "empty"
+
+
+def test_an_mp4_cut_within_its_index_is_truncated_and_not_without_sound(tmp_path: Path) -> None:
+    assert expect_error(truncate(encode(tmp_path / "a", "m4a, index first"), 0.002)).kind == "truncated"
+
+
+def test_a_video_without_sound_is_refused_with_that_reason(tmp_path: Path) -> None:
+    assert expect_error(write_film(tmp_path / "a.mp4", sound_starts=())).kind == "no_audio_stream"
+
+
+def test_of_several_audio_streams_the_first_is_used(tmp_path: Path) -> None:
+    path = write_film(tmp_path / "a.mp4", sound_starts=(0, 0))
+    info = probe(path)
+    assert (info.has_video, info.audio_streams) == (True, 2)
+    first = normalize_beside(path).peak_dbfs
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    assert first == normalize_beside(write_film(alone / "a.mp4", sound_starts=(0,))).peak_dbfs

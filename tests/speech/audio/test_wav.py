@@ -1,4 +1,4 @@
-"""The normalized file: what is written is what is read, window by window, beyond 4 GiB as well."""
+"""The normalized WAV: what is written is read back, window by window, also beyond 4 GiB."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from speech.audio.wav import SAMPLE_RATE, WavReader, WavWriter, read_window
 
 
-def ramp(frames: int, channels: int = 1) -> NDArray[np.int16]:
-    """Samples that say where they stand: sample n of channel c is n + 1000 c, modulo 16 bits."""
+def make_ramp(frames: int, channels: int = 1) -> NDArray[np.int16]:
+    """Samples that show their position: sample n of channel c is n + 1000 c, modulo 16 bits."""
     return (np.arange(frames)[:, None] + 1000 * np.arange(channels)).astype(np.int16)
 
 
@@ -29,30 +29,30 @@ def write(path: Path, *blocks: NDArray[np.int16], riff_limit: int = 0xFFFF_FFFF)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 8])
-def test_other_programs_read_what_we_write(tmp_path: Path, channels: int) -> None:
-    path = write(tmp_path / "a.wav", ramp(700, channels), ramp(300, channels))
+def test_other_programs_can_read_the_file(tmp_path: Path, channels: int) -> None:
+    path = write(tmp_path / "a.wav", make_ramp(700, channels), make_ramp(300, channels))
     samples, rate = soundfile.read(path, dtype="int16", always_2d=True)
     assert rate == SAMPLE_RATE
-    np.testing.assert_array_equal(samples, np.concatenate((ramp(700, channels), ramp(300, channels))))
+    np.testing.assert_array_equal(samples, np.concatenate((make_ramp(700, channels), make_ramp(300, channels))))
 
 
-def test_a_header_without_room_becomes_rf64_and_windows_are_found_all_the_same(tmp_path: Path) -> None:
-    """Beyond 4 GiB only the header differs, so a lowered limit shows it without writing 4 GiB."""
-    path = write(tmp_path / "a.wav", ramp(SAMPLE_RATE, 2), riff_limit=1000)
+def test_a_header_that_is_too_small_becomes_rf64_and_windows_are_still_found(tmp_path: Path) -> None:
+    """Beyond 4 GiB only the header differs, so a lower limit tests it without writing 4 GiB."""
+    path = write(tmp_path / "a.wav", make_ramp(SAMPLE_RATE, 2), riff_limit=1000)
     head = path.read_bytes()[:80]
     assert (head[:8], head[12:16], head[72:]) == (b"RF64\xff\xff\xff\xff", b"ds64", b"data\xff\xff\xff\xff")
     assert struct.unpack_from("<QQQ", head, 20) == (path.stat().st_size - 8, SAMPLE_RATE * 4, SAMPLE_RATE)
     assert soundfile.info(path).frames == SAMPLE_RATE
-    np.testing.assert_array_equal(read_window(path, 0.5, 0.75) * 32_768, ramp(SAMPLE_RATE, 2)[8000:12_000].T)
+    np.testing.assert_array_equal(read_window(path, 0.5, 0.75) * 32_768, make_ramp(SAMPLE_RATE, 2)[8000:12_000].T)
 
 
-def test_a_file_beyond_four_gibibytes_is_read_at_its_end(tmp_path: Path) -> None:
-    """The real size, as a sparse file: headers of 32 bits fail here and nowhere earlier."""
+def test_a_file_beyond_four_gibibytes_can_be_read_at_its_end(tmp_path: Path) -> None:
+    """The real size, as a sparse file, where 32-bit headers fail."""
     path = tmp_path / "long.wav"
     writer = WavWriter(path, 1)
     writer.frames = 5 << 30 >> 1
-    with path.open("r+b") as hole:
-        hole.truncate(80 + (5 << 30))
+    with path.open("r+b") as file:
+        file.truncate(80 + (5 << 30))
     writer.finish()
     with path.open("r+b") as file:
         file.seek(-8, os.SEEK_END)
@@ -63,28 +63,28 @@ def test_a_file_beyond_four_gibibytes_is_read_at_its_end(tmp_path: Path) -> None
 
 
 def test_equal_audio_gives_equal_bytes(tmp_path: Path) -> None:
-    one = write(tmp_path / "one.wav", ramp(100))
-    two = write(tmp_path / "two.wav", ramp(60), ramp(100)[60:])
-    assert one.read_bytes() == two.read_bytes()
+    first = write(tmp_path / "one.wav", make_ramp(100))
+    second = write(tmp_path / "two.wav", make_ramp(60), make_ramp(100)[60:])
+    assert first.read_bytes() == second.read_bytes()
 
 
 def test_adjoining_windows_neither_overlap_nor_leave_a_sample_out(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.wav", ramp(SAMPLE_RATE))
+    path = write(tmp_path / "a.wav", make_ramp(SAMPLE_RATE))
     edges = [0, 0.1234567, 1 / 3, 0.5, 0.99999, 2]
     windows = [read_window(path, start, stop) for start, stop in pairwise(edges)]
-    np.testing.assert_array_equal(np.concatenate(windows, axis=1) * 32_768, ramp(SAMPLE_RATE).T)
+    np.testing.assert_array_equal(np.concatenate(windows, axis=1) * 32_768, make_ramp(SAMPLE_RATE).T)
     assert windows[0].dtype == np.float32
 
 
 def test_a_window_beyond_the_end_is_empty(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.wav", ramp(100, 2))
+    path = write(tmp_path / "a.wav", make_ramp(100, 2))
     assert read_window(path, 5, 6).shape == (2, 0)
 
 
-def test_folding_keeps_the_samples_and_gives_the_space_back(tmp_path: Path) -> None:
-    """Longer than one block of the fold, so that reading and writing meet in the same bytes."""
+def test_downmixing_keeps_the_samples_and_shortens_the_file(tmp_path: Path) -> None:
+    """Longer than one block, so that reading and writing touch the same bytes."""
     path = tmp_path / "a.wav"
-    audio = ramp((1 << 18) * 2 + 123, 3)
+    audio = make_ramp((1 << 18) * 2 + 123, 3)
     writer = WavWriter(path, 3)
     writer.write(audio)
     writer.downmix(lambda block: block[:, [2]], 1)
@@ -103,7 +103,7 @@ def test_the_peak_is_that_of_the_written_samples_and_silence_has_none(tmp_path: 
     writer.finish()
 
 
-def test_a_foreign_file_is_refused_with_a_reason(tmp_path: Path) -> None:
+def test_a_file_of_another_program_is_refused_with_a_reason(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", np.zeros(100), 8000)
     with pytest.raises(ValueError, match="8000 Hz"):
         WavReader(tmp_path / "a.wav")

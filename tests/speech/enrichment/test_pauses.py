@@ -1,4 +1,4 @@
-"""Pauses and rates say what was measured, and nothing where nothing was."""
+"""Pauses and speech rates, and no figure where nothing could be measured."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _segment(*words: Spoken, number: int = 0, channel: int | None = None, text: 
 
 
 def test_a_gap_is_a_pause_from_250_ms_on() -> None:
-    """0.35 - 0.1 is less than 0.25 in binary; the threshold holds for the times as written."""
+    """As floats, 0.35 - 0.1 is less than 0.25; the threshold is meant for the times as written."""
     report = analyse_pauses(_transcript(_segment((" a", 0.0, 0.1), (" b", 0.35, 0.5), (" c", 0.749, 1.0))))
     assert [(pause.start, pause.end) for pause in report.channels[0].pauses] == [(0.1, 0.35)]
 
@@ -66,35 +66,35 @@ def test_speech_rate_counts_pauses_in_and_articulation_rate_leaves_them_out() ->
     assert report.segments[0].rate == rate == report.channels[0].rate
 
 
-def test_silence_between_two_stretches_of_speech_slows_nobody_down() -> None:
-    """Waiting for an answer for ten seconds is not speaking slowly."""
-    said = (_segment((" one", 0.0, 1.0), (" two", 1.5, 2.0)), _segment((" three", 12.0, 13.0), number=1))
+def test_silence_between_two_spans_of_speech_does_not_lower_the_rate() -> None:
+    """A wait of ten seconds for an answer is not slow speech."""
+    segments = (_segment((" one", 0.0, 1.0), (" two", 1.5, 2.0)), _segment((" three", 12.0, 13.0), number=1))
     spans = (SpeechSpan(start=0, end=2.2, channel=0), SpeechSpan(start=11.8, end=13, channel=0))
-    report = analyse_pauses(_transcript(*said, spans=spans))
+    report = analyse_pauses(_transcript(*segments, spans=spans))
     assert [pause.while_speaking for pause in report.channels[0].pauses] == [True, False]
     assert report.recording.speech_s == 3.0
     assert report.recording.articulation_s == 2.5
 
 
-def test_a_stretch_of_speech_counts_only_on_its_own_channel() -> None:
-    """What one channel says while the other is silent must not turn that silence into slow speech."""
-    said = _segment((" one", 0.0, 1.0), (" two", 9.0, 10.0), channel=0)
+def test_a_span_of_speech_counts_only_on_its_channel() -> None:
+    """Speech on one channel must not turn silence on the other into slow speech."""
+    segment = _segment((" one", 0.0, 1.0), (" two", 9.0, 10.0), channel=0)
     spans = (
         SpeechSpan(start=0, end=1, channel=0),
         SpeechSpan(start=0, end=10, channel=1),
         SpeechSpan(start=9, end=10, channel=0),
     )
-    assert analyse_pauses(_transcript(said, spans=spans, channels=2)).recording.speech_s == 2.0
+    assert analyse_pauses(_transcript(segment, spans=spans, channels=2)).recording.speech_s == 2.0
 
 
-def test_a_word_inside_another_opens_no_gap() -> None:
+def test_a_word_inside_another_makes_no_gap() -> None:
     """Word times may overlap; silence begins where the last of them ends."""
     report = analyse_pauses(_transcript(_segment((" one", 0.0, 2.0), (" two", 0.5, 0.6), (" three", 2.1, 3.0))))
     assert report.channels[0].pauses == ()
 
 
 def test_each_channel_has_its_own_pauses() -> None:
-    """While one speaks the other pauses; a gap between words of two channels is none."""
+    """While one speaks the other pauses. A gap between words of two channels is not a pause."""
     report = analyse_pauses(
         _transcript(
             _segment((" hello", 0.0, 1.0), (" there", 1.0, 2.0), channel=0),
@@ -122,13 +122,13 @@ def test_a_language_without_spaces_is_counted_in_characters(language: str) -> No
     assert rate.articulation_cps == pytest.approx(4 / 1.5, abs=0.01)
 
 
-def test_words_are_counted_as_written_not_as_the_model_cut_them() -> None:
-    """Whisper cuts "state-of-the-art" into four and a dash of its own into one; for a reader it is one word and none."""
+def test_words_are_counted_as_written_and_not_as_the_model_splits_them() -> None:
+    """Whisper splits "state-of-the-art" into four, and counts a dash. A reader counts one word and none."""
     words = ((" state", 0.0, 0.2), ("-of", 0.2, 0.3), ("-the", 0.3, 0.4), ("-art", 0.4, 0.6), (" —", 0.6, 0.7))
     assert analyse_pauses(_transcript(_segment(*words))).recording.words == 1
 
 
-def test_nothing_said_has_no_rate() -> None:
+def test_an_empty_transcript_has_no_rate() -> None:
     report = analyse_pauses(_transcript(language=None))
     rate = report.recording
     assert (rate.words, rate.speech_s, rate.words_per_minute, rate.articulation_wpm) == (0, 0.0, None, None)
@@ -159,20 +159,20 @@ def test_the_report_is_plain_json() -> None:
     st.lists(st.tuples(st.floats(0, 500), st.floats(0, 5), st.integers(0, 1)), max_size=30),
     st.lists(st.tuples(st.floats(0, 500), st.floats(0, 50), st.integers(0, 1)), max_size=5),
 )
-def test_whatever_the_times_articulation_is_no_slower_than_speech(
-    said: list[tuple[float, float, int]], heard: list[tuple[float, float, int]]
+def test_for_any_times_articulation_is_not_slower_than_speech(
+    words: list[tuple[float, float, int]], speech: list[tuple[float, float, int]]
 ) -> None:
     segments = [
         _segment((" word", round(start, 3), round(start + length, 3)), number=number, channel=channel)
-        for number, (start, length, channel) in enumerate(said)
+        for number, (start, length, channel) in enumerate(words)
     ]
-    spans = tuple(SpeechSpan(start=start, end=start + length, channel=channel) for start, length, channel in heard)
+    spans = tuple(SpeechSpan(start=start, end=start + length, channel=channel) for start, length, channel in speech)
     report = analyse_pauses(_transcript(*segments, spans=spans, channels=2))
     for rate in (report.recording, *(channel.rate for channel in report.channels)):
         assert rate.articulation_s is not None
         assert 0 <= rate.articulation_s <= rate.speech_s + 0.001
         if rate.words_per_minute is not None and rate.articulation_wpm is not None:
             assert rate.words_per_minute <= rate.articulation_wpm
-    assert report.recording.words == len(said)
+    assert report.recording.words == len(words)
     for channel in report.channels:
         assert all(pause.duration >= 0.2495 for pause in channel.pauses)

@@ -1,4 +1,4 @@
-"""The rules of quality, each with a transcript that keeps it and transcripts that break it in one place."""
+"""The quality rules, each with a transcript that passes and transcripts that break it in one place."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def segment(
     )
 
 
-def spoken(start: float, count: int, pace: float = 2.5) -> list[tuple[float, float]]:
-    """Times of words one after another, so many a second."""
+def word_times(start: float, count: int, pace: float = 2.5) -> list[tuple[float, float]]:
+    """Times of ``count`` words one after another, ``pace`` per second."""
     return [(round(start + i / pace, 3), round(start + (i + 1) / pace, 3)) for i in range(count)]
 
 
@@ -81,43 +81,43 @@ def decoding(chunks: int, suspects: int) -> DecodingStats:
     )
 
 
-def found(rule: quality.Rule, checked: Transcript) -> list[str] | None:
+def list_findings(rule: quality.Rule, checked: Transcript) -> list[str] | None:
     findings = rule(checked)
     return None if findings is None else list(findings)
 
 
-GOOD = transcript(segment(*spoken(1.0, 12)), segment(*spoken(6.0, 14), number=1))
+GOOD = transcript(segment(*word_times(1.0, 12)), segment(*word_times(6.0, 14), number=1))
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_an_ordinary_transcript_breaks_no_rule(rule: quality.Rule) -> None:
-    assert found(rule, GOOD) == []
-    # Two people who talk at once, each on a channel of their own: order holds per channel.
+    assert list_findings(rule, GOOD) == []
+    # Two people talk at once on two channels: the order of words is checked per channel.
     both = transcript(
-        segment(*spoken(1.0, 12), channel=0),
-        segment(*spoken(0.8, 12), channel=1, number=1),
-        segment(*spoken(6.0, 12), channel=0, number=2),
+        segment(*word_times(1.0, 12), channel=0),
+        segment(*word_times(0.8, 12), channel=1, number=1),
+        segment(*word_times(6.0, 12), channel=0, number=2),
         speech=((0.6, 11.2, 0), (0.4, 6.0, 1)),
         channels=2,
     )
-    assert found(rule, both) == []
+    assert list_findings(rule, both) == []
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_silence_breaks_no_rule(rule: quality.Rule) -> None:
     silence = transcript(speech=(), language=None, language_probability=None, decoding=None)
-    assert not found(rule, silence)
+    assert not list_findings(rule, silence)
 
 
-def test_a_length_may_differ_by_a_frame() -> None:
+def test_the_length_may_differ_by_a_frame() -> None:
     assert list(quality.check_duration_kept(GOOD, 12.019)) == []
-    (told,) = quality.check_duration_kept(GOOD, 12.03)
-    assert "12.000" in told
-    assert "12.030" in told
+    (finding,) = quality.check_duration_kept(GOOD, 12.03)
+    assert "12.000" in finding
+    assert "12.030" in finding
 
 
 @pytest.mark.parametrize(
-    ("segments", "seconds", "told"),
+    ("segments", "seconds", "expected"),
     [
         ([segment((1, 2), (1.5, 1.4))], 12.0, "'w1' in segment 0 ends at 1.40 s, before its beginning at 1.50 s"),
         (
@@ -131,103 +131,116 @@ def test_a_length_may_differ_by_a_frame() -> None:
         ([segment((1, 12.015))], 12.0, ""),
     ],
 )
-def test_times_run_forward_and_end_inside(segments: list[Segment], seconds: float, told: str) -> None:
-    findings = found(quality.check_times_in_order, transcript(*segments, seconds=seconds))
+def test_times_increase_and_end_inside_the_recording(segments: list[Segment], seconds: float, expected: str) -> None:
+    findings = list_findings(quality.check_times_in_order, transcript(*segments, seconds=seconds))
     assert findings is not None
-    assert "; ".join(findings).startswith(told)
-    assert bool(findings) == bool(told)
+    assert "; ".join(findings).startswith(expected)
+    assert bool(findings) == bool(expected)
 
 
-def test_a_stretch_of_speech_without_words_is_named_unless_it_was_dropped_on_purpose() -> None:
-    said = segment(*spoken(1.0, 5), (9.0, 9.4))  # words until 3.0 s, then one at 9.0 s
-    assert found(quality.check_speech_covered, transcript(said)) == [
+def test_speech_without_words_is_reported_unless_its_text_was_dropped() -> None:
+    spoken = segment(*word_times(1.0, 5), (9.0, 9.4))  # words until 3.0 s, then one at 9.0 s
+    assert list_findings(quality.check_speech_covered, transcript(spoken)) == [
         "5.2 s of detected speech without a word, 3.4 to 8.6 s"
     ]
     dropped = Dropped(start=4.0, end=8.0, channel=0, text="Thanks!", reasons=("phantom phrase",))
-    assert found(quality.check_speech_covered, transcript(said, dropped=(dropped,))) == []
+    assert list_findings(quality.check_speech_covered, transcript(spoken, dropped=(dropped,))) == []
     elsewhere = dropped.model_copy(update={"channel": 1})
-    assert found(quality.check_speech_covered, transcript(said, dropped=(elsewhere,))) != []
+    assert list_findings(quality.check_speech_covered, transcript(spoken, dropped=(elsewhere,))) != []
 
 
-def test_a_hole_is_speech_that_was_heard_for_three_seconds_at_least() -> None:
-    said = segment(*spoken(1.0, 5), (9.0, 9.4))
-    assert found(quality.check_speech_covered, transcript(said, speech=((0.6, 6.3), (7.0, 9.8)))) == []
-    assert found(quality.check_speech_covered, transcript(said, speech=((0.6, 6.5), (7.0, 9.8)))) != []
+def test_a_hole_is_at_least_three_seconds_of_detected_speech() -> None:
+    spoken = segment(*word_times(1.0, 5), (9.0, 9.4))
+    assert list_findings(quality.check_speech_covered, transcript(spoken, speech=((0.6, 6.3), (7.0, 9.8)))) == []
+    assert list_findings(quality.check_speech_covered, transcript(spoken, speech=((0.6, 6.5), (7.0, 9.8)))) != []
     nothing = transcript(speech=((0.0, 4.0), (5.0, 7.0)), language=None)
-    assert found(quality.check_speech_covered, nothing) == ["4.0 s of detected speech without a word, 0.0 to 4.0 s"]
+    assert list_findings(quality.check_speech_covered, nothing) == [
+        "4.0 s of detected speech without a word, 0.0 to 4.0 s"
+    ]
 
 
 def test_a_hole_on_one_channel_is_not_filled_by_words_on_the_other() -> None:
-    left = segment(*spoken(1.0, 25), channel=0)
+    left = segment(*word_times(1.0, 25), channel=0)
     checked = transcript(left, speech=((0.6, 11.4, 0), (2.0, 8.0, 1)), channels=2)
-    assert found(quality.check_speech_covered, checked) == [
+    assert list_findings(quality.check_speech_covered, checked) == [
         "6.0 s of detected speech without a word, 2.0 to 8.0 s on channel 1"
     ]
 
 
 def test_segments_cover_speech_where_words_have_no_times() -> None:
-    untimed = segment((1.0, 11.0), text="so much was said").model_copy(update={"words": ()})
-    assert found(quality.check_speech_covered, transcript(untimed)) == []
+    untimed = segment((1.0, 11.0), text="so much was spoken").model_copy(update={"words": ()})
+    assert list_findings(quality.check_speech_covered, transcript(untimed)) == []
 
 
-def test_a_word_where_no_speech_was_detected_is_named() -> None:
+def test_a_word_outside_of_detected_speech_is_reported() -> None:
     speech = ((0.6, 4.0), (8.0, 12.0))
-    assert found(quality.check_words_inside_speech, transcript(segment((3.9, 4.5), (7.5, 8.1)), speech=speech)) == []
+    assert (
+        list_findings(quality.check_words_inside_speech, transcript(segment((3.9, 4.5), (7.5, 8.1)), speech=speech))
+        == []
+    )
     between = transcript(segment((3.0, 4.0), (5.0, 5.5), (9.0, 9.5)), speech=speech)
-    assert found(quality.check_words_inside_speech, between) == ["'w1' at 5.00 s stands where no speech was detected"]
+    assert list_findings(quality.check_words_inside_speech, between) == [
+        "'w1' at 5.00 s stands where no speech was detected"
+    ]
     behind = transcript(segment((3.0, 4.0), (12.1, 12.5)), speech=speech, seconds=20.0)
-    assert found(quality.check_words_inside_speech, behind) == ["'w1' at 12.10 s stands where no speech was detected"]
+    assert list_findings(quality.check_words_inside_speech, behind) == [
+        "'w1' at 12.10 s stands where no speech was detected"
+    ]
     other = transcript(segment((3.0, 4.0), channel=1), speech=((0.6, 4.0, 0),), channels=2)
-    assert found(quality.check_words_inside_speech, other) == [
+    assert list_findings(quality.check_words_inside_speech, other) == [
         "'w0' at 3.00 s on channel 1 stands where no speech was detected"
     ]
 
 
 @pytest.mark.parametrize(
-    ("segments", "told"),
+    ("segments", "expected"),
     [
-        ([segment(*spoken(1.0, 90, pace=9.0))], []),
+        ([segment(*word_times(1.0, 90, pace=9.0))], []),
         (
-            [segment(*spoken(1.0, 95, pace=9.5))],
+            [segment(*word_times(1.0, 95, pace=9.5))],
             ["9.5 words a second over the recording; nobody keeps up more than 9.1"],
         ),
         (
-            [segment(*spoken(1.0, 12)), segment(*spoken(6.0, 12, pace=12.0), number=1)],
+            [segment(*word_times(1.0, 12)), segment(*word_times(6.0, 12, pace=12.0), number=1)],
             ["12 words in 1.00 s at 6.0 s; nobody says more than 11.0 a second"],
         ),
-        ([segment(*spoken(1.0, 12)), segment(*[(6.0, 6.0)] * 5, number=1)], ["5 words in 0.00 s at 6.0 s; nobody"]),
-        ([segment(*spoken(1.0, 12)), segment((6.0, 6.1), (6.1, 6.2), (6.2, 6.25), number=1)], []),
-        ([segment(*spoken(0.0, 4, pace=0.3))], ["0.30 words a second over 13.3 s of speech; under 0.5 nobody"]),
-        ([segment(*spoken(0.0, 4, pace=0.45))], []),  # too short to tell
+        ([segment(*word_times(1.0, 12)), segment(*[(6.0, 6.0)] * 5, number=1)], ["5 words in 0.00 s at 6.0 s; nobody"]),
+        ([segment(*word_times(1.0, 12)), segment((6.0, 6.1), (6.1, 6.2), (6.2, 6.25), number=1)], []),
+        ([segment(*word_times(0.0, 4, pace=0.3))], ["0.30 words a second over 13.3 s of speech; under 0.5 nobody"]),
+        ([segment(*word_times(0.0, 4, pace=0.45))], []),  # too short to judge
     ],
 )
-def test_nobody_speaks_so_fast_or_so_slowly(segments: list[Segment], told: list[str]) -> None:
-    findings = found(quality.check_speech_rate_plausible, transcript(*segments, speech=((0.0, 30.0),), seconds=30.0))
+def test_an_implausible_speech_rate_is_reported(segments: list[Segment], expected: list[str]) -> None:
+    findings = list_findings(
+        quality.check_speech_rate_plausible, transcript(*segments, speech=((0.0, 30.0),), seconds=30.0)
+    )
     assert findings is not None
-    assert [finding[: len(start)] for finding, start in zip(findings, told, strict=True)] == told
+    assert [finding[: len(start)] for finding, start in zip(findings, expected, strict=True)] == expected
 
 
-def test_no_rate_is_judged_where_words_are_written_without_spaces() -> None:
+def test_no_rate_is_judged_for_languages_without_spaces() -> None:
     assert (
-        found(quality.check_speech_rate_plausible, transcript(segment(*spoken(1.0, 95, pace=9.5)), language="ja"))
+        list_findings(
+            quality.check_speech_rate_plausible, transcript(segment(*word_times(1.0, 95, pace=9.5)), language="ja")
+        )
         is None
     )
 
 
-def test_a_doubtful_language_is_named_by_the_engines_flag_or_by_its_probability() -> None:
-    said = segment(*spoken(1.0, 12))
-    assert found(quality.check_language_certain, transcript(said, language_probability=0.5)) == []
-    doubt = transcript(said, language_probability=0.41)
-    assert found(quality.check_language_certain, doubt) == ["taken for en with only 41%"]
+def test_an_uncertain_language_is_reported_by_flag_or_by_probability() -> None:
+    spoken = segment(*word_times(1.0, 12))
+    assert list_findings(quality.check_language_certain, transcript(spoken, language_probability=0.5)) == []
+    uncertain = transcript(spoken, language_probability=0.41)
+    assert list_findings(quality.check_language_certain, uncertain) == ["taken for en with only 41%"]
     flags = {"language_uncertain": "en with only 41%; also de 40%", "partial": "cut off"}
-    flagged = transcript(said, language_probability=0.41, flags=flags)
-    assert found(quality.check_language_certain, flagged) == ["en with only 41%; also de 40%"]
-    assert found(quality.check_language_certain, transcript(said, language_probability=None)) is None
+    flagged = transcript(spoken, language_probability=0.41, flags=flags)
+    assert list_findings(quality.check_language_certain, flagged) == ["en with only 41%; also de 40%"]
+    assert list_findings(quality.check_language_certain, transcript(spoken, language_probability=None)) is None
 
 
-def test_suspects_are_judged_by_their_share_where_there_are_chunks_enough() -> None:
-    said = segment(*spoken(1.0, 12))
+def test_suspects_are_judged_by_their_share_if_there_are_enough_chunks() -> None:
+    spoken = segment(*word_times(1.0, 12))
     for chunks, suspects in ((3, 3), (4, 2), (100, 50)):
-        assert found(quality.check_few_suspects, transcript(said, decoding=decoding(chunks, suspects))) == []
-    findings = found(quality.check_few_suspects, transcript(said, decoding=decoding(4, 3)))
+        assert list_findings(quality.check_few_suspects, transcript(spoken, decoding=decoding(chunks, suspects))) == []
+    findings = list_findings(quality.check_few_suspects, transcript(spoken, decoding=decoding(4, 3)))
     assert findings == ["3 of 4 chunks were suspect: 3 rescued, 0 segments dropped, 3 flagged"]

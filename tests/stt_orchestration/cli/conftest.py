@@ -24,6 +24,6 @@ def own(project: Project) -> Project:
 
 def check_refusal(own: Project, arguments: list[str], more: dict[str, str], code: int, sentence: str) -> None:
     """A command ends with an exit code and a sentence on standard error, and never with a traceback."""
-    ended = own.called(*arguments, **more)
+    ended = own.invoke(*arguments, **more)
     assert (ended.returncode, "Traceback" in ended.stderr) == (code, False), ended.stderr
     assert sentence in ended.stderr

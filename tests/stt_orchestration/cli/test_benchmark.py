@@ -19,7 +19,7 @@ from benchmarks.platform.result import BenchmarkResult, read_result, write_resul
 from speech.models.registry import Weights
 from speech.transcript import Options
 from stt_orchestration.cli.app import app
-from tests.benchmarks.made import made
+from tests.benchmarks.results import make_result
 
 PROJECT = Path(__file__).resolve().parents[3]
 SPOKEN = PROJECT / "samples" / "lj-printing.mp3"
@@ -113,7 +113,7 @@ def test_the_ratio_with_another_machine_is_written_and_one_machine_refused(
     copied.write_bytes(measured.read_bytes()[:-30])
     code, told = stt("ratio", copied, other)
     assert (code, "copy.json is no whole JSON" in told) == (2, True)
-    write_result(made(ids=("x",)), copied)
+    write_result(make_result(ids=("x",)), copied)
     code, told = stt("ratio", copied, other)
     assert (code, "details.audio.sha256 is" in told) == (2, True)
     assert target.read_bytes() == before

@@ -7,7 +7,7 @@ from tests.stt_orchestration.cli.conftest import check_refusal
 
 
 def test_the_catalogue_can_be_listed(own: Project) -> None:
-    listed = own.called("fetch-model", "--list")
+    listed = own.invoke("fetch-model", "--list")
     assert listed.returncode == 0
     assert {"base", "tiny.en", "large-v3"} <= {line.split()[0] for line in listed.stdout.splitlines()}
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from benchmarks.platform.result import write_result
 from speech.models.registry import Weights
 from stt_orchestration.cli.app import app
-from tests.benchmarks.made import made
+from tests.benchmarks.results import make_result
 
 PRICE = ["--cpu-node-price", "0.19"]
 
@@ -23,7 +23,7 @@ PRICE = ["--cpu-node-price", "0.19"]
 @pytest.fixture
 def result(tmp_path: Path) -> Path:
     path = tmp_path / "here_base_2024-12-02.json"
-    write_result(made([2400.0 + 60 * math.sin(i) for i in range(50)]), path)
+    write_result(make_result([2400.0 + 60 * math.sin(i) for i in range(50)]), path)
     return path
 
 
@@ -109,10 +109,12 @@ def test_without_a_result_the_newest_of_this_machine_is_sized(tmp_path: Path, mo
     told = CliRunner().invoke(app, asked)
     assert (told.exit_code, "Give --measure" in told.stderr) == (2, True)
     noise = [2400.0 + 60 * math.sin(i) for i in range(50)]
-    write_result(made(noise, ids=here), folder / "old_base.json")
-    write_result(made(noise, ids=here, timestamp="2025-12-02T10:30:00Z"), folder / "new_base.json")
-    write_result(made(noise, ids=here, timestamp="2026-01-02T10:30:00Z", model="small"), folder / "new_small.json")
-    write_result(made(noise, ids=("x",), timestamp="2026-01-02T10:30:00Z"), folder / "other_base.json")
+    write_result(make_result(noise, ids=here), folder / "old_base.json")
+    write_result(make_result(noise, ids=here, timestamp="2025-12-02T10:30:00Z"), folder / "new_base.json")
+    write_result(
+        make_result(noise, ids=here, timestamp="2026-01-02T10:30:00Z", model="small"), folder / "new_small.json"
+    )
+    write_result(make_result(noise, ids=("x",), timestamp="2026-01-02T10:30:00Z"), folder / "other_base.json")
     done = subprocess.run(
         [sys.executable, "-m", "stt_orchestration.cli", *asked], capture_output=True, text=True, check=False
     )

@@ -108,7 +108,7 @@ class Installation:
         environment |= {"STT_SENSOR_ENABLED": "false"}
         said = Path(tempfile.mkdtemp(prefix="said-", dir=self.root))
         command = (stt_in_steps, self.go, "run") if stops else (stt, "run")
-        running = warm.start(*command, said=said, environment=environment)
+        running = warm.start(*command, output_dir=said, environment=environment)
         self.stack.callback(running.kill)
         return running
 
@@ -321,7 +321,7 @@ def test_many_that_open_a_new_dagster_home_at_once_all_can(tmp_path: Path) -> No
     """Unguarded, Dagster makes its databases several times over, and may leave one that never opens again."""
     shutil.copyfile(PROJECT / "dagster.yaml", tmp_path / "dagster.yaml")
     environment, go = {**os.environ, "DAGSTER_HOME": str(tmp_path)}, tmp_path / "go"
-    openers = [warm.start(open_home, go, said=tmp_path / str(i), environment=environment) for i in range(3)]
+    openers = [warm.start(open_home, go, output_dir=tmp_path / str(i), environment=environment) for i in range(3)]
     for opener in openers:
         until(lambda opener=opener: opener.out.read_text() == "ready\n", "an opener stands ready")
     go.touch()

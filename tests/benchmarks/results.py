@@ -1,4 +1,4 @@
-"""Results made up to test what is done with results; none of their figures was ever measured."""
+"""Invented benchmark results for tests; none of their figures was measured."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.platform.result import Audio, BenchmarkResult, Details, WeightsU
 from speech.transcript import Options
 
 
-def made(
+def make_result(
     latencies_ms: Sequence[float] = (100.0, 110.0, 90.0, 105.0, 95.0),
     *,
     ids: Sequence[str] = ("one",),
@@ -23,7 +23,7 @@ def made(
     throttling: CpuCounters | None = None,
     **details: Any,
 ) -> BenchmarkResult:
-    """A consistent result."""
+    """A consistent result with these latencies; keyword arguments replace single fields."""
     total_s = sum(latencies_ms) / 1000
     isolation = Isolation(
         cpus_usable=4,

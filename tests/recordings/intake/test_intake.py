@@ -1,0 +1,114 @@
+"""Taking in what has arrived: once, without waiting, and unfinished batches again."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from recordings.batches import BatchLimits
+from recordings.intake import intake
+from recordings.intake.backoff import PastRuns
+from recordings.intake.bucket_scan import BucketScanCursor, BucketScanLimits
+from recordings.intake.intake import (
+    find_unattended_batches,
+    register_old_enough,
+    run_intake,
+    scan_bucket_repeatedly,
+)
+from recordings.ledger.ledger import Ledger
+from recordings.workspace import Workspace
+from tests.recordings.backends import BucketBackend
+from tests.recordings.step_pipeline import (
+    StepPipeline,
+)
+
+
+def test_a_command_takes_in_its_paths_and_what_is_already_in_the_input_folder(
+    pipeline: StepPipeline, inbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one call: the user does not wait for two scans of a sensor."""
+    monkeypatch.setattr(intake, "_SETTLE_S", 0)
+    pipeline.write_silence("here.wav")
+    result = run_intake(pipeline.workspace, [inbox / "calls"], BatchLimits(max_recordings=2), "test")
+    assert (result.unsettled, result.refused) == (0, ())
+    batches = pipeline.workspace.ledger.list_open_batches(2e9, 10)
+    members = [sorted(pipeline.get_states(key)) for key in batches]
+    assert sorted(name for names in members for name in names) == ["calls/1.wav", "calls/monday/1.wav", "here.wav"]
+    assert max(map(len, members)) == 2
+    run_intake(pipeline.workspace, [inbox / "calls"], BatchLimits(), "test")
+    assert pipeline.workspace.ledger.count_totals().inputs == 3
+
+
+def test_files_that_have_not_changed_for_long_are_registered_at_once(pipeline: StepPipeline) -> None:
+    pipeline.write_silence("old.wav")
+    pipeline.write_silence("young.wav")
+    os.utime(pipeline.raw / "old.wav", (1_000_000_000, 1_000_000_000))
+    assert register_old_enough(pipeline.workspace, 60) == 1
+    assert [delivery.name for delivery in pipeline.workspace.ledger.list_waiting(10)] == ["old.wav"]
+    assert register_old_enough(pipeline.workspace, 0) == 0
+    assert register_old_enough(pipeline.workspace, 1e6) == 0, "it is known already"
+
+
+def test_only_unfinished_batches_without_a_run_are_requested_again(
+    pipeline: StepPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = []
+    for name in ("a.wav", "b.wav", "c.wav"):
+        pipeline.write_silence(name)
+        keys.append(pipeline.form_batch())
+    pipeline.run(keys[0])
+
+    def never_run(_: str) -> PastRuns:
+        return PastRuns()
+
+    assert find_unattended_batches(pipeline.workspace, (), never_run, 10) == {}, (
+        "whoever formed them may be about to request a run"
+    )
+    monkeypatch.setattr(intake, "_ORPHANED_AFTER_S", -1)
+    assert find_unattended_batches(pipeline.workspace, (), never_run, 10) == {key: key for key in keys[1:]}
+    assert find_unattended_batches(pipeline.workspace, {keys[1]}, never_run, 10) == {keys[2]: keys[2]}
+    assert find_unattended_batches(pipeline.workspace, (), never_run, 1) == {keys[1]: keys[1]}
+    assert find_unattended_batches(pipeline.workspace, (), never_run, -1) == {}
+    failed = {keys[1]: PastRuns(1, "just", time.time()), keys[2]: PastRuns(1, "long-ago", 0.0)}
+    assert find_unattended_batches(pipeline.workspace, (), failed.__getitem__, 1) == {
+        keys[2]: f"{keys[2]}-after-long-ago"
+    }
+
+
+SAMPLES = Path(__file__).resolve().parents[3] / "samples"
+
+
+def test_a_command_uploads_into_the_bucket_and_makes_batches_of_everything_there(
+    make_bucket: Callable[..., BucketBackend], tmp_path: Path
+) -> None:
+    backend = make_bucket()
+    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
+    workspace = Workspace(backend.store, ledger)
+    backend.put(b"there.wav", b"x")
+    result = run_intake(workspace, [SAMPLES / "jfk.opus"], BatchLimits(), "test")
+    assert (result.unsettled, result.refused) == (0, ())
+    (key,) = ledger.list_open_batches(float("inf"), 10)
+    assert sorted(member.delivery.name for member in ledger.list_members(key)) == ["jfk.opus", "there.wav"]
+    ledger.close()
+
+
+LIMITS = BucketScanLimits(max_recent=3, max_reconciled=2, margin_s=10.0)
+
+
+def test_a_scan_takes_everything_or_says_where_the_next_one_continues(
+    make_bucket: Callable[..., BucketBackend], sqlite_ledger: Ledger
+) -> None:
+    backend = make_bucket()
+    for i in range(7):
+        backend.put(f"{i}.wav".encode())
+    workspace = Workspace(backend.store, sqlite_ledger)
+    scan = scan_bucket_repeatedly(workspace, BucketScanCursor(), LIMITS, max_scan_s=0.0)
+    assert scan.has_more
+    assert sqlite_ledger.count_totals().inputs < 7
+    scan = scan_bucket_repeatedly(workspace, BucketScanCursor.load(scan.cursor.dump()), LIMITS, max_scan_s=60.0)
+    assert not scan.has_more
+    assert sqlite_ledger.count_totals().inputs == 7

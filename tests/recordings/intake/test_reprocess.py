@@ -1,0 +1,72 @@
+"""Finished recordings that the current options would make differently are planned again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from recordings.batches import BatchLimits
+from recordings.intake.reprocess import CurrentOptions, plan
+from recordings.steps.enriched import EnrichOptions
+from recordings.steps.normalized import NormalizeOptions
+from speech.transcript import Options
+from tests.recordings.step_pipeline import (
+    NO_WEIGHTS,
+    StepPipeline,
+    count_worked,
+)
+
+CURRENT_OPTIONS = CurrentOptions(NormalizeOptions(), NO_WEIGHTS.sha256, Options(language="en"), EnrichOptions())
+
+
+def plan_names(pipeline: StepPipeline, current: CurrentOptions, *names: str) -> tuple[dict[str, int], list[set[str]]]:
+    """Step -> number of recordings planned again from there on, and the names in each new batch."""
+    is_selected = set(names).__contains__ if names else lambda _: True
+    planned = plan(pipeline.workspace, current, is_selected, BatchLimits(max_recordings=2), "test")
+    return dict(planned.recordings_by_step), [set(pipeline.get_states(key)) for key in planned.batches]
+
+
+def test_only_recordings_made_with_other_options_are_planned_again(pipeline: StepPipeline) -> None:
+    """Recordings that share a batch are independent: redoing one must not change the others."""
+    pipeline.write_silence("a.wav", "twin.wav")
+    pipeline.write_silence("b.wav")
+    first = pipeline.form_batch()
+    pipeline.run(first)
+    assert plan_names(pipeline, CURRENT_OPTIONS) == ({}, [])
+    plain = replace(CURRENT_OPTIONS, enrich=EnrichOptions(prosody=False))
+    assert plan_names(pipeline, plain, "missing.wav") == ({}, [])
+    planned = plan(pipeline.workspace, plain, {"b.wav"}.__contains__, BatchLimits(), "test")
+    (key,) = planned.batches
+    assert pipeline.workspace.ledger.count_totals().is_consistent
+    assert count_worked(pipeline.run(key, enrich=plain.enrich)) == {"normalized": 0, "transcript": 0, "enriched": 1}
+    assert plan_names(pipeline, plain) == ({"enriched": 1}, [{"a.wav", "twin.wav"}]), "under all its names"
+    narrow = replace(CURRENT_OPTIONS, transcribe=Options(language="en", beam_size=1))
+    assert plan_names(pipeline, narrow) == ({"transcript": 2}, [{"a.wav", "twin.wav"}, {"b.wav"}])
+    other = replace(CURRENT_OPTIONS, model_sha256="1" * 64)
+    assert plan_names(pipeline, other)[0] == {"transcript": 2}
+    mono = replace(CURRENT_OPTIONS, normalize=NormalizeOptions(keep_channels=False))
+    assert plan_names(pipeline, mono)[0] == {"normalized": 2}
+    assert pipeline.workspace.ledger.list_open_batches(2e9, 10) == [], "nothing is unfinished before a run begins"
+
+
+def test_what_cannot_be_made_again_is_not_planned(pipeline: StepPipeline) -> None:
+    """Otherwise every ``stt run`` would start a run that can do nothing."""
+    pipeline.write_silence("a.wav")
+    pipeline.run(pipeline.form_batch())
+    mono = replace(CURRENT_OPTIONS, normalize=NormalizeOptions(keep_channels=False))
+    (pipeline.raw / "a.wav").unlink()
+    assert plan_names(pipeline, mono) == ({}, [])
+    assert plan_names(pipeline, replace(mono, model_sha256="1" * 64))[0] == {"transcript": 1}, (
+        "the normalized audio is still there"
+    )
+    (pipeline.data / "input_audio" / "a.wav.wav").unlink()
+    assert plan_names(pipeline, replace(mono, model_sha256="2" * 64)) == ({}, [])
+
+
+def test_of_two_claims_on_the_same_recording_one_succeeds(pipeline: StepPipeline) -> None:
+    pipeline.write_silence("a.wav")
+    pipeline.run(pipeline.form_batch())
+    (member,) = pipeline.workspace.ledger.iter_finished()
+    retry = replace(member.delivery, attempt=1)
+    assert pipeline.workspace.ledger.reclaim("first", [retry], "test")
+    assert not pipeline.workspace.ledger.reclaim("second", [retry], "test")
+    assert set(pipeline.get_states("first")) == {"a.wav"}

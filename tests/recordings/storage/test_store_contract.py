@@ -1,0 +1,210 @@
+"""The contract of every store, tested on a directory and in a bucket: what is listed, and that a write is whole or not there."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from recordings.layout import Folder, encode_name
+from recordings.storage.base import IgnoredEntry, InputEntry, InvalidRangeError, KeyExistsError, UnwritableKeyError
+from recordings.storage.errors import explain
+from tests.recordings.backends import StoreBackend, list_names
+
+KEY = f"{Folder.TRANSCRIPTS}/a/x.mp3.json"
+
+
+def read(backend: StoreBackend, key: str) -> bytes:
+    with backend.store.fetch(key) as path:
+        return path.read_bytes()
+
+
+def write(backend: StoreBackend, key: str, content: bytes, *, if_absent: bool = False) -> None:
+    with backend.store.create(key, if_absent=if_absent) as path:
+        path.write_bytes(content)
+
+
+def test_inputs_of_all_folders_are_listed_in_the_order_of_their_names(backend: StoreBackend) -> None:
+    for name in (b"b.wav", b"a/x.wav", b"a/b/c.wav", b"caf\xc3\xa9.wav", b"100%41 + x.wav"):
+        backend.put(name)
+    assert list_names(backend.store) == ["100%2541 + x.wav", "a/b/c.wav", "a/x.wav", "b.wav", "caf\u00e9.wav"]
+
+
+def test_a_listing_can_continue_after_any_name(backend: StoreBackend) -> None:
+    for name in (b"b.wav", b"a/x.wav", b"a.wav", b"a/b/c.wav", b"a/b.wav", b"a-1.wav", b"z/1.wav", b"a\n.wav"):
+        backend.put(name)
+    all_names = list_names(backend.store)
+    assert len(all_names) == 8
+    for i, name in enumerate(all_names):
+        assert list_names(backend.store, after=name) == all_names[i + 1 :]
+
+
+def test_find_input_returns_what_the_listing_showed(backend: StoreBackend) -> None:
+    backend.put(b"a/x.wav", b"content")
+    (listed,) = backend.store.list_inputs()
+    assert isinstance(listed, InputEntry)
+    seen = backend.store.find_input("a/x.wav")
+    assert seen is not None
+    assert (seen.name, seen.size, seen.version) == (listed.name, 7, listed.version)
+    for missing in ("a", "a/y.wav", "a/x.wav/z", "caf%E9.wav", "x" * 2000):
+        assert backend.store.find_input(missing) is None
+
+
+def test_other_bytes_under_a_name_are_another_version(backend: StoreBackend) -> None:
+    backend.put(b"x.wav", b"one")
+    before = backend.store.find_input("x.wav")
+    backend.put(b"x.wav", b"two")
+    after = backend.store.find_input("x.wav")
+    assert before is not None
+    assert after is not None
+    assert before.version != after.version
+
+
+def test_names_that_are_not_inputs_are_listed_with_the_reason(backend: StoreBackend) -> None:
+    for name in (b"real.wav", b".hidden.wav", b"half.wav.part", b"x.mp3.ref.txt", b"a/README.md"):
+        backend.put(name)
+    ignored = {entry.name: entry.reason for entry in backend.store.list_inputs() if isinstance(entry, IgnoredEntry)}
+    assert ignored == {
+        ".hidden.wav": "hidden name",
+        "half.wav.part": "temporary name",
+        "x.mp3.ref.txt": "reference transcript",
+        "a/README.md": "documentation",
+    }
+    assert list_names(backend.store) == ["real.wav"]
+
+
+@pytest.mark.parametrize(
+    ("byte_range", "start", "content"),
+    [
+        (None, 0, b"0123456789"),
+        ("bytes=0-", 0, b"0123456789"),
+        ("bytes=4-", 4, b"456789"),
+        ("bytes=2-2", 2, b"2"),
+        ("bytes=8-400", 8, b"89"),
+        ("bytes=-3", 7, b"789"),
+        ("bytes=-300", 0, b"0123456789"),
+    ],
+)
+def test_a_range_is_read_with_the_size_and_etag_of_the_whole(
+    backend: StoreBackend, byte_range: str | None, start: int, content: bytes
+) -> None:
+    write(backend, KEY, b"0123456789")
+    stat = backend.store.stat(KEY)
+    assert stat is not None
+    stream = backend.store.open_range(KEY, byte_range)
+    assert (stream.size, stream.start, stream.length) == (10, start, len(content))
+    assert stream.is_partial is (byte_range is not None)
+    assert (stat.key.endswith(KEY), stat.size, stat.etag) == (True, 10, stream.etag)
+    assert b"".join(stream.blocks) == content
+    write(backend, KEY, b"9876543210x")
+    assert backend.store.open_range(KEY).etag != stream.etag
+
+
+def test_a_range_behind_the_end_and_a_missing_key_are_errors(backend: StoreBackend) -> None:
+    write(backend, KEY, b"0123456789")
+    with pytest.raises(InvalidRangeError) as caught:
+        backend.store.open_range(KEY, "bytes=10-")
+    assert caught.value.size == 10
+    for key in (f"{Folder.TRANSCRIPTS}/a/y.json", f"{Folder.TRANSCRIPTS}/{'x' * 2000}"):
+        assert backend.store.stat(key) is None
+        with pytest.raises(FileNotFoundError):
+            backend.store.open_range(key)
+
+
+def test_a_write_replaces_the_old_content_and_leaves_no_temporary_files(backend: StoreBackend) -> None:
+    for content in (b"old", b"", b"new" * 1000):
+        write(backend, KEY, content)
+        assert read(backend, KEY) == content
+    assert backend.store.exists(KEY)
+    assert [each.rpartition("/")[2] for each in backend.list_files(Folder.TRANSCRIPTS)] == ["x.mp3.json"]
+    assert backend.list_leftovers() == []
+
+
+def test_a_failed_write_keeps_the_old_content_and_leaves_no_temporary_files(backend: StoreBackend) -> None:
+    write(backend, KEY, b"old")
+    with pytest.raises(RuntimeError), backend.store.create(KEY) as path:
+        path.write_text("new, but torn")
+        raise RuntimeError
+    assert read(backend, KEY) == b"old"
+    assert backend.list_leftovers() == []
+
+
+def test_a_write_to_a_full_disk_names_the_path(backend: StoreBackend, tmp_path: Path) -> None:
+    """The error of the operating system does not name it."""
+    with pytest.raises(OSError, match="No space left") as caught, backend.store.create(KEY) as path:
+        path.write_bytes(b"begun")
+        with open("/dev/full", "wb", buffering=0) as full:
+            full.write(b"x")
+    assert str(caught.value.filename).startswith(str(tmp_path))
+    assert f"No space left on device at {tmp_path}" in explain(caught.value)
+
+
+def test_a_reader_can_read_the_old_content_to_the_end_during_a_write(backend: StoreBackend) -> None:
+    """A write replaces the file; it never changes one that somebody has open."""
+    write(backend, KEY, b"old")
+    with backend.store.fetch(KEY) as path, path.open("rb") as reader:
+        write(backend, KEY, b"new")
+        assert reader.read() == b"old"
+
+
+def test_of_many_conditional_writers_one_succeeds_and_its_content_stays(backend: StoreBackend) -> None:
+    def attempt(number: int) -> bool:
+        try:
+            write(backend, KEY, str(number).encode(), if_absent=True)
+        except KeyExistsError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        succeeded = list(pool.map(attempt, range(8)))
+    assert sum(succeeded) == 1
+    assert read(backend, KEY) == str(succeeded.index(True)).encode()
+    assert backend.list_leftovers() == []
+
+
+def test_a_missing_key_cannot_be_fetched(backend: StoreBackend) -> None:
+    for key in (KEY, f"{Folder.RAW}/caf%E9.wav", f"{Folder.RAW}/{'x' * 2000}"):
+        assert not backend.store.exists(key)
+        with pytest.raises(FileNotFoundError), backend.store.fetch(key):
+            pass
+
+
+def test_a_copy_has_the_same_content(backend: StoreBackend) -> None:
+    write(backend, KEY, b"content")
+    other = f"{Folder.TRANSCRIPTS}/b \u00fc %41.json"
+    backend.store.copy(KEY, other)
+    assert read(backend, other) == b"content"
+    with pytest.raises(FileNotFoundError):
+        backend.store.copy(f"{Folder.TRANSCRIPTS}/nothing.json", other)
+    assert read(backend, other) == b"content"
+    assert backend.list_leftovers() == []
+
+
+def test_a_key_that_cannot_be_written_is_refused_with_the_reason(backend: StoreBackend) -> None:
+    key = f"{Folder.TRANSCRIPTS}/" + "/".join(["x" * 200] * 25)
+    with pytest.raises(UnwritableKeyError, match=r"cannot be written: .*longer than"):
+        write(backend, key, b"x")
+    assert backend.store.get_unwritable_reason(KEY) is None
+    assert backend.list_leftovers() == []
+
+
+def test_a_name_with_control_characters_can_be_read(backend: StoreBackend) -> None:
+    backend.put("a/caf\u00e9\n%0A.wav".encode(), b"content")
+    name = encode_name("a/caf\u00e9\n%0A.wav".encode())
+    assert list_names(backend.store) == [name]
+    assert read(backend, f"{Folder.RAW}/{name}") == b"content"
+
+
+def test_a_temporary_file_can_be_found_again_until_it_is_swept(backend: StoreBackend) -> None:
+    backend.store.temp_path(Folder.TRANSCRIPTS, "journal").write_text("half")
+    assert backend.store.temp_path(Folder.TRANSCRIPTS, "journal").read_text() == "half"
+    assert backend.store.sweep(3600) == 0
+    assert backend.store.sweep(-1) == 1
+    assert not backend.store.temp_path(Folder.TRANSCRIPTS, "journal").exists()
+
+
+def test_a_probe_writes_and_leaves_no_files(backend: StoreBackend) -> None:
+    assert "writ" in backend.store.probe()
+    assert [each for folder in Folder for each in backend.list_files(folder)] == []
+    assert backend.list_leftovers() == []
