@@ -150,9 +150,9 @@ class Faults:
         pods = self.objects("pods", f"dagster/run-id={run_id}")
         return [pod for pod in pods if pod["status"]["phase"] in ("Pending", "Running")]
 
-    def _wait_for_none(self, run_id: str, left: Callable[[], list[dict[str, Any]]], seconds: float) -> None:
+    def _wait_for_none(self, run_id: str, list_pods: Callable[[], list[dict[str, Any]]], seconds: float) -> None:
         end = time.monotonic() + seconds
-        while left():
+        while list_pods():
             assert time.monotonic() < end, f"left over:\n{self.describe(run_id)}"
             time.sleep(1)
 
