@@ -35,8 +35,10 @@ def run_kubeconform(manifests: str, folder: Path) -> str:
     kinds = {(manifest["apiVersion"], manifest["kind"]) for manifest in yaml.safe_load_all(manifests)}
     for api_version, kind in kinds:
         group, _, version = api_version.rpartition("/")
-        wanted = {"group": group, "version": version, "kind": kind}
-        schema = next(s for s in definitions.values() if wanted in s.get("x-kubernetes-group-version-kind", ()))
+        group_version_kind = {"group": group, "version": version, "kind": kind}
+        schema = next(
+            s for s in definitions.values() if group_version_kind in s.get("x-kubernetes-group-version-kind", ())
+        )
         # kubeconform's name for the group without a name is "v1".
         path = folder / f"{group or version}-{version}-{kind.lower()}.json"
         path.write_text(json.dumps({**schema, "definitions": definitions}), encoding="utf-8")

@@ -33,7 +33,7 @@ LONGEST_FIRST = (
     "stt_orchestration/cli/test_prepare.py",
     "recordings/steps/test_crashes.py",
     "recordings/steps/test_kills.py",
-    "benchmarks/platform/test_throttling.py",
+    "benchmarks/platform/test_stress.py",
 )
 ON_A_CLUSTER = ("tests/cluster/", "tests/benchmarks/sizing/test_manifests.py")
 WORKER_BYTES = 2 * 2**30

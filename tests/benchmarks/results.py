@@ -45,7 +45,7 @@ def make_result(
         instruction_sets=("asimd",),
         ids=tuple(ids),
     )
-    known: dict[str, Any] = {
+    fields: dict[str, Any] = {
         **summarize(latencies_ms),
         "partial": False,
         "iterations_asked": len(latencies_ms),
@@ -78,5 +78,5 @@ def make_result(
         rps=len(latencies_ms) / total_s,
         cpu_limit=cpu_limit,
         memory_mb=500.0,
-        details=Details(**known),
+        details=Details(**fields),
     )

@@ -29,13 +29,13 @@ T = TypeVar("T")
 
 
 class Deployment:
-    """What a test asks of the deployment."""
+    """The deployment, and what tests do with it."""
 
     def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True) -> str:
         command = ["kubectl", "--namespace", "stt", *arguments]
-        found = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=300)
-        assert found.returncode == 0 or not check, f"{' '.join(command)}:\n{found.stdout}\n{found.stderr}"
-        return found.stdout
+        result = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=300)
+        assert result.returncode == 0 or not check, f"{' '.join(command)}:\n{result.stdout}\n{result.stderr}"
+        return result.stdout
 
     def get(self, *arguments: str) -> dict[str, Any]:
         return dict(json.loads(self.kubectl("get", *arguments, "--output=json")))
@@ -48,38 +48,38 @@ class Deployment:
         return dict(json.loads(self.in_code("stt", "status", "--json")))
 
     def graphql(self, query: str) -> dict[str, Any]:
-        """What the UI answers.
+        """Send a query to the UI. Returns the data of its response.
 
         Raises:
-            requests.RequestException: It does not, or without data; see ``until``.
+            requests.RequestException: There is no response, or one without data; see ``wait_until``.
         """
-        answer = requests.post(f"{UI}/graphql", json={"query": query}, timeout=60)
-        answer.raise_for_status()
-        told = answer.json()
-        if "errors" in told:
-            raise requests.RequestException(str(told["errors"]))
-        return dict(told["data"])
+        response = requests.post(f"{UI}/graphql", json={"query": query}, timeout=60)
+        response.raise_for_status()
+        content = response.json()
+        if "errors" in content:
+            raise requests.RequestException(str(content["errors"]))
+        return dict(content["data"])
 
     def runs(self, batch: str | None = None) -> list[dict[str, Any]]:
         """The newest runs, the newest first, or those of one batch: id and status."""
         chosen = f', filter: {{tags: [{{key: "dagster/partition", value: "{batch}"}}]}}' if batch else ""
-        asked = "{ ... on Runs { results { runId status } } ... on PythonError { message } }"
-        found = self.graphql(f"{{ runsOrError(limit: 20{chosen}) {asked} }}")["runsOrError"]
-        if "results" not in found:
-            raise requests.RequestException(found["message"])
-        return list(found["results"])
+        fields = "{ ... on Runs { results { runId status } } ... on PythonError { message } }"
+        answer = self.graphql(f"{{ runsOrError(limit: 20{chosen}) {fields} }}")["runsOrError"]
+        if "results" not in answer:
+            raise requests.RequestException(answer["message"])
+        return list(answer["results"])
 
-    def story(self, batch: str) -> str:
-        """What the event log tells of the runs of a batch, and which pods there are: for who must find out why one did not end."""
+    def describe_runs(self, batch: str) -> str:
+        """Events of the runs of a batch, and all pods: for the message when a run does not end."""
         message = "left(event::json->'dagster_event'->>'message', 300)"
         of_batch = f"run_id IN (SELECT run_id FROM runs WHERE partition = '{batch}')"  # noqa: S608
         kinds = "dagster_event_type ~ '^(PIPELINE|STEP|ENGINE)' AND dagster_event_type !~ 'PUT$'"
         events = f"SELECT left(run_id, 8), timestamp, dagster_event_type, step_key, {message} FROM event_logs"  # noqa: S608
-        told = self.sql("dagster", f"{events} WHERE {of_batch} AND {kinds} ORDER BY id")
-        return f"{told}\n{self.kubectl('get', 'pods', '--output=wide')}"
+        lines = self.sql("dagster", f"{events} WHERE {of_batch} AND {kinds} ORDER BY id")
+        return f"{lines}\n{self.kubectl('get', 'pods', '--output=wide')}"
 
     def sql(self, database: str, statement: str) -> str:
-        """What PostgreSQL answers, past everything else; rows as lines, columns between bars."""
+        """Ask PostgreSQL directly. Returns rows as lines, with bars between columns."""
         plain = ("--host=/tmp", "--username=stt", f"--dbname={database}", "--tuples-only", "--no-align", "--quiet")
         return self.kubectl("exec", "stt-postgres-0", "--", "psql", *plain, f"--command={statement}").strip()
 
@@ -90,7 +90,7 @@ class Deployment:
         manifests = manifests.replace("localhost/stt-postgres:dev", os.environ["STT_TEST_POSTGRES_IMAGE"])
         self.kubectl("apply", "--filename=-", stdin=manifests)
 
-    def ready(self) -> None:
+    def wait_ready(self) -> None:
         """Wait until everything is rolled out and answers on this machine."""
         for name in (
             "statefulset/stt-postgres",
@@ -100,11 +100,11 @@ class Deployment:
         ):
             self.kubectl("rollout", "status", name, "--timeout=240s")
         # A pod is ready a moment before the node's proxy knows its address.
-        until(60, "the UI's NodePort", lambda: requests.get(UI, timeout=10).ok)
-        until(60, "the pages' NodePort", lambda: requests.get(PAGES, timeout=10).status_code)
+        wait_until(60, "the UI's NodePort", lambda: requests.get(UI, timeout=10).ok)
+        wait_until(60, "the pages' NodePort", lambda: requests.get(PAGES, timeout=10).status_code)
 
     def upload(self, *files: Path, into: str) -> None:
-        """As the README tells a user to: copied into the input folder of the volume."""
+        """Copy files into the input folder of the volume, as the README says."""
         self.in_code("mkdir", "-p", f"/data/raw_audio/{into}")
         for file in files:
             archive = subprocess.run(
@@ -116,18 +116,18 @@ class Deployment:
             )
 
 
-def until(seconds: float, what: str, look: Callable[[], T]) -> T:
-    """Look every two seconds until there is something true to see; a UI that does not answer is nothing to see."""
+def wait_until(seconds: float, what: str, check: Callable[[], T]) -> T:
+    """Call ``check`` every two seconds until it returns something true. A UI that does not answer counts as false."""
     end = time.monotonic() + seconds
     while True:
         try:
-            found, seen = look(), ""
+            result, problem = check(), ""
         except requests.RequestException as error:
-            found, seen = None, str(error)
-        if found:
-            return found
+            result, problem = None, str(error)
+        if result:
+            return result
         if time.monotonic() >= end:
-            pytest.fail(f"{what}: not within {seconds:.0f} s. {seen}")
+            pytest.fail(f"{what}: not within {seconds:.0f} s. {problem}")
         time.sleep(2)
 
 
@@ -139,12 +139,12 @@ def stt() -> Iterator[Deployment]:
     if shutil.which("kubectl") is None:
         pytest.skip("needs kubectl")
     deployment = Deployment()
-    there = bool(deployment.kubectl("get", "namespace", "stt", "--ignore-not-found"))
-    deployed = bool(there and deployment.kubectl("get", "deployment", "stt-code", "--ignore-not-found"))
+    existed = bool(deployment.kubectl("get", "namespace", "stt", "--ignore-not-found"))
+    deployed = bool(existed and deployment.kubectl("get", "deployment", "stt-code", "--ignore-not-found"))
     if not deployed:
         subprocess.run([str(PROJECT / "deploy" / "secrets")], check=True, timeout=60)
         deployment.apply("local")
-    deployment.ready()
+    deployment.wait_ready()
     yield deployment
-    if not there:
+    if not existed:
         deployment.kubectl("delete", "namespace", "stt", "--timeout=120s")

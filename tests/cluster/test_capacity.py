@@ -25,10 +25,10 @@ PROJECT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.timeout(400)
 
 
-def kubectl(*arguments: str, given: str | None = None) -> str:
-    done = subprocess.run(["kubectl", *arguments], input=given, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stderr}"
-    return done.stdout
+def kubectl(*arguments: str, stdin: str | None = None) -> str:
+    result = subprocess.run(["kubectl", *arguments], input=stdin, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, f"kubectl {' '.join(arguments)}: {result.stderr}"
+    return result.stdout
 
 
 @pytest.fixture(scope="module")
@@ -51,13 +51,13 @@ def namespace(image: str) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def measured(image: str, namespace: str, tmp_path_factory: pytest.TempPathFactory) -> BenchmarkResult:
     """What `deploy/benchmark` brings from the cluster, read as any result is: schema, and figures that agree."""
-    result = tmp_path_factory.mktemp("benchmark") / "node_base.json"
-    command = [str(PROJECT / "deploy" / "benchmark"), image, str(result), "--iterations", "3", "--warmup", "1"]
-    done = subprocess.run(
+    path = tmp_path_factory.mktemp("benchmark") / "node_base.json"
+    command = [str(PROJECT / "deploy" / "benchmark"), image, str(path), "--iterations", "3", "--warmup", "1"]
+    result = subprocess.run(
         command, env={**os.environ, "NAMESPACE": namespace}, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stderr
-    return read_result(result)
+    assert result.returncode == 0, result.stderr
+    return read_result(path)
 
 
 def test_the_result_says_that_it_comes_from_a_guaranteed_pod_with_one_cpu(measured: BenchmarkResult) -> None:
@@ -84,15 +84,15 @@ def test_a_node_that_pins_gives_it_a_cpu_of_its_own(measured: BenchmarkResult) -
     assert "static CPU manager" in "; ".join(isolation.how)
 
 
-def stressed(
+def run_stress(
     namespace: str, image: str, name: str, limits: dict[str, str], tmp_path: Path, *options: str
 ) -> StressReport:
     """`stt stress` in a pod with these limits."""
-    told = f"stt stress --threads 1,2 --iterations 3 --output /tmp/r.json {' '.join(options)} >/tmp/told 2>&1"
+    command = f"stt stress --threads 1,2 --iterations 3 --output /tmp/r.json {' '.join(options)} >/tmp/output 2>&1"
     container = {
         "name": "stress",
         "image": image,
-        "command": ["sh", "-c", f"{told} || {{ cat /tmp/told; exit 1; }}; cat /tmp/r.json"],
+        "command": ["sh", "-c", f"{command} || {{ cat /tmp/output; exit 1; }}; cat /tmp/r.json"],
         # Burstable, so that no node pins it; with a claim on the CPU, or busy neighbours would keep it below its limit.
         "resources": {"requests": {"cpu": "1", "memory": "512Mi"}, "limits": limits},
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
@@ -100,7 +100,7 @@ def stressed(
     security = {"runAsNonRoot": True, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}}
     spec = {"restartPolicy": "Never", "securityContext": security, "containers": [container]}
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
-    kubectl("--namespace", namespace, "create", "--filename=-", given=json.dumps(pod))
+    kubectl("--namespace", namespace, "create", "--filename=-", stdin=json.dumps(pod))
     end = time.monotonic() + 300
     while (phase := kubectl("--namespace", namespace, "get", "pod", name, "--output=jsonpath={.status.phase}")) not in (
         "Succeeded",
@@ -115,7 +115,7 @@ def stressed(
     return read_stress(report)
 
 
-def row(report: StressReport, threads: int) -> Any:
+def get_row(report: StressReport, threads: int) -> Any:
     return next(row for row in report.rows if row.threads == threads)
 
 
@@ -123,9 +123,9 @@ def test_stress_finds_throttling_in_a_pod_that_is_limited_to_one_cpu(
     image: str, namespace: str, tmp_path: Path
 ) -> None:
     limits = {"cpu": "1", "memory": "2Gi"}
-    report = stressed(namespace, image, "limited", limits, tmp_path)
+    report = run_stress(namespace, image, "limited", limits, tmp_path)
     assert report.cpu_limit == 1
-    two = row(report, 2)
+    two = get_row(report, 2)
     assert two.verdict == "throttled"
     assert two.throttling.throttled > 0
     assert two.throttling.throttled_s > 0
@@ -133,7 +133,7 @@ def test_stress_finds_throttling_in_a_pod_that_is_limited_to_one_cpu(
 
 
 def test_stress_is_silent_in_a_pod_without_a_limit(image: str, namespace: str, tmp_path: Path) -> None:
-    report = stressed(namespace, image, "unlimited", {"memory": "2Gi"}, tmp_path, "--unisolated")
+    report = run_stress(namespace, image, "unlimited", {"memory": "2Gi"}, tmp_path, "--unisolated")
     assert [row.verdict for row in report.rows if row.verdict == "throttled"] == []
     assert all(row.throttling is None for row in report.rows)
     assert "Throttled" not in report.verdict

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.cluster.conftest import PROJECT, Deployment, until
+from tests.cluster.conftest import PROJECT, Deployment, wait_until
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -27,90 +27,88 @@ OVER = ("SUCCESS", "FAILURE", "CANCELED")
 
 
 @dataclass(frozen=True)
-class Delivered:
-    """Two recordings that nobody has heard before, in a folder of their own."""
+class Delivery:
+    """Two new recordings in their own folder."""
 
     stt: Deployment
     folder: str
 
     def batch(self) -> str:
-        """The batch that took them; empty before."""
+        """Key of their batch; empty if there is none yet."""
         named = f"name LIKE '{self.folder}/%' AND batch_key IS NOT NULL"
         return self.stt.sql("ledger", f"SELECT DISTINCT batch_key FROM deliveries WHERE {named}")  # noqa: S608
 
     def run(self) -> str:
         """The id of their first run."""
-        batch = until(120, "their batch", self.batch)
-        return str(until(120, "their run", lambda: self.stt.runs(batch))[-1]["runId"])
+        batch = wait_until(120, "their batch", self.batch)
+        return str(wait_until(120, "their run", lambda: self.stt.runs(batch))[-1]["runId"])
 
-    def well(self) -> list[dict[str, Any]]:
-        """Their runs, once the newest has ended well."""
+    def wait_for_success(self) -> list[dict[str, Any]]:
+        """Wait until their newest run has succeeded. Returns their runs."""
 
         def ended() -> list[dict[str, Any]] | None:
-            found = self.stt.runs(self.batch())
-            return found if found and found[0]["status"] == "SUCCESS" else None
+            runs = self.stt.runs(self.batch())
+            return runs if runs and runs[0]["status"] == "SUCCESS" else None
 
         try:
-            found = until(400, f"a run of {self.folder} that ends well", ended)
+            runs = wait_until(400, f"a run of {self.folder} that ends well", ended)
         except pytest.fail.Exception as error:
-            pytest.fail(f"{error}\n{self.stt.story(self.batch())}")
-        assert all(run["status"] in OVER for run in found), found
-        return found
+            pytest.fail(f"{error}\n{self.stt.describe_runs(self.batch())}")
+        assert all(run["status"] in OVER for run in runs), runs
+        return runs
 
-    def prove(self) -> None:
-        """Everything was done once, all of it is there, and nothing is left over."""
-        heard = self.stt.sql("ledger", f"SELECT step, recordings FROM runs WHERE batch_key = '{self.batch()}'")  # noqa: S608
-        assert heard == "transcript|2", "each recording is listened to exactly once"
-        made = self.stt.in_code("sh", "-c", f"cd /data/transcripts/{self.folder} && ls").split()
-        assert len([name for name in made if name.endswith(".json")]) == 2
+    def check_done_once(self) -> None:
+        """Everything was done once, all outputs exist, and no pod is left."""
+        transcribed = self.stt.sql("ledger", f"SELECT step, recordings FROM runs WHERE batch_key = '{self.batch()}'")  # noqa: S608
+        assert transcribed == "transcript|2", "each recording is transcribed exactly once"
+        outputs = self.stt.in_code("sh", "-c", f"cd /data/transcripts/{self.folder} && ls").split()
+        assert len([name for name in outputs if name.endswith(".json")]) == 2
         status = self.stt.status()
         assert sum(status["states"].values()) == status["inputs"]
         assert set(self.states()) == {"done"}
-        until(60, "the end of all pods of runs", lambda: not self.alive())
+        wait_until(60, "the end of all pods of runs", lambda: not self.list_alive())
 
     def states(self) -> list[str]:
         joined = "deliveries JOIN recordings USING (sha256)"
-        found = self.stt.sql("ledger", f"SELECT state FROM {joined} WHERE deliveries.name LIKE '{self.folder}/%'")  # noqa: S608
-        return found.splitlines()
+        states = self.stt.sql("ledger", f"SELECT state FROM {joined} WHERE deliveries.name LIKE '{self.folder}/%'")  # noqa: S608
+        return states.splitlines()
 
-    def alive(self) -> list[str]:
+    def list_alive(self) -> list[str]:
         """Pods of any run that have not ended."""
         pods = self.stt.get("pods", "--selector=dagster/run-id")["items"]
         return [pod["metadata"]["name"] for pod in pods if pod["status"]["phase"] in ("Pending", "Running")]
 
 
 @pytest.fixture
-def deliver(stt: Deployment, tmp_path: Path) -> Callable[[], Delivered]:
-    """Uploads two stretches of speech with noise that no other upload has."""
+def deliver(stt: Deployment, tmp_path: Path) -> Callable[[], Delivery]:
+    """Uploads two pieces of speech with noise, so that their bytes are new."""
 
-    def made() -> Delivered:
+    def upload() -> Delivery:
         speech, rate = soundfile.read(SPEECH)
         noise = np.random.default_rng(uuid.uuid4().int)
         files = []
         for name, begin in (("one.flac", 0), ("two.flac", 20)):
-            some = speech[begin * rate : (begin + 10) * rate]
+            piece = speech[begin * rate : (begin + 10) * rate]
             files.append(tmp_path / name)
-            soundfile.write(files[-1], some + noise.normal(0, 1e-4, len(some)), rate)
+            soundfile.write(files[-1], piece + noise.normal(0, 1e-4, len(piece)), rate)
         folder = f"heals-{uuid.uuid4().hex[:8]}"
         stt.upload(*files, into=folder)
-        return Delivered(stt, folder)
+        return Delivery(stt, folder)
 
-    return made
+    return upload
 
 
-def at_work(stt: Deployment, run_id: str, step: str) -> None:
+def wait_at_work(stt: Deployment, run_id: str, step: str) -> None:
     """Wait until the pod of a step runs."""
 
     def runs() -> bool:
         pods = stt.get("pods", f"--selector=dagster/run-id={run_id},dagster/op={step}")["items"]
         return any(pod["status"]["phase"] in ("Running", "Succeeded") for pod in pods)
 
-    until(180, f"the {step} step at work", runs)
+    wait_until(180, f"the {step} step at work", runs)
 
 
-def test_the_api_server_restarts_twice_in_the_middle_of_a_run(
-    stt: Deployment, deliver: Callable[[], Delivered]
-) -> None:
+def test_the_api_server_restarts_twice_in_the_middle_of_a_run(stt: Deployment, deliver: Callable[[], Delivery]) -> None:
     """Once before another step is to be launched, once while one is at work."""
     command = os.environ.get("STT_TEST_RESTART_APISERVER")
     if not command:
@@ -118,31 +116,31 @@ def test_the_api_server_restarts_twice_in_the_middle_of_a_run(
     delivered = deliver()
     run_id = delivered.run()
     for step in ("raw", "transcript"):
-        at_work(stt, run_id, step)
+        wait_at_work(stt, run_id, step)
         subprocess.run(shlex.split(command), check=True, timeout=60)
-        until(60, "the API server", lambda: stt.kubectl("get", "--raw=/readyz", check=False) == "ok")
-    assert [run["runId"] for run in delivered.well()] == [run_id], "no other run was needed"
-    delivered.prove()
+        wait_until(60, "the API server", lambda: stt.kubectl("get", "--raw=/readyz", check=False) == "ok")
+    assert [run["runId"] for run in delivered.wait_for_success()] == [run_id], "no other run was needed"
+    delivered.check_done_once()
     jobs = stt.get("jobs", f"--selector=dagster/run-id={run_id},app.kubernetes.io/component=step_worker")["items"]
     assert sorted(job["metadata"]["labels"]["dagster/op"] for job in jobs) == sorted(STEPS)
 
 
-def test_the_database_is_killed_and_away_for_a_while(stt: Deployment, deliver: Callable[[], Delivered]) -> None:
+def test_the_database_is_killed_and_away_for_a_while(stt: Deployment, deliver: Callable[[], Delivery]) -> None:
     delivered = deliver()
-    at_work(stt, delivered.run(), "transcript")
+    wait_at_work(stt, delivered.run(), "transcript")
     stt.kubectl("scale", "statefulset/stt-postgres", "--replicas=0")
     stt.kubectl("delete", "pod", "stt-postgres-0", "--grace-period=0", "--force", check=False)
     time.sleep(20)
     stt.kubectl("scale", "statefulset/stt-postgres", "--replicas=1")
     stt.kubectl("rollout", "status", "statefulset/stt-postgres", "--timeout=120s")
-    delivered.well()
-    delivered.prove()
+    delivered.wait_for_success()
+    delivered.check_done_once()
 
 
 @contextmanager
-def closed(stt: Deployment, database: str, table: str) -> Iterator[Callable[[], bool]]:
-    """Nobody can write to a table meanwhile. Yields whether somebody waits to."""
-    name = f"closes-{uuid.uuid4().hex[:8]}"
+def locked(stt: Deployment, database: str, table: str) -> Iterator[Callable[[], bool]]:
+    """Lock a table against writes. Yields a function that says whether somebody waits to write."""
+    name = f"locks-{uuid.uuid4().hex[:8]}"
     statement = f"BEGIN; LOCK TABLE {table} IN SHARE MODE; SELECT pg_sleep(600)"
     psql = ["psql", "--host=/tmp", "--username=stt", f"--dbname={database}", f"--command={statement}"]
     command = ["kubectl", "--namespace=stt", "exec", "stt-postgres-0", "--", "env", f"PGAPPNAME={name}", *psql]
@@ -163,15 +161,15 @@ def closed(stt: Deployment, database: str, table: str) -> Iterator[Callable[[], 
     ],
 )
 def test_the_daemon_is_killed_in_the_middle_of_a_tick(
-    stt: Deployment, deliver: Callable[[], Delivered], database: str, table: str
+    stt: Deployment, deliver: Callable[[], Delivery], database: str, table: str
 ) -> None:
-    """The tick stands still at a table that somebody else has closed, and dies there."""
-    with closed(stt, database, table) as somebody_waits:
+    """The tick waits for a locked table, and is killed there."""
+    with locked(stt, database, table) as is_waiting:
         delivered = deliver()
-        until(120, f"a tick that waits to write to {table}", somebody_waits)
+        wait_until(120, f"a tick that waits to write to {table}", is_waiting)
         daemons = "--selector=app.kubernetes.io/component=daemon"
         stt.kubectl("delete", "pod", daemons, "--grace-period=0", "--force")
     stt.kubectl("rollout", "status", "deployment/stt-daemon", "--timeout=120s")
-    until(120, "their batch", delivered.batch)
-    assert len(delivered.well()) == 1, "the batch has one run"
-    delivered.prove()
+    wait_until(120, "their batch", delivered.batch)
+    assert len(delivered.wait_for_success()) == 1, "the batch has one run"
+    delivered.check_done_once()

@@ -15,7 +15,7 @@ import pytest
 import requests
 import yaml
 
-from tests.cluster.conftest import PAGES, PROJECT, UI, Deployment, until
+from tests.cluster.conftest import PAGES, PROJECT, UI, Deployment, wait_until
 
 SAMPLES = PROJECT / "samples"
 STEPS = {"raw", "normalized", "transcript", "enriched"}
@@ -36,15 +36,15 @@ def uploaded(stt: Deployment) -> Uploaded:
     inputs = stt.status()["inputs"]
     folder = f"test-{uuid.uuid4().hex[:8]}"
     stt.upload(SAMPLES / "jfk.opus", SAMPLES / "silence.wav", into=folder)
-    run = until(
+    run = wait_until(
         120, "a run of the upload", lambda: next((run for run in stt.runs() if run["runId"] not in before), None)
     )
 
     def ended() -> dict[str, Any] | None:
-        found = next(r for r in stt.runs() if r["runId"] == run["runId"])
-        return found if found["status"] in ("SUCCESS", "FAILURE", "CANCELED") else None
+        current = next(r for r in stt.runs() if r["runId"] == run["runId"])
+        return current if current["status"] in ("SUCCESS", "FAILURE", "CANCELED") else None
 
-    assert until(300, "the run's end", ended)["status"] == "SUCCESS"
+    assert wait_until(300, "the run's end", ended)["status"] == "SUCCESS"
     assert stt.status()["inputs"] == inputs + 2
     return Uploaded(folder, run["runId"])
 
@@ -52,15 +52,15 @@ def uploaded(stt: Deployment) -> Uploaded:
 def test_four_steps_ran_as_four_jobs_of_their_own(stt: Deployment, uploaded: Uploaded) -> None:
     def over() -> list[dict[str, Any]] | None:
         # A run is a success a moment before its pod has ended.
-        found = stt.get("jobs", f"--selector=dagster/run-id={uploaded.run_id}")["items"]
-        return found if all(job["status"].get("succeeded") for job in found) else None
+        jobs = stt.get("jobs", f"--selector=dagster/run-id={uploaded.run_id}")["items"]
+        return jobs if all(job["status"].get("succeeded") for job in jobs) else None
 
-    jobs = until(60, "the end of all Jobs of the run", over)
-    of = {job["metadata"]["labels"]["app.kubernetes.io/component"]: job for job in jobs}
+    jobs = wait_until(60, "the end of all Jobs of the run", over)
+    by_component = {job["metadata"]["labels"]["app.kubernetes.io/component"]: job for job in jobs}
     steps = [job for job in jobs if job["metadata"]["labels"]["app.kubernetes.io/component"] == "step_worker"]
     assert {job["metadata"]["labels"]["dagster/op"] for job in steps} == STEPS
     assert len(jobs) == len(STEPS) + 1
-    assert of["run_worker"]["status"]["succeeded"] == 1
+    assert by_component["run_worker"]["status"]["succeeded"] == 1
     for job in steps:
         assert job["status"]["succeeded"] == 1
         assert job["metadata"]["ownerReferences"][0]["kind"] == "Pod"
@@ -80,11 +80,11 @@ def test_no_step_of_this_overlay_asks_for_a_gpu_that_is_not_there(stt: Deploymen
 
 
 def test_outputs_are_there_and_the_ledger_adds_up(stt: Deployment, uploaded: Uploaded) -> None:
-    made = stt.in_code(
+    outputs = stt.in_code(
         "sh", "-c", f"cd /data && ls transcripts/{uploaded.folder} whisper_json/{uploaded.folder}"
     ).split()
     for name in ("jfk.opus.txt", "jfk.opus.srt", "jfk.opus.vtt", "jfk.opus.html", "jfk.opus.json", "silence.wav.json"):
-        assert name in made
+        assert name in outputs
     text = stt.in_code("cat", f"/data/transcripts/{uploaded.folder}/jfk.opus.txt").lower()
     assert "ask not what your country can do for you" in text.replace(",", "")
     status = stt.status()
@@ -94,26 +94,26 @@ def test_outputs_are_there_and_the_ledger_adds_up(stt: Deployment, uploaded: Upl
 def test_the_ui_and_the_pages_answer_on_this_machine_alone(stt: Deployment, uploaded: Uploaded) -> None:
     assert "Dagster" in requests.get(UI, timeout=30).text
     assert "country" in requests.get(f"{PAGES}/{uploaded.folder}/jfk.opus.html", timeout=30).text
-    sound = requests.get(
+    response = requests.get(
         f"{PAGES}/input_audio/{uploaded.folder}/jfk.opus.wav", headers={"Range": "bytes=0-3"}, timeout=30
     )
-    assert (sound.status_code, sound.content) == (206, b"RIFF")
-    found = stt.graphql("{ assetNodes { assetKey { path } assetMaterializations(limit: 1) { runId } } }")
-    materialized = {node["assetKey"]["path"][0]: node["assetMaterializations"] for node in found["assetNodes"]}
+    assert (response.status_code, response.content) == (206, b"RIFF")
+    answer = stt.graphql("{ assetNodes { assetKey { path } assetMaterializations(limit: 1) { runId } } }")
+    materialized = {node["assetKey"]["path"][0]: node["assetMaterializations"] for node in answer["assetNodes"]}
     assert {name for name in STEPS if materialized[name][0]["runId"] == uploaded.run_id} == STEPS
 
 
 def test_the_doctor_finds_nothing_in_the_code_locations_pod(stt: Deployment) -> None:
-    found = stt.in_code("stt", "doctor")
-    assert "sets nothing" not in found
-    assert "PostgreSQL" in found
+    output = stt.in_code("stt", "doctor")
+    assert "sets nothing" not in output
+    assert "PostgreSQL" in output
 
 
 def test_what_a_step_printed_can_be_read_in_the_ui(stt: Deployment, uploaded: Uploaded) -> None:
     """The webserver reads the log files that steps wrote on the shared volume."""
     events = "... on EventConnection { events { ... on LogsCapturedEvent { fileKey stepKeys } } }"
-    found = stt.graphql(f'{{ logsForRun(runId: "{uploaded.run_id}") {{ {events} }} }}')
-    captured = [event for event in found["logsForRun"]["events"] if event.get("fileKey")]
+    answer = stt.graphql(f'{{ logsForRun(runId: "{uploaded.run_id}") {{ {events} }} }}')
+    captured = [event for event in answer["logsForRun"]["events"] if event.get("fileKey")]
     assert {key for event in captured for key in event["stepKeys"] or []} >= STEPS
     transcript = next(event for event in captured if event["stepKeys"] == ["transcript"])
     key = f'["{uploaded.run_id}", "compute_logs", "{transcript["fileKey"]}"]'
@@ -137,7 +137,7 @@ def test_every_service_account_may_do_what_it_uses_and_no_more(stt: Deployment) 
 def rights(stt: Deployment, account: str) -> set[tuple[str, str]]:
     """What a service account may do in the namespace beyond what every authenticated user may."""
     listed = stt.kubectl("auth", "can-i", "--list", "--no-headers", f"--as=system:serviceaccount:stt:{account}")
-    found = set()
+    allowed = set()
     for line in listed.splitlines():
         resource, _, rest = line.partition(" ")
         if (
@@ -147,8 +147,8 @@ def rights(stt: Deployment, account: str) -> set[tuple[str, str]]:
         ):
             continue
         verbs = rest.rsplit("[", 1)[1].rstrip("]").split()
-        found |= {(resource, verb) for verb in verbs}
-    return found
+        allowed |= {(resource, verb) for verb in verbs}
+    return allowed
 
 
 @pytest.mark.parametrize("account", ["stt-daemon", "stt-run", "stt-webserver"])
@@ -176,9 +176,9 @@ def test_nobody_may_read_secrets_through_the_api(stt: Deployment) -> None:
 
 def test_a_pod_below_the_restricted_standard_is_refused(stt: Deployment) -> None:
     command = ["kubectl", "-n", "stt", "run", "root", "--image=localhost/none:1", "--dry-run=server"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert found.returncode != 0
-    assert "violates PodSecurity" in found.stderr
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode != 0
+    assert "violates PodSecurity" in result.stderr
 
 
 @pytest.fixture(scope="module")
@@ -204,13 +204,13 @@ def test_the_api_server_takes_every_overlay_without_a_warning(
     command = ["kubectl", "apply", "--dry-run=server", "--warnings-as-errors", "--filename=-"]
     # The NodePorts are taken by the deployment that this test runs beside.
     mine = [m for m in rendered if m["kind"] != "Namespace" and m.get("spec", {}).get("type") != "NodePort"]
-    found = subprocess.run(command, input=yaml.safe_dump_all(mine), capture_output=True, text=True, check=False)
-    assert found.returncode == 0, found.stderr
+    result = subprocess.run(command, input=yaml.safe_dump_all(mine), capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
 
 
 def test_a_backup_brings_back_what_was_lost(stt: Deployment, uploaded: Uploaded, tmp_path: Path) -> None:
     """Ledger and transcripts are destroyed as a whole; the restore must give back the very bytes."""
-    status, prints = stt.status(), fingerprints(stt)
+    status, fingerprint = stt.status(), compute_fingerprint(stt)
     backup = tmp_path / "backup"
     subprocess.run([str(PROJECT / "deploy" / "backup"), str(backup)], check=True, timeout=120)
 
@@ -218,7 +218,7 @@ def test_a_backup_brings_back_what_was_lost(stt: Deployment, uploaded: Uploaded,
     stt.kubectl("scale", "deployment/stt-daemon", "--replicas=0")
     stt.kubectl("wait", "--for=delete", "pod", "--selector=app.kubernetes.io/component=daemon", "--timeout=60s")
     stt.in_code("sh", "-c", "rm -r /data/transcripts /data/whisper_json && touch /data/raw_audio/*/*")
-    assert fingerprints(stt) != prints
+    assert compute_fingerprint(stt) != fingerprint
     lost = "DROP SCHEMA public CASCADE; CREATE SCHEMA public;"
     for database in ("ledger", "dagster"):
         stt.kubectl(
@@ -234,13 +234,13 @@ def test_a_backup_brings_back_what_was_lost(stt: Deployment, uploaded: Uploaded,
     assert stt.status()["inputs"] == 0
 
     subprocess.run([str(PROJECT / "deploy" / "restore"), str(backup)], check=True, timeout=240)
-    stt.ready()
+    stt.wait_ready()
     assert stt.status() == status
-    assert fingerprints(stt) == prints
-    assert uploaded.run_id in {run["runId"] for run in until(60, "the UI", stt.runs)}
+    assert compute_fingerprint(stt) == fingerprint
+    assert uploaded.run_id in {run["runId"] for run in wait_until(60, "the UI", stt.runs)}
 
 
-def fingerprints(stt: Deployment) -> str:
+def compute_fingerprint(stt: Deployment) -> str:
     """Checksums of all outputs, and the times by which deliveries are known, as one."""
     prints = "find transcripts whisper_json -type f -exec sha256sum {} +; find raw_audio -type f -printf '%p %s %T@\\n'"
     listed = stt.in_code("sh", "-c", f"cd /data && {{ {prints}; }}")

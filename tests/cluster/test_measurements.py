@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.lab.cluster.__main__ import main
 from benchmarks.platform.result import read_result
-from tests.cluster.conftest import Deployment, until
+from tests.cluster.conftest import Deployment, wait_until
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -43,7 +43,7 @@ def test_the_job_measure_platform_measures_in_a_guaranteed_pod(stt: Deployment, 
         )
         return status if status in ("SUCCESS", "FAILURE", "CANCELED") else None
 
-    assert until(300, "the end of the measurement", ended) == "SUCCESS"
+    assert wait_until(300, "the end of the measurement", ended) == "SUCCESS"
     (step,) = stt.get("jobs", f"--selector=dagster/run-id={run_id},dagster/op=benchmark")["items"]
     resources = step["spec"]["template"]["spec"]["containers"][0]["resources"]
     assert resources["requests"] == resources["limits"] == {"cpu": "1", "memory": "2Gi"}
@@ -62,14 +62,14 @@ def test_one_command_measures_launches_of_both_projects(stt: Deployment, tmp_pat
     images = [os.environ["STT_TEST_IMAGE"], os.environ["STT_TEST_POSTGRES_IMAGE"]]
     code = main(["--image", images[0], "--postgres-image", images[1], "--repeats", "1", "--out", str(written)])
     assert code == 0
-    found: dict[str, Any] = json.loads(written.read_text(encoding="utf-8"))
+    timings: dict[str, Any] = json.loads(written.read_text(encoding="utf-8"))
     steps = {"ours": ["raw", "normalized", "transcript", "enriched"], "theirs": ["one", "two", "three", "four"]}
     for project, names in steps.items():
-        (run,) = found[project]
+        (run,) = timings[project]
         assert [launch["step"] for launch in run["launches"]] == names
         for launch in run["launches"]:
             assert 0 < launch["reached"] <= launch["loaded"] <= launch["began"] <= launch["at_work"]
         assert run["seconds"] > sum(launch["at_work"] for launch in run["launches"])
     # What the projects add to Dagster is less than a busy machine's noise in one repeat: there the difference may be negative.
-    assert set(found["imports"]) == {"python", "dagster", "theirs", "ours"}
-    assert found["imports"]["dagster"] > found["imports"]["python"] > 0
+    assert set(timings["imports"]) == {"python", "dagster", "theirs", "ours"}
+    assert timings["imports"]["dagster"] > timings["imports"]["python"] > 0

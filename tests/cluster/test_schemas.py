@@ -32,7 +32,7 @@ def test_kubeconform_accepts_what_sizing_patches(template: Path, tmp_path: Path)
 
 
 def test_a_key_that_no_schema_has_is_found(tmp_path: Path) -> None:
-    slip = (
+    manifest = (
         (PROJECT / "deploy" / "base" / "limits.yaml").read_text(encoding="utf-8").replace("minAvailable", "minAvailble")
     )
-    assert "minAvailble" in run_kubeconform(slip, tmp_path)
+    assert "minAvailble" in run_kubeconform(manifest, tmp_path)

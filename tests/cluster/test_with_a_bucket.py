@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.conftest import PROJECT, Deployment, until
+from tests.cluster.conftest import PROJECT, Deployment, wait_until
 from tests.servers import KEYS, S3Server, s3_server
 
 pytestmark = pytest.mark.timeout(600)
@@ -24,7 +24,7 @@ STEPS = {"raw", "normalized", "transcript", "enriched"}
 def bucket(stt: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """The deployment moved to a bucket for this module's tests."""
     addresses = stt.get("nodes")["items"][0]["status"]["addresses"]
-    address = next(each["address"] for each in addresses if each["type"] == "InternalIP")
+    address = next(entry["address"] for entry in addresses if entry["type"] == "InternalIP")
     if not is_ours(address):
         pytest.skip("the cluster's node is not this machine, so a server here is not beside it")
     with s3_server(tmp_path_factory.mktemp("bucket"), address, BUCKET) as server:
@@ -33,7 +33,7 @@ def bucket(stt: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         stt.kubectl("create", "secret", "generic", "stt-s3", *literals)
         try:
             move(stt, "local-s3")
-            stt.ready()
+            stt.wait_ready()
             yield server
         finally:
             # As it was; whoever comes next waits until it is ready.
@@ -44,9 +44,9 @@ def bucket(stt: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 def is_ours(address: str) -> bool:
     """Whether this machine has the address."""
     family = socket.AF_INET6 if ipaddress.ip_address(address).version == 6 else socket.AF_INET
-    with socket.socket(family) as tried:
+    with socket.socket(family) as probe:
         try:
-            tried.bind((address, 0))
+            probe.bind((address, 0))
         except OSError:
             return False
     return True
@@ -66,23 +66,23 @@ def test_from_an_upload_to_the_bucket_to_transcripts_in_it(stt: Deployment, buck
         content = (PROJECT / "samples" / sample).read_bytes()
         bucket.client.put_object(Bucket=BUCKET, Key=f"raw_audio/{folder}/{sample}", Body=content)
 
-    def taken() -> str:
+    def find_batch() -> str:
         named = f"name LIKE '{folder}/%' AND batch_key IS NOT NULL"
         return stt.sql("ledger", f"SELECT DISTINCT batch_key FROM deliveries WHERE {named}")  # noqa: S608
 
-    batch = until(120, "a batch of the upload", taken)
-    run = until(120, "a run of the batch", lambda: stt.runs(batch))[0]
+    batch = wait_until(120, "a batch of the upload", find_batch)
+    run = wait_until(120, "a run of the batch", lambda: stt.runs(batch))[0]
 
     def ended() -> dict[str, Any] | None:
-        found = next(r for r in stt.runs(batch) if r["runId"] == run["runId"])
-        return found if found["status"] in ("SUCCESS", "FAILURE", "CANCELED") else None
+        current = next(r for r in stt.runs(batch) if r["runId"] == run["runId"])
+        return current if current["status"] in ("SUCCESS", "FAILURE", "CANCELED") else None
 
-    assert until(300, "the run's end", ended)["status"] == "SUCCESS"
+    assert wait_until(300, "the run's end", ended)["status"] == "SUCCESS"
     jobs = stt.get("jobs", f"--selector=dagster/run-id={run['runId']},app.kubernetes.io/component=step_worker")["items"]
     assert {job["metadata"]["labels"]["dagster/op"] for job in jobs} == STEPS
 
-    found = bucket.client.list_objects_v2(Bucket=BUCKET)["Contents"]
-    keys = {each["Key"].replace(folder, "FOLDER") for each in found if folder in each["Key"]}
+    objects = bucket.client.list_objects_v2(Bucket=BUCKET)["Contents"]
+    keys = {entry["Key"].replace(folder, "FOLDER") for entry in objects if folder in entry["Key"]}
     assert {"input_audio/FOLDER/two-speakers.flac.wav", "whisper_json/FOLDER/two-speakers.flac.json"} <= keys
     assert {f"transcripts/FOLDER/two-speakers.flac.{kind}" for kind in ("txt", "srt", "vtt", "html")} <= keys
     assert "transcripts/FOLDER/silence.wav.json" in keys
@@ -96,5 +96,5 @@ def test_from_an_upload_to_the_bucket_to_transcripts_in_it(stt: Deployment, buck
 
 def test_preflight_tries_the_bucket(stt: Deployment, bucket: S3Server) -> None:
     command = [str(PROJECT / "deploy" / "preflight")]
-    found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-    assert f"s3://{BUCKET}/ can be listed, read and written" in found.stdout, found.stdout + found.stderr
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert f"s3://{BUCKET}/ can be listed, read and written" in result.stdout, result.stdout + result.stderr

@@ -1,4 +1,4 @@
-"""Machines and containers as they describe themselves, written down file by file, to be looked at from anywhere."""
+"""Recorded descriptions of machines and containers, as files below a folder, for tests on any machine."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ UNLIMITED_V1 = "9223372036854771712"
 
 
 def linux(root: Path, files: Mapping[str, str], **facts: object) -> Host:
-    """A Linux machine with these files; four cores, all usable, unless told otherwise."""
+    """A Linux machine with these files; four cores, all usable. Keyword arguments replace its facts."""
     for name, text in files.items():
         path = root / name.lstrip("/")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    known: dict[str, object] = {
+    host: dict[str, object] = {
         "system": "Linux",
         "machine": "x86_64",
         "release": "6.1.0",
@@ -41,11 +41,11 @@ def linux(root: Path, files: Mapping[str, str], **facts: object) -> Host:
         "root": root,
         **facts,
     }
-    return Host(**known)  # type: ignore[arg-type]
+    return Host(**host)  # type: ignore[arg-type]
 
 
 def v2(group: str, limits: Mapping[str, str], *, inside: str = "/") -> dict[str, str]:
-    """The files of a process in a version 2 group: ``group`` as it sees it, limits as relative path -> content."""
+    """Files of a process in a control group of version 2: ``group`` as the process sees it, limits as relative path -> content."""
     return {
         "/proc/self/cgroup": f"0::{group}\n",
         "/proc/self/mountinfo": V2_MOUNT.replace(" / /sys", f" {inside} /sys"),
@@ -54,7 +54,7 @@ def v2(group: str, limits: Mapping[str, str], *, inside: str = "/") -> dict[str,
 
 
 def v1(group: str, limits: Mapping[str, str], *, shown: str = "/") -> dict[str, str]:
-    """The same for version 1, with its two hierarchies, the mounts showing what lies below ``shown``."""
+    """The same for version 1 with its two hierarchies; the mounts show what is below ``shown``."""
     return {
         "/proc/self/cgroup": f"4:memory:{group}\n3:cpu,cpuacct:{group}\n1:name=systemd:{group}\n0::/\n",
         "/proc/self/mountinfo": (

@@ -1,4 +1,4 @@
-"""Which isolation is in force, from what containers, pods and machines of all kinds say of themselves."""
+"""Isolation, detected from recorded files of containers, pods and machines."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from benchmarks.files import RefusedError
-from benchmarks.platform.cgroups import read_cpu_counters, read_cpu_limit
 from benchmarks.platform.host import Host
 from benchmarks.platform.isolation import detect_isolation, pin_to_one_core, require_one_cpu
 from tests.benchmarks.platform.recorded import GIB, UNLIMITED_V1, linux, mac, v1, v2
@@ -21,7 +20,6 @@ V1_POD = {
     f"cpu,cpuacct{POD}/cpu.cfs_period_us": "100000",
     f"memory{POD}/memory.limit_in_bytes": str(2 * GIB),
 }
-
 CASES: dict[str, tuple[dict[str, str], dict[str, Any], dict[str, Any]]] = {
     "a machine of its own, version 2": (
         v2(
@@ -125,83 +123,38 @@ CASES: dict[str, tuple[dict[str, str], dict[str, Any], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_what_is_in_force(case: str, tmp_path: Path) -> None:
+def test_the_isolation_is_detected(case: str, tmp_path: Path) -> None:
     files, facts, expected = CASES[case]
     host = linux(tmp_path, files, **facts)
-    found = detect_isolation(host)
-    assert {name: getattr(found, name) for name in expected} == expected
-    assert bool(found.how) == (bool(found.cpu_quota) or found.pinned or found.qos is not None)
-    if found.one_cpu:
-        require_one_cpu(found, host.system)
+    isolation = detect_isolation(host)
+    assert {name: getattr(isolation, name) for name in expected} == expected
+    assert bool(isolation.how) == (bool(isolation.cpu_quota) or isolation.pinned or isolation.qos is not None)
+    if isolation.one_cpu:
+        require_one_cpu(isolation, host.system)
     else:
-        with pytest.raises(RefusedError, match=rf"could use {found.cpu_limit:g} CPUs.*--pin.*--cpus=1.*--unisolated"):
-            require_one_cpu(found, host.system)
+        with pytest.raises(
+            RefusedError, match=rf"could use {isolation.cpu_limit:g} CPUs.*--pin.*--cpus=1.*--unisolated"
+        ):
+            require_one_cpu(isolation, host.system)
 
 
-def test_a_mac_is_not_isolated_and_is_told_of_containers_only(tmp_path: Path) -> None:
+def test_a_mac_is_not_isolated_and_containers_are_the_only_remedy(tmp_path: Path) -> None:
     host = mac(tmp_path, "arm64", {})
-    found = detect_isolation(host)
-    assert (found.cpus_usable, found.one_cpu, found.cgroup_version) == (10, False, None)
+    isolation = detect_isolation(host)
+    assert (isolation.cpus_usable, isolation.one_cpu, isolation.cgroup_version) == (10, False, None)
     with pytest.raises(RefusedError, match="could use 10 CPUs") as refused:
-        require_one_cpu(found, host.system)
+        require_one_cpu(isolation, host.system)
     assert "--pin" not in str(refused.value)
     assert "--cpus=1" in str(refused.value)
 
 
-def test_counters_of_both_versions_have_one_unit(tmp_path: Path) -> None:
-    old = linux(
-        tmp_path / "1",
-        v1(
-            POD,
-            {**V1_POD, f"cpu,cpuacct{POD}/cpu.stat": "nr_periods 200\nnr_throttled 50\nthrottled_time 2500000000\n"},
-        ),
-    )
-    new = linux(
-        tmp_path / "2",
-        v2(
-            "/",
-            {
-                "cpu.max": "100000 100000",
-                "cpu.stat": "usage_usec 9\nnr_periods 200\nnr_throttled 50\nthrottled_usec 2500000\nnr_bursts 0\n",
-            },
-        ),
-    )
-    for host in (old, new):
-        counted = read_cpu_counters(host)
-        assert counted is not None
-        assert (counted.periods, counted.throttled, counted.throttled_s) == (200, 50, 2.5)
-        assert counted.share == 0.25
-        assert counted.since(counted).periods == 0
-
-
-def test_counters_are_those_of_the_tightest_limit(tmp_path: Path) -> None:
-    stat = "nr_periods {0}\nnr_throttled 0\nthrottled_usec 0\n"
-    limits = {
-        "a/b/cpu.max": "200000 100000",
-        "a/b/cpu.stat": stat.format(1),
-        "a/cpu.max": "100000 100000",
-        "a/cpu.stat": stat.format(2),
-    }
-    host = linux(tmp_path, v2("/a/b", limits))
-    limit, counted = read_cpu_limit(host), read_cpu_counters(host)
-    assert limit is not None
-    assert str(limit.group) == "/sys/fs/cgroup/a"
-    assert counted is not None
-    assert counted.periods == 2
-
-
-def test_without_a_limit_there_are_no_counters(tmp_path: Path) -> None:
-    limits = {"cpu.max": "max 100000", "cpu.stat": "nr_periods 5\nnr_throttled 5\nthrottled_usec 5\n"}
-    assert read_cpu_counters(linux(tmp_path, v2("/", limits))) is None
-
-
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no affinity")
-def test_pinning_keeps_the_process_on_one_core_and_gives_the_others_back() -> None:
+def test_pinning_uses_one_core_and_restores_the_others() -> None:
     before = os.sched_getaffinity(0)
     with pin_to_one_core():
-        found = detect_isolation(Host.here(), pinned_by_us=True)
-        assert found.cpus_usable == 1
-        assert found.one_cpu
+        isolation = detect_isolation(Host.here(), pinned_by_us=True)
+        assert isolation.cpus_usable == 1
+        assert isolation.one_cpu
         if len(before) > 1:
-            assert "set by --pin" in found.how[-1]
+            assert "set by --pin" in isolation.how[-1]
     assert os.sched_getaffinity(0) == before

@@ -1,4 +1,4 @@
-"""What a platform is called and what tells it from another, from recorded facts of Linux and macOS on both architectures."""
+"""The name and the identity of a machine, from recorded facts of Linux and macOS on both architectures."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from benchmarks.platform.memory import peak_memory_mb
 from tests.benchmarks.platform.recorded import APPLE_VM_CPUINFO, GRAVITON_CPUINFO, XEON_CPUINFO, linux, mac
 
 
-def test_a_xeon(tmp_path: Path) -> None:
-    found = describe_machine(linux(tmp_path, {"/proc/cpuinfo": XEON_CPUINFO, "/etc/machine-id": "abc\n"}))
-    assert (found.architecture, found.cpu_model) == ("x86_64", "Intel(R) Xeon(R) CPU E5-2680 v4 @ 2.40GHz")
-    assert found.instruction_sets == ("sse4_1", "avx", "f16c", "fma", "avx2", "avx512f", "avx512_vnni")
-    assert (found.cores, found.memory_mb, found.system) == (4, 16384.0, "Linux 6.1.0")
+def test_a_xeon_is_described(tmp_path: Path) -> None:
+    machine = describe_machine(linux(tmp_path, {"/proc/cpuinfo": XEON_CPUINFO, "/etc/machine-id": "abc\n"}))
+    assert (machine.architecture, machine.cpu_model) == ("x86_64", "Intel(R) Xeon(R) CPU E5-2680 v4 @ 2.40GHz")
+    assert machine.instruction_sets == ("sse4_1", "avx", "f16c", "fma", "avx2", "avx512f", "avx512_vnni")
+    assert (machine.cores, machine.memory_mb, machine.system) == (4, 16384.0, "Linux 6.1.0")
 
 
 @pytest.mark.parametrize(
@@ -29,18 +29,20 @@ def test_a_xeon(tmp_path: Path) -> None:
         ("", "aarch64 processor", ()),
     ],
 )
-def test_linux_on_arm(tmp_path: Path, cpuinfo: str, name: str, sets: tuple[str, ...] | None) -> None:
-    found = describe_machine(linux(tmp_path, {"/proc/cpuinfo": cpuinfo}, machine="aarch64"))
-    assert (found.architecture, found.cpu_model) == ("ARM64", name)
-    assert sets is None or found.instruction_sets == sets
+def test_arm_processors_on_linux_are_described(
+    tmp_path: Path, cpuinfo: str, name: str, sets: tuple[str, ...] | None
+) -> None:
+    machine = describe_machine(linux(tmp_path, {"/proc/cpuinfo": cpuinfo}, machine="aarch64"))
+    assert (machine.architecture, machine.cpu_model) == ("ARM64", name)
+    assert sets is None or machine.instruction_sets == sets
 
 
-def test_a_board_that_names_itself(tmp_path: Path) -> None:
+def test_the_name_of_a_board_is_read(tmp_path: Path) -> None:
     files = {"/proc/cpuinfo": "CPU part\t: 0xfff\n", "/proc/device-tree/model": "Raspberry Pi 5 Model B Rev 1.0\0"}
     assert read_cpu_model(linux(tmp_path, files, machine="aarch64")) == "Raspberry Pi 5 Model B Rev 1.0"
 
 
-def test_macs(tmp_path: Path) -> None:
+def test_macs_are_described(tmp_path: Path) -> None:
     m4 = describe_machine(
         mac(
             tmp_path,
@@ -62,7 +64,7 @@ def test_macs(tmp_path: Path) -> None:
     assert "Rosetta" in read_cpu_model(translated)
 
 
-def test_a_container_shares_its_machine_s_boot_and_not_its_image_s_identity(tmp_path: Path) -> None:
+def test_a_container_is_identified_by_the_boot_of_its_machine_and_not_by_its_image(tmp_path: Path) -> None:
     boot = {"/proc/sys/kernel/random/boot_id": "11-22\n"}
     native = describe_machine(linux(tmp_path / "a", {**boot, "/etc/machine-id": "abc\n"}))
     contained = describe_machine(linux(tmp_path / "b", {**boot, "/etc/machine-id": "image\n", "/.dockerenv": ""}))
@@ -77,7 +79,7 @@ def test_a_container_shares_its_machine_s_boot_and_not_its_image_s_identity(tmp_
     assert "11-22" not in str(native.ids)
 
 
-def test_steal_is_counted_on_the_cpus_in_use(tmp_path: Path) -> None:
+def test_steal_time_is_counted_on_the_cpus_in_use(tmp_path: Path) -> None:
     ticks = os.sysconf("SC_CLK_TCK")
     stat = (
         f"cpu  1 1 1 1 1 1 1 {9 * ticks} 0 0\ncpu0 1 1 1 1 1 1 1 {7 * ticks} 0 0\ncpu1 1 1 1 1 1 1 1 {2 * ticks} 0 0\n"
@@ -86,8 +88,8 @@ def test_steal_is_counted_on_the_cpus_in_use(tmp_path: Path) -> None:
     assert read_steal_seconds(mac(tmp_path / "mac", "arm64", {})) is None
 
 
-def test_this_machine_can_be_read() -> None:
-    found = describe_machine(Host.here())
-    assert found.cpu_model
-    assert found.cores >= 1
+def test_this_machine_can_be_described() -> None:
+    machine = describe_machine(Host.here())
+    assert machine.cpu_model
+    assert machine.cores >= 1
     assert peak_memory_mb() > 10

@@ -1,4 +1,4 @@
-"""What may be ordered from: each rule kept and broken, and that a broken one says by how much."""
+"""Trust in a measurement: each rule kept and broken; a broken one says by how much."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from tests.benchmarks.results import make_result
 STEADY = [100.0, 101.0] * 20
 
 
-def broken(result: BenchmarkResult) -> dict[str, str]:
-    return {found.check.name: found.sentence for found in check_result(result) if not found.passed}
+def list_broken(result: BenchmarkResult) -> dict[str, str]:
+    return {check.check.name: check.sentence for check in check_result(result) if not check.passed}
 
 
-def test_a_sound_run_breaks_no_rule() -> None:
-    assert broken(make_result(STEADY)) == {}
+def test_a_good_run_breaks_no_rule() -> None:
+    assert list_broken(make_result(STEADY)) == {}
 
 
 @pytest.mark.parametrize(
-    ("result", "rule", "told"),
+    ("result", "rule", "sentence"),
     [
         (make_result(STEADY[:10]), "enough_iterations", "10 iterations; at least 30 are wanted."),
         (
@@ -33,18 +33,18 @@ def test_a_sound_run_breaks_no_rule() -> None:
         (make_result(STEADY, cpu_s=2.0, steal_s=1.5), "alone", "50% of the time only (the host took 1.5 s)"),
     ],
 )
-def test_each_rule_is_broken_alone_and_says_by_how_much(result: BenchmarkResult, rule: str, told: str) -> None:
-    assert list(broken(result)) == [rule]
-    assert told in broken(result)[rule]
+def test_each_rule_can_be_broken_alone_and_says_by_how_much(result: BenchmarkResult, rule: str, sentence: str) -> None:
+    assert list(list_broken(result)) == [rule]
+    assert sentence in list_broken(result)[rule]
 
 
-def test_a_ratio_that_is_hardly_known_and_pairs_that_could_not_be_compared_are_told() -> None:
-    sure = compute_ratio(("a", make_result(STEADY)), ("b", make_result(STEADY, ids=("two",))))
-    unsure = compute_ratio(
+def test_an_uncertain_ratio_and_pairs_that_could_not_be_compared_are_reported() -> None:
+    certain = compute_ratio(("a", make_result(STEADY)), ("b", make_result(STEADY, ids=("two",))))
+    uncertain = compute_ratio(
         ("a", make_result([50.0, 150.0, 100.0, 20.0, 180.0])), ("b", make_result(STEADY, ids=("two",)))
     )
-    assert check_ratios([sure], ()).passed
-    assert not check_ratios([sure, unsure], ()).passed
-    assert "2 ratios, the least certain known to" in check_ratios([sure, unsure], ()).sentence
-    assert not check_ratios([sure], ["a and c differ."]).passed
+    assert check_ratios([certain], ()).passed
+    assert not check_ratios([certain, uncertain], ()).passed
+    assert "2 ratios, the least certain known to" in check_ratios([certain, uncertain], ()).sentence
+    assert not check_ratios([certain], ["a and c differ."]).passed
     assert "no two platforms" in check_ratios([], ()).sentence

@@ -13,8 +13,8 @@ from benchmarks.sizing.prices import Prices, read_prices
 
 
 def test_prices_are_those_of_the_requirement_and_have_a_date(prices: Prices) -> None:
-    known = {(node.provider, node.gpu): node.per_hour for node in prices.nodes if node.gpu}
-    assert known == {("GKE", "A100"): 3.67, ("GKE", "V100"): 2.48, ("EKS", "A100"): 32.77, ("EKS", "V100"): 3.06}
+    gpu_prices = {(node.provider, node.gpu): node.per_hour for node in prices.nodes if node.gpu}
+    assert gpu_prices == {("GKE", "A100"): 3.67, ("GKE", "V100"): 2.48, ("EKS", "A100"): 32.77, ("EKS", "V100"): 3.06}
     assert prices.read.isoformat() > "2024"
 
 

@@ -13,8 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from faulty import Faults
-from faulty import faults as made
+from faulty import Faults, make_faults
 
 
 @pytest.fixture(scope="session")
@@ -29,5 +28,5 @@ def image() -> str:
 @pytest.fixture(scope="session")
 def cluster(image: str) -> Iterator[Faults]:
     """A namespace with a Dagster of its own."""
-    with made(f"stt-faults-{uuid.uuid4().hex[:6]}", image) as there:
-        yield there
+    with make_faults(f"stt-faults-{uuid.uuid4().hex[:6]}", image) as cluster:
+        yield cluster

@@ -1,4 +1,4 @@
-"""A namespace on a real cluster in which steps misbehave, and what a test does to it: launch, break, watch what is told."""
+"""A namespace on a real cluster in which steps fail on purpose, and helpers to launch runs, break them and read their logs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _LOGS = """query ($run: ID!) { runOrError(runId: $run) { ... on Run { status } }
 
 @dataclass(frozen=True)
 class Log:
-    """What the event log of a run holds."""
+    """The event log of a run."""
 
     status: str
     events: list[dict[str, Any]]
@@ -37,16 +37,18 @@ class Log:
     def of(self, kind: str) -> list[dict[str, Any]]:
         return [event for event in self.events if event.get("eventType") == kind]
 
-    def told(self, *words: str) -> dict[str, Any] | None:
+    def find_engine_event(self, *words: str) -> dict[str, Any] | None:
         """The first engine event whose message has all the words."""
         return next((e for e in self.of("ENGINE_EVENT") if all(word in e["message"] for word in words)), None)
 
-    def cause(self, cause: str) -> dict[str, Any] | None:
+    def find_cause(self, cause: str) -> dict[str, Any] | None:
         """The metadata of the first engine event with this cause of death."""
         for event in self.of("ENGINE_EVENT"):
-            found = {entry["label"]: entry.get("text") or entry.get("intValue") for entry in event["metadataEntries"]}
-            if found.get("cause") == cause:
-                return found
+            metadata = {
+                entry["label"]: entry.get("text") or entry.get("intValue") for entry in event["metadataEntries"]
+            }
+            if metadata.get("cause") == cause:
+                return metadata
         return None
 
     def __str__(self) -> str:
@@ -66,30 +68,30 @@ class Faults:
         self.namespace = namespace
         self._url = url
 
-    def kubectl(self, *arguments: str, given: str | None = None, check: bool = True) -> str:
+    def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True) -> str:
         command = ["kubectl", "-n", self.namespace, *arguments]
-        done = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
-        if check and done.returncode:
-            raise AssertionError(f"{' '.join(command)}: {done.stderr}")
-        return done.stdout
+        result = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
+        if check and result.returncode:
+            raise AssertionError(f"{' '.join(command)}: {result.stderr}")
+        return result.stdout
 
     def objects(self, kind: str, selector: str = "") -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = json.loads(self.kubectl("get", kind, "-l", selector, "-o", "json"))["items"]
-        return found
+        items: list[dict[str, Any]] = json.loads(self.kubectl("get", kind, "-l", selector, "-o", "json"))["items"]
+        return items
 
     def apply(self, manifest: dict[str, Any]) -> None:
-        self.kubectl("apply", "-f", "-", given=json.dumps(manifest))
+        self.kubectl("apply", "-f", "-", stdin=json.dumps(manifest))
 
     def graphql(self, query: str, **variables: Any) -> dict[str, Any]:
         body = json.dumps({"query": query, "variables": variables}).encode()
-        asked = urllib.request.Request(f"{self._url}/graphql", body, {"Content-Type": "application/json"})  # noqa: S310
+        request = urllib.request.Request(f"{self._url}/graphql", body, {"Content-Type": "application/json"})  # noqa: S310
         try:
-            with urllib.request.urlopen(asked, timeout=60) as answer:  # noqa: S310
-                told = json.load(answer)
+            with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310
+                content = json.load(response)
         except urllib.error.HTTPError as error:
-            told = json.loads(error.read())
-        assert "errors" not in told, told
-        data: dict[str, Any] = told["data"]
+            content = json.loads(error.read())
+        assert "errors" not in content, content
+        data: dict[str, Any] = content["data"]
         return data
 
     def launch(self, job: str, steps: dict[str, Any] | None = None, execution: dict[str, Any] | None = None) -> str:
@@ -105,10 +107,10 @@ class Faults:
         self.graphql(_TERMINATE, run=run_id)
 
     def log(self, run_id: str) -> Log:
-        told = self.graphql(_LOGS, run=run_id)
-        return Log(told["runOrError"]["status"], told["logsForRun"]["events"])
+        content = self.graphql(_LOGS, run=run_id)
+        return Log(content["runOrError"]["status"], content["logsForRun"]["events"])
 
-    def until(self, run_id: str, what: str, holds: Callable[[Log], Any], seconds: float = 180.0) -> Log:
+    def wait_until(self, run_id: str, what: str, holds: Callable[[Log], Any], seconds: float = 180.0) -> Log:
         """Wait until the run's log holds it."""
         end = time.monotonic() + seconds
         while True:
@@ -119,26 +121,28 @@ class Faults:
             assert not over, f"never {what}:\n{log}\n{self.describe(run_id)}"
             time.sleep(1)
 
-    def ended(self, run_id: str, status: str, seconds: float = 240.0) -> Log:
-        return self.until(run_id, status, lambda log: log.status == status, seconds)
+    def wait_for_end(self, run_id: str, status: str, seconds: float = 240.0) -> Log:
+        return self.wait_until(run_id, status, lambda log: log.status == status, seconds)
 
-    def at_work(self, run_id: str) -> dict[str, Any]:
+    def wait_at_work(self, run_id: str) -> dict[str, Any]:
         """The pod of the run's step, once the step's own code runs in it."""
-        self.until(run_id, "at work", lambda log: any("at work" in event.get("message", "") for event in log.events))
+        self.wait_until(
+            run_id, "at work", lambda log: any("at work" in event.get("message", "") for event in log.events)
+        )
         return self.step_pods(run_id)[-1]
 
     def step_pods(self, run_id: str) -> list[dict[str, Any]]:
-        found = self.objects("pods", f"dagster/run-id={run_id},app.kubernetes.io/component=step_worker")
-        return sorted(found, key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
+        pods = self.objects("pods", f"dagster/run-id={run_id},app.kubernetes.io/component=step_worker")
+        return sorted(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
 
     def describe(self, run_id: str) -> str:
         return self.kubectl("get", "jobs,pods", "-l", f"dagster/run-id={run_id}", "-o", "wide")
 
-    def eventually_gone(self, run_id: str, seconds: float = 60.0) -> None:
+    def wait_until_gone(self, run_id: str, seconds: float = 60.0) -> None:
         """No pod of the run is alive; Jobs that ended by themselves stay for a while."""
         self._wait_for_none(run_id, lambda: self._live_pods(run_id), seconds)
 
-    def eventually_removed(self, run_id: str, seconds: float = 60.0) -> None:
+    def wait_until_removed(self, run_id: str, seconds: float = 60.0) -> None:
         """No pod of a step is there any more. One that has just ended is still listed for a moment."""
         self._wait_for_none(run_id, lambda: self.step_pods(run_id), seconds)
 
@@ -146,26 +150,26 @@ class Faults:
         pods = self.objects("pods", f"dagster/run-id={run_id}")
         return [pod for pod in pods if pod["status"]["phase"] in ("Pending", "Running")]
 
-    def _wait_for_none(self, run_id: str, left: Callable[[], list[dict[str, Any]]], seconds: float) -> None:
+    def _wait_for_none(self, run_id: str, list_pods: Callable[[], list[dict[str, Any]]], seconds: float) -> None:
         end = time.monotonic() + seconds
-        while left():
+        while list_pods():
             assert time.monotonic() < end, f"left over:\n{self.describe(run_id)}"
             time.sleep(1)
 
 
 @contextmanager
-def faults(namespace: str, image: str) -> Iterator[Faults]:
+def make_faults(namespace: str, image: str) -> Iterator[Faults]:
     """Make the namespace, and remove it in the end."""
 
-    def kubectl(*arguments: str, given: str | None = None) -> str:
-        return subprocess.run(["kubectl", *arguments], input=given, capture_output=True, text=True, check=True).stdout
+    def kubectl(*arguments: str, stdin: str | None = None) -> str:
+        return subprocess.run(["kubectl", *arguments], input=stdin, capture_output=True, text=True, check=True).stdout
 
     kubectl("create", "namespace", namespace)
     try:
         files = [f"--from-file={PROJECT / name}" for name in ("faults.py", "dagster.yaml")]
         kubectl("-n", namespace, "create", "configmap", "faults", *files)
         manifest = (PROJECT / "cluster.yaml").read_text(encoding="utf-8").replace("@IMAGE@", image)
-        kubectl("-n", namespace, "apply", "-f", "-", given=manifest)
+        kubectl("-n", namespace, "apply", "-f", "-", stdin=manifest)
         kubectl("-n", namespace, "rollout", "status", "deployment/webserver", "--timeout=180s")
         with _forwarded(namespace) as url:
             yield Faults(namespace, url)

@@ -12,26 +12,26 @@ pytestmark = pytest.mark.timeout(400)
 ANYWHERE = {"step_profiles": {"sleeper": {"node_selector": {}, "spot": False, "after_loss": None}}}
 
 
-def test_a_killed_pod_is_retried_and_its_death_told(cluster: Faults) -> None:
+def test_a_killed_pod_is_retried_and_its_death_is_explained(cluster: Faults) -> None:
     run = cluster.launch("run_sleeper", {"sleeper": {"seconds": 120}}, ANYWHERE)
-    pod = cluster.at_work(run)["metadata"]["name"]
+    pod = cluster.wait_at_work(run)["metadata"]["name"]
     cluster.kubectl("delete", "pod", pod, "--grace-period=0", "--force")
-    log = cluster.ended(run, "SUCCESS")
-    found = log.cause("deleted")
-    assert found is not None, log
-    assert found["node"] == "node-1"
+    log = cluster.wait_for_end(run, "SUCCESS")
+    cause = log.find_cause("deleted")
+    assert cause is not None, log
+    assert cause["node"] == "node-1"
     assert len(log.of("STEP_UP_FOR_RETRY")) == 1
-    cluster.eventually_gone(run)
+    cluster.wait_until_gone(run)
 
 
 def test_oom_killed_gets_more_memory_and_succeeds(cluster: Faults) -> None:
     run = cluster.launch("run_glutton", {"glutton": {"mebibytes": 192}})
-    log = cluster.ended(run, "SUCCESS")
-    found = log.cause("OOMKilled")
-    assert found is not None, log
-    assert found["limit"] == "224Mi"
-    assert 100 * 1024**2 < int(found["last_use_bytes"]) < 224 * 1024**2
-    assert log.told("Attempt 2", "memory limit 448Mi in place of 224Mi")
+    log = cluster.wait_for_end(run, "SUCCESS")
+    cause = log.find_cause("OOMKilled")
+    assert cause is not None, log
+    assert cause["limit"] == "224Mi"
+    assert 100 * 1024**2 < int(cause["last_use_bytes"]) < 224 * 1024**2
+    assert log.find_engine_event("Attempt 2", "memory limit 448Mi in place of 224Mi")
     limits = [pod["spec"]["containers"][0]["resources"] for pod in cluster.step_pods(run)]
     assert [(r["requests"]["memory"], r["limits"]["memory"]) for r in limits] == [
         ("224Mi", "224Mi"),
@@ -42,7 +42,7 @@ def test_oom_killed_gets_more_memory_and_succeeds(cluster: Faults) -> None:
 def test_memory_ends_at_the_cap_and_then_nothing_is_retried(cluster: Faults) -> None:
     capped = {"step_profiles": {"glutton": {"memory_cap": "224Mi"}}}
     run = cluster.launch("run_glutton", {"glutton": {"mebibytes": 640}}, capped)
-    log = cluster.ended(run, "FAILURE")
+    log = cluster.wait_for_end(run, "FAILURE")
     assert not log.of("STEP_UP_FOR_RETRY")
     (failure,) = log.of("STEP_FAILURE")
     assert "That is the cap (memory_cap 224Mi)" in failure["error"]["message"]
@@ -53,7 +53,7 @@ def test_an_evicted_pod_goes_to_the_other_node_class(cluster: Faults) -> None:
     cluster.kubectl("label", "node", "--all", "faults/class=spot", "--overwrite")
     try:
         run = cluster.launch("run_sleeper", {"sleeper": {"seconds": 120}})
-        pod = cluster.at_work(run)
+        pod = cluster.wait_at_work(run)
         assert pod["spec"]["nodeSelector"] == {"faults/class": "spot"}
         eviction = {
             "apiVersion": "policy/v1",
@@ -61,34 +61,34 @@ def test_an_evicted_pod_goes_to_the_other_node_class(cluster: Faults) -> None:
             "metadata": {"name": pod["metadata"]["name"], "namespace": cluster.namespace},
         }
         path = f"/api/v1/namespaces/{cluster.namespace}/pods/{pod['metadata']['name']}/eviction"
-        cluster.kubectl("create", "--raw", path, "-f", "-", given=json.dumps(eviction))
-        log = cluster.ended(run, "SUCCESS")
+        cluster.kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(eviction))
+        log = cluster.wait_for_end(run, "SUCCESS")
     finally:
         cluster.kubectl("label", "node", "--all", "faults/class-")
-    assert log.cause("evicted"), log
-    assert log.told("Attempt 2", "another node class (kubernetes.io/os=linux)")
+    assert log.find_cause("evicted"), log
+    assert log.find_engine_event("Attempt 2", "another node class (kubernetes.io/os=linux)")
     assert cluster.step_pods(run)[-1]["spec"]["nodeSelector"] == {"kubernetes.io/os": "linux"}
 
 
 def test_a_missing_gpu_fails_the_step_with_the_schedulers_words(cluster: Faults) -> None:
     run = cluster.launch("run_plain", execution={"step_profiles": {"plain": {"gpu": 3}}})
-    log = cluster.ended(run, "FAILURE")
+    log = cluster.wait_for_end(run, "FAILURE")
     assert not log.of("STEP_UP_FOR_RETRY"), "a GPU that is not there is not there a second time"
     (failure,) = log.of("STEP_FAILURE")
     assert failure["failureMetadata"]["label"] == "unschedulable"
     assert "Insufficient nvidia.com/gpu" in failure["error"]["message"]
-    cluster.eventually_gone(run)
+    cluster.wait_until_gone(run)
     assert not cluster.objects("jobs", f"dagster/run-id={run},app.kubernetes.io/component=step_worker")
 
 
 def test_an_image_that_is_nowhere_fails_the_step_at_once(cluster: Faults) -> None:
     run = cluster.launch("run_plain", execution={"job_image": "localhost/nowhere:1"})
-    log = cluster.ended(run, "FAILURE")
+    log = cluster.wait_for_end(run, "FAILURE")
     assert not log.of("STEP_UP_FOR_RETRY")
     (failure,) = log.of("STEP_FAILURE")
     assert failure["failureMetadata"]["label"] == "image"
     assert "localhost/nowhere:1" in failure["error"]["message"]
-    cluster.eventually_gone(run)
+    cluster.wait_until_gone(run)
 
 
 def test_quota_is_waited_for_and_the_step_goes_on_when_it_is_free(cluster: Faults) -> None:
@@ -125,12 +125,14 @@ def test_quota_is_waited_for_and_the_step_goes_on_when_it_is_free(cluster: Fault
         run = cluster.launch(
             "run_plain", execution={"step_profiles": {"plain": {"cpu": "50m", "priority_class": name}}}
         )
-        cluster.until(run, "told of the quota", lambda log: log.told("quota is used up", "requests.cpu=50m"))
+        cluster.wait_until(
+            run, "told of the quota", lambda log: log.find_engine_event("quota is used up", "requests.cpu=50m")
+        )
         cluster.kubectl("delete", "pod", "blocker", "--grace-period=0", "--force")
-        cluster.ended(run, "SUCCESS")
+        cluster.wait_for_end(run, "SUCCESS")
 
         too_much = {"step_profiles": {"plain": {"cpu": "100m", "priority_class": name}}}
-        log = cluster.ended(cluster.launch("run_plain", execution=too_much), "FAILURE")
+        log = cluster.wait_for_end(cluster.launch("run_plain", execution=too_much), "FAILURE")
         assert "can never hold this step (requests.cpu: 100m of 60m)" in log.of("STEP_FAILURE")[0]["error"]["message"]
     finally:
         cluster.kubectl("delete", "priorityclass", name)
@@ -138,30 +140,30 @@ def test_quota_is_waited_for_and_the_step_goes_on_when_it_is_free(cluster: Fault
 
 def test_a_cancelled_run_leaves_nothing_over(cluster: Faults) -> None:
     run = cluster.launch("run_sleeper", {"sleeper": {"seconds": 300}}, ANYWHERE)
-    cluster.at_work(run)
+    cluster.wait_at_work(run)
     (owner,) = [
         job["metadata"]["ownerReferences"][0]
         for job in cluster.objects("jobs", f"dagster/run-id={run},dagster/op=sleeper")
     ]
     assert owner["kind"] == "Pod"
     cluster.terminate(run)
-    cluster.eventually_gone(run)
-    cluster.eventually_removed(run)
+    cluster.wait_until_gone(run)
+    cluster.wait_until_removed(run)
 
 
 def test_a_deleted_run_takes_its_steps_along(cluster: Faults) -> None:
     run = cluster.launch("run_sleeper", {"sleeper": {"seconds": 300}}, ANYWHERE)
-    cluster.at_work(run)
+    cluster.wait_at_work(run)
     cluster.kubectl("delete", "job", f"dagster-run-{run}", "--cascade=background")
-    cluster.eventually_gone(run)
+    cluster.wait_until_gone(run)
 
 
 def test_a_lost_run_worker_is_explained_and_its_steps_go_with_it(cluster: Faults) -> None:
     run = cluster.launch("run_sleeper", {"sleeper": {"seconds": 300}}, ANYWHERE)
-    cluster.at_work(run)
+    cluster.wait_at_work(run)
     (worker,) = cluster.objects("pods", f"dagster/run-id={run},app.kubernetes.io/component=run_worker")
     cluster.kubectl("delete", "pod", worker["metadata"]["name"], "--grace-period=0", "--force")
-    cluster.eventually_gone(run)
+    cluster.wait_until_gone(run)
     # What the daemon's run monitoring asks.
     code = (
         "import dagster as dg, sys; instance = dg.DagsterInstance.get(); run = instance.get_run_by_id(sys.argv[1]);"
@@ -170,7 +172,7 @@ def test_a_lost_run_worker_is_explained_and_its_steps_go_with_it(cluster: Faults
     health = in_webserver(cluster, "python", "-P", "-c", code, run)
     assert health.startswith("FAILED"), health
     assert "somebody deleted it" in health
-    assert cluster.log(run).cause("deleted")
+    assert cluster.log(run).find_cause("deleted")
 
 
 def in_webserver(cluster: Faults, *command: str) -> str:

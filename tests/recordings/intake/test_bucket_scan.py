@@ -134,12 +134,12 @@ def test_a_tick_out_of_time_is_continued_by_the_next() -> None:
 
 def test_reconciling_looks_up_everything_and_starts_again() -> None:
     listing = [entry(f"{i}", 0.0) for i in range(5)]
-    known, cursor, found = KnownIds(listing[:4]), BucketScanCursor(since=1e9), []
+    known, cursor, names = KnownIds(listing[:4]), BucketScanCursor(since=1e9), []
     for _ in range(6):
         part = reconcile([e for e in listing if e.name > cursor.reconciled_to], known, cursor, LIMITS)
         cursor = part.cursor
-        found += [d.name for d in part.arrived]
-    assert found == ["4", "4"]
+        names += [d.name for d in part.arrived]
+    assert names == ["4", "4"]
     assert sum(known.lookups) == 10
 
 

@@ -45,13 +45,13 @@ class Killed(BaseException):
 class KillSwitch:
     """Counts down the writes until the process is killed; None: never."""
 
-    left: int | None = None
+    remaining: int | None = None
 
     def count_write(self) -> None:
-        if self.left is not None:
-            self.left -= 1
-            if self.left < 0:
-                self.left = None
+        if self.remaining is not None:
+            self.remaining -= 1
+            if self.remaining < 0:
+                self.remaining = None
                 raise Killed
 
 
@@ -121,14 +121,14 @@ class CrashMachine(RuleBasedStateMachine):
         self.expected: dict[str, str] = {}
 
     def teardown(self) -> None:
-        self.switch.left = None
+        self.switch.remaining = None
         self.finish()
         self.ledger.close()
         shutil.rmtree(self.root)
 
     @contextmanager
     def killable(self, kill_after: int | None) -> Iterator[None]:
-        self.switch.left = kill_after
+        self.switch.remaining = kill_after
         try:
             yield
         except Killed:
@@ -137,7 +137,7 @@ class CrashMachine(RuleBasedStateMachine):
             if "is gone. Run the whole batch again" not in str(failed):
                 raise
         finally:
-            self.switch.left = None
+            self.switch.remaining = None
 
     @initialize()
     def deliver_first_file(self) -> None:

@@ -117,7 +117,7 @@ def test_a_write_replaces_the_old_content_and_leaves_no_temporary_files(backend:
         write(backend, KEY, content)
         assert read(backend, KEY) == content
     assert backend.store.exists(KEY)
-    assert [each.rpartition("/")[2] for each in backend.list_files(Folder.TRANSCRIPTS)] == ["x.mp3.json"]
+    assert [name.rpartition("/")[2] for name in backend.list_files(Folder.TRANSCRIPTS)] == ["x.mp3.json"]
     assert backend.list_leftovers() == []
 
 
@@ -206,5 +206,5 @@ def test_a_temporary_file_can_be_found_again_until_it_is_swept(backend: StoreBac
 
 def test_a_probe_writes_and_leaves_no_files(backend: StoreBackend) -> None:
     assert "writ" in backend.store.probe()
-    assert [each for folder in Folder for each in backend.list_files(folder)] == []
+    assert [name for folder in Folder for name in backend.list_files(folder)] == []
     assert backend.list_leftovers() == []
