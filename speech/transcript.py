@@ -115,15 +115,47 @@ class SpeechSpan(_Record):
     channel: int = Field(ge=0)
 
 
-class Options(_Record):
-    """Every option that can change the text. Part of the work key, so a changed option means a new transcript."""
+Task = Literal["transcribe", "translate"]
+"""``transcribe``: in the language that is spoken. ``translate``: to English."""
+
+
+class TranscribeOptions(_Record):
+    """How one recording is transcribed. Calls of one engine may have different ones.
+
+    Options that came after 0.1.0 are not written where they have their defaults, so they change no work key and no transcript.
+    """
 
     language: str | None = Field(default=None, description="Forced language; null detects it.")
     beam_size: int = 5
     word_timestamps: bool = Field(default=True, description="Whether every word gets its times.")
     careful: bool = Field(default=False, description="Decode everything the careful way, sequentially on full windows.")
+    task: Task = Field(
+        default="transcribe",
+        description="translate writes English, whatever is spoken; absent: transcribe.",
+        exclude_if=lambda task: task == "transcribe",
+    )
+    initial_prompt: str | None = Field(
+        default=None,
+        description="Text taken for what was said before: names, spelling, style; absent: none.",
+        exclude_if=lambda prompt: prompt is None,
+    )
+    hotwords: str | None = Field(
+        default=None,
+        description="Words that are likely to be said; absent: none.",
+        exclude_if=lambda hotwords: hotwords is None,
+    )
+
+
+class Options(TranscribeOptions):
+    """Every option that can change the text. Part of the work key, so a changed option means a new transcript."""
+
     device: Literal["cpu", "cuda"] = "cpu"
     compute_type: str = "int8"
+
+    @property
+    def transcribe_options(self) -> TranscribeOptions:
+        """Those that a call may choose."""
+        return TranscribeOptions(**self.model_dump(include=set(TranscribeOptions.model_fields)))
 
 
 class Meta(_Record):

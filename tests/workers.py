@@ -19,6 +19,7 @@ from speech.asr.runtime.affinity import get_usable_cores
 TESTS = Path(__file__).parent
 LONGEST_FIRST = (
     "speech/asr/test_whisper.py",
+    "speech/asr/test_model_pool.py",
     "speech/asr/test_chunk_transcriber.py",
     "speech/asr/test_engine.py",
     "recordings/intake/test_bucket_scan.py",
@@ -26,7 +27,7 @@ LONGEST_FIRST = (
     "stt_orchestration/cli/test_two_at_once.py",
     "stt_orchestration/test_capacity_flow.py",
     "hostile/test_machine.py",
-    "stt_orchestration/test_checks.py",
+    "assets/common/test_checks.py",
     "stt_orchestration/cli/test_run.py",
     "hostile/test_inputs.py",
     "stt_orchestration/cli/test_benchmark.py",

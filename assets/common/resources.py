@@ -17,10 +17,12 @@ from recordings.steps.enriched import EnrichOptions
 from recordings.steps.normalized import NormalizeOptions
 from recordings.steps.transcript import EngineFactory
 from recordings.workspace import Workspace
-from speech.asr.engine import Engine
+from speech.asr.capabilities import check_options
+from speech.asr.engine import Engine, join_options
+from speech.asr.model_pool import EngineConfig
 from speech.asr.runtime.affinity import get_usable_cores
 from speech.models.registry import resolve
-from speech.transcript import Options
+from speech.transcript import Options, TranscribeOptions
 
 log = logging.getLogger("stt")
 
@@ -49,6 +51,9 @@ class EngineResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     beam_size: int
     word_timestamps: bool
     careful: bool
+    task: Literal["transcribe", "translate"]
+    initial_prompt: str | None
+    hotwords: str | None
     workers: int | None
     batch: int | None
 
@@ -57,6 +62,7 @@ class EngineResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
         Raises:
             WeightsError: They are wrong or nowhere to be had.
+            UnsupportedOptionError: The model cannot do what the options ask for.
         """
         weights = resolve(
             self.model,
@@ -64,25 +70,30 @@ class EngineResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             cache_dir=Path(self.cache_dir),
             progress=log.info,
         )
-        workers = self.workers or (1 if self.device == "cuda" else len(get_usable_cores()))
-        options = self.options()
-        return EngineFactory(
-            model_sha256=weights.sha256,
-            options=options,
-            create=lambda: Engine(weights, options, workers=workers, batch_size=self.batch),
-            workers=workers,
-        )
+        config, options = self.engine_config(), self.transcribe_options()
+        check_options(weights, options)
+        return EngineFactory(weights.sha256, config, options, lambda: Engine(weights, config))
 
-    def options(self) -> Options:
-        """All options that can change a transcript, except the model weights."""
-        return Options(
+    def engine_config(self) -> EngineConfig:
+        """Where and how the model runs."""
+        workers = self.workers or (1 if self.device == "cuda" else len(get_usable_cores()))
+        return EngineConfig(self.device, self.compute_type, workers, self.batch)
+
+    def transcribe_options(self) -> TranscribeOptions:
+        """How recordings are transcribed."""
+        return TranscribeOptions(
             language=self.language,
             beam_size=self.beam_size,
             word_timestamps=self.word_timestamps,
             careful=self.careful,
-            device=self.device,
-            compute_type=self.compute_type,
+            task=self.task,
+            initial_prompt=self.initial_prompt,
+            hotwords=self.hotwords,
         )
+
+    def key_options(self) -> Options:
+        """All options that can change a transcript, except the model weights."""
+        return join_options(self.transcribe_options(), self.engine_config())
 
 
 class OptionsResource(dg.ConfigurableResource):  # type: ignore[type-arg]

@@ -17,6 +17,7 @@ from recordings.steps.report import StepReport
 from recordings.steps.runner import StepFailedError
 from recordings.storage.errors import NOT_WRITABLE_ERRNOS, explain
 from recordings.workspace import Workspace
+from speech.asr.capabilities import UnsupportedOptionError
 from speech.asr.whisper import DeviceUnavailableError
 from speech.checks import CheckResult
 from speech.models.errors import UnknownModelError, WrongWeightsError
@@ -34,6 +35,7 @@ minute."""
 _PERMANENT_ERRORS = (
     LocksUnavailableError,
     DeviceUnavailableError,
+    UnsupportedOptionError,
     WrongWeightsError,
     UnknownModelError,
     LookupError,

@@ -21,10 +21,11 @@ from benchmarks.platform.memory import peak_memory_mb
 from speech.asr.checkpoint import Checkpoint
 from speech.asr.engine import Engine, RecordingIdentity
 from speech.asr.hypothesis import ChunkResult
+from speech.asr.model_pool import EngineConfig
 from speech.audio.normalize import SAMPLE_RATE, normalize
 from speech.audio.wav import WavReader
 from speech.models.registry import get_default_cache_dir, resolve
-from speech.transcript import Options
+from speech.transcript import TranscribeOptions
 
 _SAMPLE = Path(__file__).resolve().parents[2] / "samples" / "austen.m4a"
 _KEY = "ten hours"
@@ -81,10 +82,11 @@ class _PrefilledCheckpoint(Checkpoint):
 
 def _child(short: Path, long: Path) -> None:
     weights = resolve("base", model_dir=None, cache_dir=get_default_cache_dir())
-    with Engine(weights, Options(language="en"), workers=2) as engine:
+    options = TranscribeOptions(language="en")
+    with Engine(weights, EngineConfig(workers=2)) as engine:
         with Checkpoint(short.with_suffix(".jsonl"), _KEY) as journal:
             period = engine.transcribe(
-                short, RecordingIdentity("short.wav", _DUMMY_SHA256), open_checkpoint=lambda: journal
+                short, RecordingIdentity("short.wav", _DUMMY_SHA256), options, open_checkpoint=lambda: journal
             ).meta.audio_duration_sec
         with Checkpoint(short.with_suffix(".jsonl"), _KEY) as journal:
             sample = journal.read()
@@ -94,7 +96,7 @@ def _child(short: Path, long: Path) -> None:
         filled.results = [_shift_result(result, n * period) for n in range(rounds) for result in sample]
         began = time.monotonic()
         transcript = engine.transcribe(
-            long, RecordingIdentity("long.wav", _DUMMY_SHA256), open_checkpoint=lambda: filled
+            long, RecordingIdentity("long.wav", _DUMMY_SHA256), options, open_checkpoint=lambda: filled
         )
         long.with_suffix(".json").write_text(transcript.to_json(), encoding="utf-8")
         seconds = time.monotonic() - began

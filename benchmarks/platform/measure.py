@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from benchmarks.platform.machine import Machine, describe_machine, read_steal_se
 from benchmarks.platform.memory import peak_memory_mb
 from benchmarks.platform.result import Audio, BenchmarkResult, Details, WeightsUsed, summarize
 from speech.asr.engine import ENGINE_VERSION, Engine, RecordingIdentity
+from speech.asr.model_pool import EngineConfig
 from speech.asr.whisper import DeviceUnavailableError
 from speech.audio.errors import BadAudioError
 from speech.audio.normalize import SAMPLE_RATE, normalize
@@ -107,15 +109,17 @@ def measure(
     with tempfile.TemporaryDirectory(prefix="stt-benchmark-") as place:
         wav = Path(place, "audio.wav")
         heard, normalize_s = _normalize_audio(audio, wav)
-        with Engine(weights, options, workers=workers) as engine:
+        with Engine(weights, EngineConfig(options.device, options.compute_type, workers)) as engine:
+            request = partial(
+                engine.transcribe, wav, RecordingIdentity(heard.name, heard.sha256), options.transcribe_options
+            )
             load_s = _load(engine)
-            subject = RecordingIdentity(heard.name, heard.sha256)
             warm: list[float] = []
             for _ in range(warmup):
-                warm.append(_time_request(engine, wav, subject)[0])
+                warm.append(_time_request(request, heard.name)[0])
                 tell(len(warm), warmup + iterations)
             laps, transcript = _iterate(
-                engine, wav, subject, iterations, host, lambda done: tell(warmup + done, warmup + iterations)
+                request, heard.name, iterations, host, lambda done: tell(warmup + done, warmup + iterations)
             )
     details = Details(
         **summarize(laps.latencies_ms),
@@ -156,14 +160,14 @@ def _check(options: Options, audio: Path, iterations: int, warmup: int, workers:
 
 
 def _iterate(
-    engine: Engine, wav: Path, subject: RecordingIdentity, iterations: int, host: Host, tell: Callable[[int], None]
+    request: Callable[[], Transcript], name: str, iterations: int, host: Host, tell: Callable[[int], None]
 ) -> tuple[_IterationResults, Transcript]:
     moment = _CounterSnapshot.now(host)
     laps = _IterationResults([], moment, moment)
     transcript: Transcript | None = None
     try:
         for _ in range(iterations):
-            milliseconds, transcript = _time_request(engine, wav, subject)
+            milliseconds, transcript = _time_request(request, name)
             laps.ended = _CounterSnapshot.now(host)
             laps.latencies_ms.append(milliseconds)
             tell(len(laps.latencies_ms))
@@ -175,13 +179,13 @@ def _iterate(
     return laps, transcript
 
 
-def _time_request(engine: Engine, wav: Path, subject: RecordingIdentity) -> tuple[float, Transcript]:
+def _time_request(request: Callable[[], Transcript], name: str) -> tuple[float, Transcript]:
     began = time.perf_counter()
-    transcript = engine.transcribe(wav, subject)
+    transcript = request()
     milliseconds = (time.perf_counter() - began) * 1000
     if not transcript.segments:
         raise RefusedError(
-            f"{subject.name}: the engine heard no words in it, so there is nothing to measure. Give a file with speech."
+            f"{name}: the engine heard no words in it, so there is nothing to measure. Give a file with speech."
         )
     return milliseconds, transcript
 
@@ -229,7 +233,7 @@ def _load(engine: Engine) -> float:
     """Load the model; the seconds it took."""
     began = time.perf_counter()
     try:
-        engine.decoder  # noqa: B018 - its first reading loads it
+        engine.load()
     except DeviceUnavailableError as error:
         raise RefusedError(str(error)) from error
     return time.perf_counter() - began

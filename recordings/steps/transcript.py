@@ -26,9 +26,10 @@ from recordings.steps.sharing import share_output
 from recordings.steps.work_key import make_work_key
 from recordings.workspace import Workspace
 from speech.asr.checkpoint import Checkpoint
-from speech.asr.engine import ENGINE_VERSION, Engine, RecordingIdentity
+from speech.asr.engine import ENGINE_VERSION, Engine, RecordingIdentity, join_options
 from speech.asr.hallucination import split_words as words_in
-from speech.transcript import Options, Transcript
+from speech.asr.model_pool import EngineConfig
+from speech.transcript import Options, TranscribeOptions, Transcript
 
 STEP = Step.TRANSCRIPT
 _AUDIO_FLAGS = ("partial",)  # flags about the audio file; they survive a new transcription
@@ -40,15 +41,20 @@ class EngineFactory:
 
     Attributes:
         model_sha256: Checksum of the weights it will use.
-        options: Everything that can change a text.
-        create: Makes it; called at most once a step, and not at all when there is nothing to hear.
-        workers: Cores it decodes on.
+        config: Where and how the model runs.
+        options: How recordings are transcribed.
+        create: Makes it; called at most once a step, and not at all when there is nothing to transcribe.
     """
 
     model_sha256: str
-    options: Options
+    config: EngineConfig
+    options: TranscribeOptions
     create: Callable[[], AbstractContextManager[Engine]]
-    workers: int = 1
+
+    @property
+    def key_options(self) -> Options:
+        """Everything that can change a text."""
+        return join_options(self.options, self.config)
 
 
 def get_work_key(normalized_key: str, model_sha256: str, options: Options) -> str:
@@ -83,7 +89,9 @@ def run(
 
             def transcribe_group(item: tuple[RecordingGroup, str]) -> None:
                 group, key = item
-                work = partial(_transcribe_recording, workspace, group, key, engine, stopping, tally)
+                work = partial(
+                    _transcribe_recording, workspace, group, key, engine, engine_factory.options, stopping, tally
+                )
                 faults.run_recording(group.recording, State.NORMALIZED, work)
                 tally.add(group.recording.name, group.recording.seconds or 0.0)
 
@@ -99,9 +107,9 @@ def run(
                 recordings=report.worked,
                 audio_seconds=report.audio_seconds,
                 wall_seconds=report.wall_seconds,
-                cores=engine_factory.workers,
+                cores=engine_factory.config.workers,
                 model_sha256=engine_factory.model_sha256,
-                options=engine_factory.options.model_dump(),
+                options=engine_factory.key_options.model_dump(),
             )
         )
     return report
@@ -112,7 +120,7 @@ def _find_work_key(group: RecordingGroup, engine_factory: EngineFactory) -> str 
     recording = group.recording
     if recording.normalized_key is None or not has_reached(recording.state, State.NORMALIZED):
         return None
-    return get_work_key(recording.normalized_key, engine_factory.model_sha256, engine_factory.options)
+    return get_work_key(recording.normalized_key, engine_factory.model_sha256, engine_factory.key_options)
 
 
 def _reopen_unless_finished(workspace: Workspace, group: RecordingGroup, key: str) -> bool:
@@ -136,7 +144,13 @@ def _audio_flags(group: RecordingGroup) -> dict[str, str]:
 
 
 def _transcribe_recording(
-    workspace: Workspace, group: RecordingGroup, key: str, engine: Engine, stopping: Event, tally: ProgressTracker
+    workspace: Workspace,
+    group: RecordingGroup,
+    key: str,
+    engine: Engine,
+    options: TranscribeOptions,
+    stopping: Event,
+    tally: ProgressTracker,
 ) -> None:
     began = time.monotonic()
     first, recording = group.members[0], group.recording
@@ -150,7 +164,9 @@ def _transcribe_recording(
 
     with open_earlier_output(workspace, NORMALIZED_AUDIO.key(first.delivery.name), Step.NORMALIZED) as path:
         subject = RecordingIdentity(first.delivery.name, recording.sha256)
-        transcript = engine.transcribe(path, subject, go_on, partial(Checkpoint, journal, key))
+        transcript = engine.transcribe(
+            path, subject, options, on_progress=go_on, open_checkpoint=partial(Checkpoint, journal, key)
+        )
     if transcript.meta.decoding is not None:
         counts = transcript.meta.decoding.model_dump(exclude={"path", "why"})
         tally.add_figures({**counts, f"{transcript.meta.decoding.path}_recordings": 1})

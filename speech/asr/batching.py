@@ -1,24 +1,50 @@
-"""Collects requests from many threads into batches of requests with the same key.
+"""Collects requests of many calls into batches of requests with the same key, and decides which batch is next.
 
-``ask`` returns a future. An idle worker takes the fullest batch, the oldest of equally full ones. No request waits for a batch to
-fill; single requests are served last.
+Requests of a more urgent priority go first. Among equal ones those of calls that have had little go first, so a short call is not
+stuck behind a long recording's chunks. Among these, the fullest batch goes first. No request waits for a batch to fill.
 """
 
 from __future__ import annotations
 
 import math
+import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass, field
 from threading import Condition, Thread
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
+from speech.asr.calls import Call
 from speech.asr.runtime.affinity import pin_this_thread
+
+SHORT_CALL_S = 60.0
+"""Calls that have had less audio decoded than this, in seconds, go before those that have had more. A call of a minute or less is
+never behind a long recording; what a long recording loses to them is bounded by their own work."""
+
+LONGEST_WAIT_S = 30.0
+_AGED_SHARE = 4
+"""One batch in four goes to the oldest request of its priority, once that has waited ``LONGEST_WAIT_S`` seconds: a stream of short
+calls delays a long one, and never stops it."""
 
 BatchKey = TypeVar("BatchKey", bound=Hashable)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+@dataclass(slots=True)
+class _Pending(Generic[BatchKey, Item, Result]):
+    key: BatchKey
+    item: Item
+    seconds: float
+    call: Call
+    future: Future[Result] = field(default_factory=Future)
+    submitted_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def rank(self) -> tuple[int, bool]:
+        return self.call.priority, self.call.decoded_s >= SHORT_CALL_S
 
 
 class Batcher(Generic[BatchKey, Item, Result]):
@@ -42,9 +68,10 @@ class Batcher(Generic[BatchKey, Item, Result]):
         """
         self._process_batch = process_batch
         self._max_batch_size = max_batch_size
-        self._pending: list[tuple[BatchKey, Item, Future[Result]]] = []
+        self._pending: list[_Pending[BatchKey, Item, Result]] = []
         self._condition = Condition()
         self._closed = False
+        self._batches_taken = 0
         self._threads = [
             Thread(target=self._run_worker, args=(cores[i] if cores else None,), name=f"decode_{i}", daemon=True)
             for i in range(workers)
@@ -60,19 +87,33 @@ class Batcher(Generic[BatchKey, Item, Result]):
     ) -> None:
         self.close()
 
-    def submit(self, key: BatchKey, item: Item) -> Future[Result]:
+    def submit(self, key: BatchKey, item: Item, call: Call, seconds: float = 0.0) -> Future[Result]:
         """Queue a request; the future gets its result.
+
+        Args:
+            key: Only requests with equal keys share a batch.
+            item: The request.
+            call: Whose it is.
+            seconds: Its length of audio, which counts for the call.
 
         Raises:
             RuntimeError: The batcher is closed.
         """
-        future: Future[Result] = Future()
+        entry: _Pending[BatchKey, Item, Result] = _Pending(key, item, seconds, call)
         with self._condition:
             if self._closed:
                 raise RuntimeError("The engine is closed; it answers no more.")
-            self._pending.append((key, item, future))
+            self._pending.append(entry)
             self._condition.notify()
-        return future
+        return entry.future
+
+    def discard(self, call: Call) -> None:
+        """Cancel the waiting requests of a call."""
+        with self._condition:
+            discarded = [entry for entry in self._pending if entry.call is call]
+            self._pending = [entry for entry in self._pending if entry.call is not call]
+        for entry in discarded:
+            entry.future.cancel()
 
     def close(self) -> None:
         """Cancel waiting requests and wait for running ones."""
@@ -80,47 +121,53 @@ class Batcher(Generic[BatchKey, Item, Result]):
             self._closed = True
             waiting, self._pending = self._pending, []
             self._condition.notify_all()
-        for _, _, future in waiting:
-            future.cancel()
+        for entry in waiting:
+            entry.future.cancel()
         for thread in self._threads:
             thread.join()
 
-    def _take_batch(self) -> tuple[BatchKey, list[tuple[Item, Future[Result]]]] | None:
+    def _take_batch(self) -> tuple[BatchKey, list[_Pending[BatchKey, Item, Result]]] | None:
         with self._condition:
             while not self._pending:
                 if self._closed:
                     return None
                 self._condition.wait()
-            counts = Counter(entry[0] for entry in self._pending)  # oldest key first
-            kind = max(
-                counts, key=lambda kind: min(counts[kind], self._max_batch_size(kind)) / self._max_batch_size(kind)
-            )
+            key = self._choose_key()
             # Near the end, divide the requests evenly among the workers, so that none is idle while another has a full batch.
-            most = min(self._max_batch_size(kind), math.ceil(len(self._pending) / len(self._threads)))
-            taken: list[tuple[Item, Future[Result]]] = []
-            left = []
-            for entry in self._pending:
-                if entry[0] == kind and len(taken) < most:
-                    # False if the caller cancelled the request.
-                    if entry[2].set_running_or_notify_cancel():
-                        taken.append((entry[1], entry[2]))
-                else:
-                    left.append(entry)
-            self._pending = left
-            return kind, taken
+            size = min(self._max_batch_size(key), math.ceil(len(self._pending) / len(self._threads)))
+            with_key = sorted((entry for entry in self._pending if entry.key == key), key=lambda entry: entry.rank)
+            chosen = {id(entry) for entry in with_key[:size]}
+            self._pending = [entry for entry in self._pending if id(entry) not in chosen]
+            # False if the caller cancelled the request.
+            taken = [entry for entry in with_key[:size] if entry.future.set_running_or_notify_cancel()]
+            for entry in taken:
+                entry.call.decoded_s += entry.seconds
+            return key, taken
+
+    def _choose_key(self) -> BatchKey:
+        """The key of the next batch; see the module."""
+        self._batches_taken += 1
+        best = min(entry.rank for entry in self._pending)
+        if self._batches_taken % _AGED_SHARE == 0:
+            oldest = next(entry for entry in self._pending if entry.call.priority == best[0])
+            if time.monotonic() - oldest.submitted_at > LONGEST_WAIT_S:
+                return oldest.key
+        counts = Counter(entry.key for entry in self._pending)
+        first = dict.fromkeys(entry.key for entry in self._pending if entry.rank == best)  # oldest key first
+        return max(first, key=lambda key: min(counts[key], self._max_batch_size(key)) / self._max_batch_size(key))
 
     def _run_worker(self, core: int | None) -> None:
         if core is not None:
             pin_this_thread(core)
         while (batch := self._take_batch()) is not None:
-            kind, taken = batch
+            key, taken = batch
             if not taken:
                 continue
             try:
-                answers = self._process_batch(kind, [item for item, _ in taken])
+                results = self._process_batch(key, [entry.item for entry in taken])
             except BaseException as error:  # noqa: BLE001 - raised in the callers' threads
-                for _, future in taken:
-                    future.set_exception(error)
+                for entry in taken:
+                    entry.future.set_exception(error)
             else:
-                for (_, future), answer in zip(taken, answers, strict=True):
-                    future.set_result(answer)
+                for entry, result in zip(taken, results, strict=True):
+                    entry.future.set_result(result)

@@ -1,6 +1,7 @@
 """How one chunk becomes text: the first decode, its suspicions, decoding on where it ended early, sequentially where it is suspect.
 
-Every request to the model goes through ``ChunkDecoder``, so nothing here depends on what else is being decoded.
+The work on a chunk is a generator: it yields requests to the model and is sent their results. So it needs no thread of its own, and
+nothing here depends on what else is being decoded.
 """
 
 from __future__ import annotations
@@ -8,10 +9,11 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from operator import itemgetter
-from typing import Protocol
 
-from speech.asr.chunks import Chunk
+from speech.asr.chunks import Chunk, count_samples
+from speech.asr.encoder_window import SHORT, WindowPolicy, compute_context_s
 from speech.asr.hallucination import (
     LONGEST_WORD_S,
     LOOP_SUSPICIONS,
@@ -23,8 +25,11 @@ from speech.asr.hallucination import (
     rank,
 )
 from speech.asr.hypothesis import ChunkResult, DecodedSegment, SegmentHypothesis
+from speech.asr.prompt_echo import find_echoes, is_confirmed
+from speech.asr.requests import DecodeChunk, DecodeSequential, Work, ask
 from speech.asr.vad import Span
-from speech.asr.whisper import Samples
+from speech.asr.whisper import DecodeOptions, Samples
+from speech.audio.normalize import SAMPLE_RATE
 from speech.transcript import DecodingMethod
 
 _MAX_CONTINUATIONS = 4
@@ -37,42 +42,33 @@ _SHORT_CHUNK_S = 10.0
 """Chunks up to this long are not asked where their words end when no word times are wanted: none of our corpora ended early."""
 
 
-class ChunkDecoder(Protocol):
-    """The model, as a chunk sees it."""
-
-    def decode_fast(self, samples: Samples, language: str, *, word_timestamps: bool) -> SegmentHypothesis:
-        """Decode fast, as one text."""
-
-    def decode_sequential(
-        self, samples: Samples, language: str, *, word_timestamps: bool, no_repeat_ngram_size: int = 0
-    ) -> list[SegmentHypothesis]:
-        """Decode sequentially on the whole window."""
-
-
 @dataclass(frozen=True, slots=True)
 class ChunkTranscriber:
-    """Listens to chunks of one recording.
+    """Transcribes chunks of one recording.
 
     Attributes:
-        decoder: The model.
         read_samples: Gives a chunk's glued audio.
-        language: Whisper's code.
-        word_timestamps: Whether word times are wanted.
+        options: How its chunks are decoded.
         speech_spans: Detected speech of each channel, padded as it was found, to see what was left unsaid.
+        window_policy: The encoder's window on the fast strategies.
     """
 
-    decoder: ChunkDecoder
     read_samples: Callable[[Chunk], Samples]
-    language: str
-    word_timestamps: bool
+    options: DecodeOptions
     speech_spans: tuple[tuple[Span, ...], ...]
+    window_policy: WindowPolicy = SHORT
 
-    def transcribe_fast(self, chunk: Chunk, first_hypothesis: SegmentHypothesis | None = None) -> ChunkResult:
+    @property
+    def text_language(self) -> str:
+        """Whisper's code of the language that is written, which the rules of the guard depend on."""
+        return "en" if self.options.task == "translate" else self.options.language
+
+    def transcribe_fast(self, chunk: Chunk, first_hypothesis: SegmentHypothesis | None = None) -> Work[ChunkResult]:
         """Decode fast; what is suspect is decoded again sequentially.
 
         Args:
-            chunk: What to listen to.
-            first_hypothesis: What was already written for it, when its language was asked.
+            chunk: What to decode.
+            first_hypothesis: What was already written for it, when its language was detected.
         """
         written: list[DecodedSegment] = []
         suspect = False
@@ -80,21 +76,21 @@ class ChunkTranscriber:
         for _ in range(_MAX_CONTINUATIONS):
             if rest is None:
                 break
-            samples = self.read_samples(rest)
             if first_hypothesis is None:
-                first_hypothesis = self.decoder.decode_fast(
-                    samples,
-                    self.language,
-                    word_timestamps=needs_word_timestamps(rest, word_timestamps=self.word_timestamps),
-                )
+                first_hypothesis = yield from self._decode_fast(rest, self.options)
+            if echoes := self._find_echoes(first_hypothesis.text):
+                unprompted = yield from self._decode_fast(rest, self.options.without_prompt())
+                if not all(is_confirmed(echo, unprompted.text) for echo in echoes):
+                    first_hypothesis = unprompted
             hypothesis = ChunkHypothesis((first_hypothesis,), rest.seconds)
-            if find_suspicions(hypothesis, self.language) or self._has_skipped_speech(rest, first_hypothesis):
-                result = self._rescue(rest, samples, self._decode_sequential(rest, samples), "rescued", hypothesis)
+            if find_suspicions(hypothesis, self.text_language) or self._has_skipped_speech(rest, first_hypothesis):
+                careful = yield from self._decode_sequential(rest)
+                result = yield from self._rescue(rest, careful, "rescued", hypothesis)
                 return replace(result, kept=(*written, *result.kept))
             written.append(
                 DecodedSegment(
                     rest,
-                    first_hypothesis if self.word_timestamps else replace(first_hypothesis, words=()),
+                    first_hypothesis if self.options.word_timestamps else replace(first_hypothesis, words=()),
                     "rescued" if suspect else "batched",
                 )
             )
@@ -103,46 +99,61 @@ class ChunkTranscriber:
             first_hypothesis = None
         return ChunkResult(tuple(written), (), suspect, is_rescued=len(written) > 1)
 
-    def transcribe_careful(self, chunk: Chunk) -> ChunkResult:
+    def transcribe_careful(self, chunk: Chunk) -> Work[ChunkResult]:
         """Decode carefully from the start."""
-        samples = self.read_samples(chunk)
-        first = self._decode_sequential(chunk, samples)
-        if find_suspicions(first, self.language, careful=True):
-            return self._rescue(chunk, samples, first, "sequential")
+        first = yield from self._decode_sequential(chunk)
+        if find_suspicions(first, self.text_language, careful=True):
+            return (yield from self._rescue(chunk, first, "sequential"))
         return self._judge_segments(chunk, first, "sequential", is_suspect=False)
 
     def _rescue(
         self,
         chunk: Chunk,
-        samples: Samples,
         hypothesis: ChunkHypothesis,
         decoded: DecodingMethod,
         first: ChunkHypothesis | None = None,
-    ) -> ChunkResult:
+    ) -> Work[ChunkResult]:
         """The better of the careful results; what is wrong with it even so is flagged or dropped.
 
         The first result of the fast strategy is never taken: it was decoded with less context, and it is suspect. It is only
         compared with the better one.
 
         Args:
-            chunk: What was listened to.
-            samples: Its audio.
+            chunk: What was decoded.
             hypothesis: The first careful result.
             decoded: How that one is called where it stays the best.
             first: What the fast path wrote, if this is one of its suspects.
         """
         best = hypothesis
-        if LOOP_SUSPICIONS.intersection(find_suspicions(hypothesis, self.language, careful=True)):
-            last = self._decode_sequential(chunk, samples, no_repeat_ngram_size=_NO_REPEAT_NGRAM_SIZE)
-            if rank(last, self.language) < rank(hypothesis, self.language):
+        if LOOP_SUSPICIONS.intersection(find_suspicions(hypothesis, self.text_language, careful=True)):
+            last = yield from self._decode_sequential(chunk, no_repeat_ngram_size=_NO_REPEAT_NGRAM_SIZE)
+            if rank(last, self.text_language) < rank(hypothesis, self.text_language):
                 best, decoded = last, "rescued"
         return self._judge_segments(chunk, best, decoded, is_suspect=True, first=first)
 
-    def _decode_sequential(self, chunk: Chunk, samples: Samples, no_repeat_ngram_size: int = 0) -> ChunkHypothesis:
-        segments = self.decoder.decode_sequential(
-            samples, self.language, word_timestamps=self.word_timestamps, no_repeat_ngram_size=no_repeat_ngram_size
-        )
+    def _decode_fast(self, chunk: Chunk, options: DecodeOptions) -> Work[SegmentHypothesis]:
+        context_s = compute_context_s(count_samples(chunk) / SAMPLE_RATE, self.window_policy)
+        timed = needs_word_timestamps(chunk, word_timestamps=options.word_timestamps)
+        read = partial(self.read_samples, chunk)
+        return ask(DecodeChunk(read, chunk.seconds, context_s, replace(options, word_timestamps=timed)))
+
+    def _decode_sequential(self, chunk: Chunk, no_repeat_ngram_size: int = 0) -> Work[ChunkHypothesis]:
+        """Decode with prompt and hotwords; without them, where the result repeats them and nothing confirms that they were said."""
+
+        def decode(options: DecodeOptions) -> Work[list[SegmentHypothesis]]:
+            read = partial(self.read_samples, chunk)
+            return ask(DecodeSequential(read, chunk.seconds, options, no_repeat_ngram_size))
+
+        segments = yield from decode(self.options)
+        if echoes := self._find_echoes(" ".join(segment.text for segment in segments)):
+            unprompted = yield from decode(self.options.without_prompt())
+            text = " ".join(segment.text for segment in unprompted)
+            if not all(is_confirmed(echo, text) for echo in echoes):
+                segments = unprompted
         return ChunkHypothesis(tuple(segments), chunk.seconds)
+
+    def _find_echoes(self, text: str) -> list[str]:
+        return find_echoes(text, (self.options.initial_prompt, self.options.hotwords))
 
     def _judge_segments(
         self,
@@ -159,7 +170,7 @@ class ChunkTranscriber:
         for segment in hypothesis.segments:
             if not segment.text:
                 continue
-            judgement, reasons = judge(segment, self.language, segment.end - segment.start, shared)
+            judgement, reasons = judge(segment, self.text_language, segment.end - segment.start, shared)
             (dropped if judgement == "drop" else kept).append(DecodedSegment(chunk, segment, decoded, reasons))
         return ChunkResult(tuple(kept), tuple(dropped), is_suspect, is_rescued=decoded == "rescued" and bool(kept))
 

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from speech.asr.vad import VAD_FRAME_S, Span
+from speech.audio.normalize import SAMPLE_RATE
 
 FAST_CHUNK_S = 18.0
 """Longest chunk, in seconds, of the strategies that decode batches: the encoder's time grows faster than the length (see
@@ -82,6 +83,12 @@ class Chunk:
                 best = LocatedSpan(i, at, max(at, first + min(max(0.0, end - offset), length)))
             offset += length + GLUE_S
         return best
+
+
+def count_samples(chunk: Chunk) -> int:
+    """Samples at 16 kHz of a chunk as it is read: each piece from its nearest first to its nearest last sample, and the glue."""
+    pieces = sum(round(end * SAMPLE_RATE) - round(start * SAMPLE_RATE) for start, end in chunk.pieces)
+    return pieces + round(GLUE_S * SAMPLE_RATE) * (len(chunk.pieces) - 1)
 
 
 def plan_chunks(

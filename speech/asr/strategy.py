@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from speech.asr.encoder_window import LONG, SHORT, WindowPolicy
 from speech.audio.normalize import SAMPLE_RATE
+from speech.transcript import Task
 
 _FAST_LANGUAGES = frozenset({"en"})
 """Languages in which the fast path was measured at no more word errors than the sequential one, on both halves of a corpus of many
@@ -50,16 +51,21 @@ class DecodingStrategy:
     window_policy: WindowPolicy | None = None
 
 
-def choose_strategy(language: str, bandwidth_db: float, *, careful: bool) -> DecodingStrategy:
+def choose_strategy(
+    language: str, bandwidth_db: float, *, careful: bool, task: Task = "transcribe"
+) -> DecodingStrategy:
     """The way for a recording.
 
     Args:
         language: Whisper's code.
         bandwidth_db: See ``measure_bandwidth_db``.
         careful: Whether the careful way was asked for.
+        task: What is to be written.
     """
     if careful:
         return DecodingStrategy("careful", "The careful path was asked for.")
+    if task == "translate":
+        return DecodingStrategy("careful", "No faster path is proven for translations.")
     if language not in SHORT_WINDOW_LANGUAGES:
         return DecodingStrategy("careful", f"No faster path is proven for the language {language}.")
     if bandwidth_db < NARROW_BAND_DB:

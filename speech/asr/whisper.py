@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from speech.asr.runtime.allocator import keep_memory
 from speech.asr.word_times import trim_stretched_words
 from speech.audio.normalize import SAMPLE_RATE
 from speech.models.registry import Weights
+from speech.transcript import Task
 
 Device = Literal["cpu", "cuda"]
 Samples = npt.NDArray[np.float32]
@@ -34,8 +36,39 @@ which ``speech.asr.runtime.allocator`` keeps; the size grows with the square of 
 faster; larger decoder batches are (measured at a window of 22 s: 1.20 s per chunk alone, 0.98 s with two, 0.87 s with four)."""
 
 _MAX_TOKENS = 448  # Whisper's text window
+_MAX_PROMPT_TOKENS = _MAX_TOKENS // 2 - 1  # what stands before a text; the rest of the window is for the text
 _PREPEND_PUNCTUATIONS = "\"'“¿([{-"  # punctuation joined to the following word
 _APPEND_PUNCTUATIONS = "\"'.。,，!！?？:：”)]}、"  # punctuation joined to the previous word
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeOptions:
+    """How a chunk is decoded.
+
+    Attributes:
+        language: Whisper's code of the language that is spoken.
+        task: ``transcribe``, or ``translate`` to English.
+        beam_size: Hypotheses kept while searching.
+        word_timestamps: Whether to find each word's times.
+        initial_prompt: Text that the model is to take for what was said before: names, spelling, style.
+        hotwords: Words that are likely to be said.
+    """
+
+    language: str
+    task: Task = "transcribe"
+    beam_size: int = 5
+    word_timestamps: bool = True
+    initial_prompt: str | None = None
+    hotwords: str | None = None
+
+    @property
+    def batch_key(self) -> Hashable:
+        """What all rows of a batch must share: CTranslate2 wants prompts of one length, and one beam."""
+        return self.beam_size, self.initial_prompt, self.hotwords
+
+    def without_prompt(self) -> DecodeOptions:
+        """The same without prompt and hotwords."""
+        return replace(self, initial_prompt=None, hotwords=None)
 
 
 class DeviceUnavailableError(Exception):
@@ -100,7 +133,7 @@ class WhisperDecoder:
         return self._detect_languages(self._encode(batch, context_s))
 
     def decode_batch(
-        self, batch: Sequence[Samples], context_s: int, language: str, beam_size: int, *, word_timestamps: bool
+        self, batch: Sequence[Samples], context_s: int, options: Sequence[DecodeOptions]
     ) -> list[SegmentHypothesis]:
         """Decode a batch of chunks, each as one text without timestamps, on a window of ``context_s`` seconds.
 
@@ -111,50 +144,47 @@ class WhisperDecoder:
             batch: Chunks, each (n,) float32 at 16 kHz with n <= context_s * 16,000.
             context_s: Seconds of the encoder's window; shorter chunks are padded with silence, which (unlike padding their features
                 with zeros) costs no accuracy.
-            language: Whisper's code.
-            beam_size: Hypotheses kept while searching.
-            word_timestamps: Whether to find each word's times.
+            options: For each chunk; their ``batch_key`` must be equal.
         """
-        return self._generate(self._encode(batch, context_s), batch, context_s, language, beam_size, word_timestamps)
+        return self._generate(self._encode(batch, context_s), batch, context_s, options)
 
     def detect_language_and_decode(
         self,
         batch: Sequence[Samples],
         context_s: int,
-        beam_size: int,
-        accepted_languages: Collection[str],
-        *,
-        word_timestamps: bool,
+        options: Sequence[DecodeOptions],
+        accepted_languages: Sequence[Collection[str]],
     ) -> list[tuple[Mapping[str, float], SegmentHypothesis | None]]:
-        """Detect each chunk's language, and decode the chunk in it if the language is in ``accepted_languages``.
+        """Detect each chunk's language, and decode the chunk in it if the language is one of those accepted for it.
 
-        If all chunks have the same wanted language, the encoder runs once. Arguments and times are as in ``decode_batch``; a
-        result is (language code -> probability, hypothesis or None).
+        If all chunks are decoded, the encoder runs once.
+
+        Args:
+            batch: As in ``decode_batch``.
+            context_s: As in ``decode_batch``.
+            options: As in ``decode_batch``; the languages in them are replaced by those detected.
+            accepted_languages: For each chunk.
+
+        Returns:
+            For each chunk, (language code -> probability, hypothesis or None).
         """
         encoded = self._encode(batch, context_s)
-        answers = self._detect_languages(encoded)
-        spoken = [get_likeliest_language(answer) for answer in answers]
-        if len(set(spoken)) == 1 and spoken[0] in accepted_languages:
-            return list(
-                zip(
-                    answers,
-                    self._generate(encoded, batch, context_s, spoken[0], beam_size, word_timestamps),
-                    strict=True,
-                )
-            )
-        # Alignment handles one language per call, so chunks of different languages are encoded and decoded again, one by one.
+        probabilities = self._detect_languages(encoded)
+        options = [
+            replace(row, language=get_likeliest_language(probability))
+            for row, probability in zip(options, probabilities, strict=True)
+        ]
+        accepted = [row.language in languages for row, languages in zip(options, accepted_languages, strict=True)]
+        if all(accepted):
+            return list(zip(probabilities, self._generate(encoded, batch, context_s, options), strict=True))
+        # Taking rows out of what the encoder made costs about as much as encoding them again.
         return [
-            (
-                answer,
-                self.decode_batch([samples], context_s, language, beam_size, word_timestamps=word_timestamps)[0]
-                if language in accepted_languages
-                else None,
-            )
-            for samples, answer, language in zip(batch, answers, spoken, strict=True)
+            (probability, self.decode_batch([samples], context_s, [row])[0] if wanted else None)
+            for samples, probability, row, wanted in zip(batch, probabilities, options, accepted, strict=True)
         ]
 
     def decode_sequential(
-        self, samples: Samples, language: str, beam_size: int, *, word_timestamps: bool, no_repeat_ngram_size: int = 0
+        self, samples: Samples, options: DecodeOptions, *, no_repeat_ngram_size: int = 0
     ) -> list[SegmentHypothesis]:
         """Decode one chunk sequentially on the full window.
 
@@ -166,18 +196,19 @@ class WhisperDecoder:
 
         Args:
             samples: (n,) float32 at 16 kHz, n <= 480,000 (30 s).
-            language: Whisper's code.
-            beam_size: Hypotheses kept while searching.
-            word_timestamps: Whether to find each word's times.
+            options: How to decode.
             no_repeat_ngram_size: Size of the token n-grams that may not be written twice; 0 allows them.
         """
         segments, _ = self._model.transcribe(
             samples,
-            language=language,
-            beam_size=beam_size,
+            language=options.language,
+            task=options.task,
+            beam_size=options.beam_size,
             temperature=[0.0],
             condition_on_previous_text=False,
-            word_timestamps=word_timestamps,
+            initial_prompt=options.initial_prompt,
+            hotwords=options.hotwords,
+            word_timestamps=options.word_timestamps,
             no_repeat_ngram_size=no_repeat_ngram_size,
             vad_filter=False,
         )
@@ -211,70 +242,86 @@ class WhisperDecoder:
             for answers in self._model.model.detect_language(encoded)
         ]
 
-    def _make_tokenizer(self, language: str) -> tuple[Any, list[int], list[int]]:
+    def _make_tokenizer(self, language: str, task: Task) -> Any:
         from faster_whisper.tokenizer import Tokenizer
-        from faster_whisper.transcribe import get_suppressed_tokens
 
-        tokenizer = Tokenizer(self._model.hf_tokenizer, self.is_multilingual, task="transcribe", language=language)
-        prompt = [*tokenizer.sot_sequence, tokenizer.no_timestamps]
-        return tokenizer, prompt, list(get_suppressed_tokens(tokenizer, [-1]))
+        return Tokenizer(self._model.hf_tokenizer, self.is_multilingual, task=task, language=language)
+
+    def _make_prompt(self, options: DecodeOptions) -> list[int]:
+        """Token ids that decoding begins with: hotwords and prompt, as far as the text window has room, then language and task."""
+        before = [
+            token
+            for text in (options.hotwords, options.initial_prompt)
+            if text
+            for token in self._model.hf_tokenizer.encode(f" {text.strip()}", add_special_tokens=False).ids
+        ]
+        tokenizer = self._tokenizer(options.language, options.task)
+        begin = [*tokenizer.sot_sequence, tokenizer.no_timestamps]
+        return [tokenizer.sot_prev, *before[-_MAX_PROMPT_TOKENS:], *begin] if before else begin
 
     def _generate(
         self,
         encoded: Any,
         batch: Sequence[Samples],
         context_s: int,
-        language: str,
-        beam_size: int,
-        word_timestamps: bool,
+        options: Sequence[DecodeOptions],
     ) -> list[SegmentHypothesis]:
         """Search the text of each row of ``encoded``, the output of ``_encode`` for ``batch``; word times as in ``_align``."""
+        from faster_whisper.transcribe import get_suppressed_tokens
+
         seconds = [len(samples) / SAMPLE_RATE for samples in batch]
-        tokenizer, prompt, suppressed = self._tokenizer(language)
+        tokenizers = [self._tokenizer(row.language, row.task) for row in options]
+        prompts = [self._make_prompt(row) for row in options]
+        suppressed = list(get_suppressed_tokens(tokenizers[0], [-1]))  # the same for every language and task
         # Computed from the window, not from the chunks' lengths: the limit must not depend on the other chunks of the batch.
-        most = len(prompt) + _MAX_LENGTH_SPARE_TOKENS + _MAX_LENGTH_TOKENS_PER_S * context_s
+        most = len(prompts[0]) + _MAX_LENGTH_SPARE_TOKENS + _MAX_LENGTH_TOKENS_PER_S * context_s
         written = self._model.model.generate(
             encoded,
-            [prompt] * len(seconds),
-            beam_size=beam_size,
+            prompts,
+            beam_size=options[0].beam_size,
             max_length=min(_MAX_TOKENS, most),
             return_scores=True,
             return_no_speech_prob=True,
             suppress_blank=True,
             suppress_tokens=suppressed,
         )
-        tokens = [[token for token in result.sequences_ids[0] if token < tokenizer.eot] for result in written]
-        timed = self._align(encoded, seconds, tokens, tokenizer) if word_timestamps else [()] * len(tokens)
+        tokens = [
+            [token for token in result.sequences_ids[0] if token < tokenizer.eot]
+            for result, tokenizer in zip(written, tokenizers, strict=True)
+        ]
+        timed = self._align(encoded, seconds, tokens, options)
         return [
-            _make_hypothesis(tokenizer.decode(ids).strip(), result, len(ids), duration, words_)
-            for result, ids, duration, words_ in zip(written, tokens, seconds, timed, strict=True)
+            _make_hypothesis(tokenizer.decode(ids).strip(), result, len(ids), duration, words)
+            for result, tokenizer, ids, duration, words in zip(written, tokenizers, tokens, seconds, timed, strict=True)
         ]
 
     def _align(
-        self, encoded: Any, seconds: Sequence[float], tokens: Sequence[list[int]], tokenizer: Any
+        self, encoded: Any, seconds: Sequence[float], tokens: Sequence[list[int]], options: Sequence[DecodeOptions]
     ) -> list[tuple[WordHypothesis, ...]]:
-        """Find the words and their times, in seconds from the start of the chunk.
+        """Find the words and their times, in seconds from the start of the chunk, for the chunks that want them.
 
         Args:
             encoded: StorageView (batch, frames, width), 20 ms a frame.
             seconds: Length of each chunk.
             tokens: Text token ids of each chunk.
-            tokenizer: faster-whisper's, for the language of all chunks.
+            options: How each chunk was decoded.
         """
         from faster_whisper.transcribe import merge_punctuations
 
-        timed = []
-        for output, duration, ids in zip(_split_encoded(encoded, len(tokens)), seconds, tokens, strict=True):
+        timed: list[tuple[WordHypothesis, ...]] = [()] * len(tokens)
+        wanted = [i for i, row in enumerate(options) if row.word_timestamps]
+        rows = _split_encoded(encoded, len(tokens)) if wanted else []
+        for i in wanted:
+            tokenizer = self._tokenizer(options[i].language, options[i].task)
             # Align one chunk per call: for a batch, CTranslate2 normalizes the attention including padding, which shifts words by a
             # frame.
-            (alignment,) = self._model.find_alignment(tokenizer, [ids], output, [round(duration * _FRAMES_PER_S)])
+            frames = [round(seconds[i] * _FRAMES_PER_S)]
+            (alignment,) = self._model.find_alignment(tokenizer, [tokens[i]], rows[i], frames)
             merge_punctuations(alignment, _PREPEND_PUNCTUATIONS, _APPEND_PUNCTUATIONS)
-            timed.append(
-                trim_stretched_words(
-                    WordHypothesis(w["word"], float(w["start"]), float(w["end"]), min(1.0, float(w["probability"])))
-                    for w in alignment
-                    if w["word"]
-                )
+            timed[i] = trim_stretched_words(
+                WordHypothesis(w["word"], float(w["start"]), float(w["end"]), min(1.0, float(w["probability"])))
+                for w in alignment
+                if w["word"]
             )
         return timed
 

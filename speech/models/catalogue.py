@@ -41,12 +41,24 @@ class MirrorPackage:
 
 @dataclass(frozen=True)
 class PinnedModel:
-    """One entry of the catalogue."""
+    """One entry of the catalogue.
+
+    Attributes:
+        name: As ``STT_MODEL`` names it.
+        repository: On the model hub.
+        revision: Commit of the repository.
+        files: All files of the model.
+        multilingual: Whether it knows more than English.
+        translates: Whether it was trained to translate to English.
+        mirror: Packages that carry the same files.
+    """
 
     name: str
     repository: str
     revision: str
     files: tuple[PinnedFile, ...]
+    multilingual: bool = True
+    translates: bool = True
     mirror: tuple[MirrorPackage, ...] = field(default=())
 
     @property
@@ -70,6 +82,8 @@ def load_catalogue() -> Mapping[str, PinnedModel]:
             repository=entry["repository"],
             revision=entry["revision"],
             files=tuple(PinnedFile(file, pin.get("bytes"), pin.get("sha256")) for file, pin in entry["files"].items()),
+            multilingual=entry.get("multilingual", True),
+            translates=entry.get("translates", True) and entry.get("multilingual", True),
             mirror=tuple(MirrorPackage(p["requirement"], p["sha256"], p["members"]) for p in entry.get("mirror", ())),
         )
         for name, entry in entries.items()

@@ -104,7 +104,7 @@ def get_current_options(definitions: dg.Definitions, weights: Weights) -> Curren
     """The options that the definitions' steps work under."""
     resources = definitions.resources or {}
     options, engine = resources["options"], resources["engine"]
-    return CurrentOptions(options.normalize_options(), weights.sha256, engine.options(), options.enrich_options())
+    return CurrentOptions(options.normalize_options(), weights.sha256, engine.key_options(), options.enrich_options())
 
 
 def _unfinished(workspace: Workspace) -> list[str]:

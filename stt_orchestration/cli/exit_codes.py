@@ -14,6 +14,7 @@ from recordings.intake.upload import UploadError
 from recordings.ledger.engine import LedgerError
 from recordings.storage.base import UnknownStoreError
 from recordings.storage.errors import explain
+from speech.asr.capabilities import UnsupportedOptionError
 from speech.models.errors import UnknownModelError, WeightsError
 from stt_orchestration.cli import interrupts
 from stt_orchestration.settings import SettingsError
@@ -38,7 +39,14 @@ def errors_to_exit_codes(command: Callable[P, None]) -> Callable[P, None]:
     def spoken(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             command(*args, **kwargs)
-        except (SettingsError, UploadError, UnknownStoreError, UnknownModelError, RefusedError) as error:
+        except (
+            SettingsError,
+            UploadError,
+            UnknownStoreError,
+            UnknownModelError,
+            UnsupportedOptionError,
+            RefusedError,
+        ) as error:
             exit_with(str(error), ExitCode.USAGE)
         except (LedgerError, WeightsError) as error:
             exit_with(str(error), ExitCode.MACHINE)

@@ -45,12 +45,7 @@ def make_measurement_request(model: str | None, audio: Path | None) -> Measureme
         raise RefusedError(f"{audio}: there is no such audio file.")
     settings = Settings.read()
     options = Options(
-        language=settings.language,
-        beam_size=settings.beam_size,
-        word_timestamps=settings.word_timestamps,
-        careful=settings.careful,
-        device=settings.device,
-        compute_type=settings.effective_compute_type,
+        **settings.transcribe_options.model_dump(), device=settings.device, compute_type=settings.effective_compute_type
     )
     return MeasurementRequest(model or settings.model, options, audio or STANDARD_CLIP, settings.capacity_dir, settings)
 

@@ -18,6 +18,7 @@ from recordings.intake.reprocess import Reprocessing, plan
 from recordings.layout import Folder
 from recordings.states import State
 from recordings.workspace import Workspace
+from speech.asr.capabilities import check_options
 from speech.models.registry import resolve
 from stt_orchestration.cli import interrupts
 from stt_orchestration.cli.console import make_console, make_recordings_table, show_batch_progress
@@ -90,6 +91,7 @@ def _take_in_and_run(
         weights = resolve(
             settings.model, model_dir=settings.model_dir, cache_dir=settings.cache_dir, progress=screen.print
         )
+        check_options(weights, settings.transcribe_options)
         screen.print("Loading Dagster ...")
         # Importing Dagster takes seconds, so all validation is done before.
         from stt_orchestration.cli.batch_runner import ORIGIN, RunFailedError, get_current_options, run_batches

@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from speech.asr.language import LANGUAGES
 from speech.models.registry import get_default_cache_dir
+from speech.transcript import TranscribeOptions
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
@@ -119,6 +120,23 @@ class Settings(BaseSettings):
         default=False,
         validation_alias=_names("CAREFUL"),
         description="true or false: decode everything sequentially on whole windows, at twice the cost.",
+    )
+    task: Annotated[Literal["transcribe", "translate"], BeforeValidator(_lower)] = Field(
+        default="transcribe",
+        validation_alias=_names("TASK"),
+        description="transcribe: in the language that is spoken; translate: to English, at twice the cost.",
+    )
+    initial_prompt: str | None = Field(
+        default=None,
+        max_length=2000,
+        validation_alias=_names("INITIAL_PROMPT"),
+        description="A text of up to 2000 characters that the model takes for what was said before: names, spelling, style.",
+    )
+    hotwords: str | None = Field(
+        default=None,
+        max_length=2000,
+        validation_alias=_names("HOTWORDS"),
+        description="Words that are likely to be said, up to 2000 characters.",
     )
 
     enrichment: bool = Field(
@@ -389,6 +407,11 @@ class Settings(BaseSettings):
     def capacity_dir(self) -> Path:
         """Where results of benchmarks come together."""
         return self.data_dir.absolute() / "benchmarks"
+
+    @property
+    def transcribe_options(self) -> TranscribeOptions:
+        """How recordings are transcribed."""
+        return TranscribeOptions(**{name: getattr(self, name) for name in TranscribeOptions.model_fields})
 
     @property
     def effective_compute_type(self) -> str:

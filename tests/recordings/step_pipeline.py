@@ -20,8 +20,11 @@ from recordings.steps.normalized import NormalizeOptions
 from recordings.steps.report import StepReport
 from recordings.workspace import Workspace
 from speech.asr.engine import Engine
+from speech.asr.model_pool import EngineConfig
 from speech.models.registry import Weights
-from speech.transcript import Options
+from speech.transcript import TranscribeOptions
+
+CONFIG = EngineConfig(workers=2)
 
 PROJECT = Path(__file__).resolve().parents[2]
 SAMPLES = PROJECT / "samples"
@@ -83,12 +86,13 @@ class StepPipeline:
         steps: Sequence[str] = STEPS,
         *,
         normalize: NormalizeOptions | None = None,
-        options: Options | None = None,
+        options: TranscribeOptions | None = None,
+        config: EngineConfig = CONFIG,
         enrich: EnrichOptions | None = None,
     ) -> dict[str, StepReport]:
         """Run steps over a batch. Returns step -> its report."""
-        asr_options = options or Options(language="en")
-        factory = transcript.EngineFactory(self.weights.sha256, asr_options, lambda: self.create_engine(asr_options))
+        asr_options = options or TranscribeOptions(language="en")
+        factory = transcript.EngineFactory(self.weights.sha256, config, asr_options, lambda: self.create_engine(config))
         runs = {
             "raw": lambda: raw.run(self.workspace, key, ignore_progress),
             "normalized": lambda: normalized.run(
@@ -101,8 +105,8 @@ class StepPipeline:
         }
         return {step: runs[step]() for step in steps}
 
-    def create_engine(self, options: Options) -> Engine:
-        self.engines.append(Engine(self.weights, options, workers=2))
+    def create_engine(self, config: EngineConfig) -> Engine:
+        self.engines.append(Engine(self.weights, config))
         return self.engines[-1]
 
     def get_states(self, key: str) -> dict[str, State]:

@@ -48,3 +48,12 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, base_weights: Weights
     with dg.DagsterInstance.get() as instance:
         yield Place(tmp_path / "data", settings, Workspace(open_store(settings.store), ledger), instance)
     ledger.close()
+
+
+@pytest.fixture
+def capacity_folder(place: Place, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where results of benchmarks lie, with a load and a price to size for."""
+    monkeypatch.setenv("STT_SIZE_RPS", "5")
+    monkeypatch.setenv("STT_CPU_NODE_PRICE", "0.19")
+    folder: Path = Settings.read().capacity_dir
+    return folder

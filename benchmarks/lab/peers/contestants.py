@@ -27,33 +27,28 @@ BEAM = 5
 def load_ours(task: dict[str, Any]) -> Callable[[Sequence[Job]], Texts]:
     """The engine as the steps run it: normalized first, several recordings at a time."""
     from speech.asr.engine import Engine, RecordingIdentity
+    from speech.asr.model_pool import EngineConfig
     from speech.audio.normalize import normalize
     from speech.models.registry import get_default_cache_dir, resolve
-    from speech.transcript import Options
+    from speech.transcript import TranscribeOptions
 
     weights = resolve("base", model_dir=None, cache_dir=get_default_cache_dir())
+    engine = Engine(weights, EngineConfig(workers=task["threads"]))
+    engine.load()
 
     def transcribe(jobs: Sequence[Job]) -> Texts:
-        texts: Texts = {}
         with tempfile.TemporaryDirectory() as folder:
-            for language in dict.fromkeys(language for _, language in jobs):
-                engine = engines[language]
-                mine = [(i, file) for i, (file, spoken) in enumerate(jobs) if spoken == language]
 
-                def transcribe_file(item: tuple[int, str], engine: Engine = engine) -> tuple[str, str]:
-                    wav = Path(folder, f"{item[0]}.wav")
-                    normalize(Path(item[1]), wav)
-                    return item[1], engine.transcribe(wav, RecordingIdentity(item[1], "0" * 64)).text
+            def transcribe_file(numbered: tuple[int, Job]) -> tuple[str, str]:
+                number, (file, language) = numbered
+                wav = Path(folder, f"{number}.wav")
+                normalize(Path(file), wav)
+                options = TranscribeOptions(language=language, word_timestamps=task["words"])
+                return file, engine.transcribe(wav, RecordingIdentity(file, "0" * 64), options).text
 
-                with ThreadPoolExecutor(engine.max_in_flight) as pool:
-                    texts.update(pool.map(transcribe_file, mine))
-        return texts
+            with ThreadPoolExecutor(engine.max_in_flight) as pool:
+                return dict(pool.map(transcribe_file, enumerate(jobs)))
 
-    engines = {}
-    for language in task["languages"]:
-        options = Options(language=language, word_timestamps=task["words"])
-        engines[language] = Engine(weights, options, workers=task["threads"])
-        engines[language].decoder  # noqa: B018 - loads the model
     return transcribe
 
 

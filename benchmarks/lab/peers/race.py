@@ -75,7 +75,6 @@ def run_setup(setup: Setup, items: Sequence[CorpusItem], weights: Path, *, words
             "threads": setup.threads if setup.contestant != "ours" else CORES,
             "words": words,
             "vad": setup.vad,
-            "languages": sorted({language for _, language in jobs}),
             "jobs": share,
         }
         racer = subprocess.Popen(

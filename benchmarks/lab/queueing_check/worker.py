@@ -14,7 +14,6 @@ from pathlib import Path
 
 from speech.asr.engine import Engine, RecordingIdentity
 from speech.models.registry import resolve
-from speech.transcript import Options
 
 
 def main(weights: str, core: int) -> None:
@@ -22,8 +21,8 @@ def main(weights: str, core: int) -> None:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {core})
     found = resolve(weights, model_dir=None, cache_dir=Path(weights))
-    with Engine(found, Options(), workers=1) as engine:
-        engine.decoder  # noqa: B018 - the model is loaded before the first request
+    with Engine(found) as engine:
+        engine.load()
         print("ready", flush=True)
         for line in sys.stdin:
             path = Path(line.rstrip("\n"))

@@ -29,8 +29,9 @@ from recordings.storage.base import InputEntry
 from recordings.storage.directory import DirectoryStore
 from recordings.workspace import Workspace
 from speech.asr.engine import Engine
+from speech.asr.model_pool import EngineConfig
 from speech.models.registry import Weights
-from speech.transcript import Options
+from speech.transcript import TranscribeOptions
 
 PAGES = "http://127.0.0.1:3001/pages/"
 LINK = re.compile(r'<a href="([^"]*)">(.*?)</a>', re.DOTALL)
@@ -191,7 +192,8 @@ def test_links_lead_to_pages_that_are_there_and_what_is_broken_says_why(workspac
     (key,) = form_batches(workspace, BatchLimits(), "test", max_batches=1)
 
     weights = Weights(name="none", path=Path("/nonexistent"), sha256="0" * 64, revision=None, source="model directory")
-    recipe = transcript.EngineFactory("0" * 64, Options(), lambda: Engine(weights, Options()))
+    config = EngineConfig()
+    recipe = transcript.EngineFactory("0" * 64, config, TranscribeOptions(), lambda: Engine(weights, config))
     raw.run(workspace, key, print)
     normalized.run(workspace, key, normalized.NormalizeOptions(), print)
     transcript.run(workspace, key, recipe, print)

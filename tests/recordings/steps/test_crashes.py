@@ -33,8 +33,9 @@ from recordings.steps.runner import StepFailedError
 from recordings.storage.directory import DirectoryStore
 from recordings.workspace import Workspace
 from speech.asr.engine import Engine
+from speech.asr.model_pool import EngineConfig
 from speech.models.registry import Weights
-from speech.transcript import Options
+from speech.transcript import TranscribeOptions
 from tests.recordings.backends import MEMORY_DIR
 
 
@@ -209,7 +210,8 @@ class CrashMachine(RuleBasedStateMachine):
         def quiet(line: str) -> None:
             """Ignore the progress."""
 
-        factory = transcript.EngineFactory("0" * 64, Options(), lambda: Engine(NO_WEIGHTS, Options()))
+        config = EngineConfig()
+        factory = transcript.EngineFactory("0" * 64, config, TranscribeOptions(), lambda: Engine(NO_WEIGHTS, config))
         options = enriched.EnrichOptions(embed_minutes=self.embed_minutes)
         if step in ("raw", "all"):
             raw.run(self.workspace, key, quiet)

@@ -28,9 +28,10 @@ from recordings.steps.normalized import NormalizeOptions
 from recordings.storage.directory import DirectoryStore
 from recordings.workspace import Workspace
 from speech.asr.engine import Engine
+from speech.asr.model_pool import EngineConfig
 from speech.audio.normalize import normalize
 from speech.models.registry import Weights
-from speech.transcript import Options
+from speech.transcript import TranscribeOptions
 from tests import warm
 from tests.warm import Running
 
@@ -45,10 +46,11 @@ def work(root: Path, key: str, weights: Weights) -> None:
     def quiet(line: str) -> None:
         """Ignore the progress."""
 
-    options = Options(language="en", beam_size=1)  # faster; the search is not under test
+    options = TranscribeOptions(language="en", beam_size=1)  # faster; the search is not under test
     ledger = Ledger.open(f"sqlite:///{root / 'ledger.db'}")
     workspace = Workspace(DirectoryStore(root), ledger)
-    factory = transcript.EngineFactory(weights.sha256, options, lambda: Engine(weights, options, workers=2))
+    config = EngineConfig(workers=2)
+    factory = transcript.EngineFactory(weights.sha256, config, options, lambda: Engine(weights, config))
     os.write(1, b"begins\n")
     with ledger.lock_batch(key, quiet):
         raw.run(workspace, key, quiet)

@@ -17,8 +17,9 @@ from recordings.steps.enriched import EnrichOptions
 from recordings.steps.normalized import NormalizeOptions
 from recordings.workspace import Workspace
 from speech.asr.engine import Engine
+from speech.asr.model_pool import EngineConfig
 from speech.models.registry import Weights
-from speech.transcript import Options
+from speech.transcript import TranscribeOptions
 from tests.recordings.backends import BucketBackend
 
 SAMPLES = Path(__file__).resolve().parents[3] / "samples"
@@ -27,8 +28,9 @@ OUTPUTS = (".html", ".json", ".srt", ".txt", ".vtt")
 
 def run(workspace: Workspace, key: str, weights: Weights) -> dict[str, int]:
     """Run the steps as the assets do. Returns step -> how many recordings it worked on."""
-    options = Options(language="en")
-    factory = transcript.EngineFactory(weights.sha256, options, lambda: Engine(weights, options, workers=2))
+    options = TranscribeOptions(language="en")
+    config = EngineConfig(workers=2)
+    factory = transcript.EngineFactory(weights.sha256, config, options, lambda: Engine(weights, config))
     reports = [
         raw.run(workspace, key, print),
         normalized.run(workspace, key, NormalizeOptions(), print),

@@ -6,9 +6,9 @@ import pytest
 
 from recordings.states import State
 from recordings.steps.runner import StepFailedError
+from speech.asr.model_pool import EngineConfig
 from speech.asr.whisper import DeviceUnavailableError
 from speech.models.registry import Weights
-from speech.transcript import Options
 from tests.recordings.step_pipeline import (
     STEPS,
     StepPipeline,
@@ -33,7 +33,7 @@ def test_a_missing_gpu_fails_the_step_and_no_recording(pipeline: StepPipeline) -
     pipeline.write_speech("a.wav")
     key = pipeline.form_batch()
     with pytest.raises(DeviceUnavailableError, match="none is visible here"):
-        pipeline.run(key, options=Options(language="en", device="cuda", compute_type="float16"))
+        pipeline.run(key, config=EngineConfig(device="cuda", compute_type="float16"))
     assert pipeline.get_states(key) == {"a.wav": State.NORMALIZED}
 
 

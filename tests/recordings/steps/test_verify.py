@@ -23,9 +23,10 @@ from recordings.steps.report import StepReport
 from recordings.storage.directory import DirectoryStore
 from recordings.workspace import Workspace
 from speech.asr.engine import Engine
+from speech.asr.model_pool import EngineConfig
 from speech.checks import CheckResult
 from speech.models.registry import Weights
-from speech.transcript import DecodingStats, Options, SpeechSpan, Transcript, Word
+from speech.transcript import DecodingStats, SpeechSpan, TranscribeOptions, Transcript, Word
 
 NO_WEIGHTS = Weights(name="none", path=Path("/nonexistent"), sha256="0" * 64, revision=None, source="model directory")
 """Weights for silent recordings, which never reach the model."""
@@ -47,8 +48,9 @@ class Batch:
         return self._by_name(verify.check_normalized(self.workspace, report))
 
     def transcript(self, max_wer: float | None = None) -> dict[str, CheckResult]:
-        options = Options(language="en")
-        factory = transcript.EngineFactory("0" * 64, options, lambda: Engine(NO_WEIGHTS, options))
+        options = TranscribeOptions(language="en")
+        config = EngineConfig()
+        factory = transcript.EngineFactory("0" * 64, config, options, lambda: Engine(NO_WEIGHTS, config))
         report = transcript.run(self.workspace, self.key, factory, print)
         return self._by_name(verify.check_transcript(self.workspace, report, max_wer))
 

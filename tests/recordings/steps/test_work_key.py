@@ -9,7 +9,7 @@ import pytest
 from recordings.states import State
 from recordings.steps.enriched import EnrichOptions
 from recordings.steps.normalized import NormalizeOptions
-from speech.transcript import Options
+from speech.transcript import TranscribeOptions
 from tests.recordings.step_pipeline import (
     StepPipeline,
     count_worked,
@@ -43,7 +43,7 @@ def test_a_changed_option_repeats_its_step_and_the_later_ones_only(pipeline: Ste
     assert changed == {"transcripts"}
     assert "pauses" not in json.loads((pipeline.data / "transcripts" / "twin.wav.json").read_text())["annotations"]
 
-    careful = Options(language="en", beam_size=1)
+    careful = TranscribeOptions(language="en", beam_size=1)
     reports = pipeline.run(key, enrich=enrich, options=careful)
     assert count_worked(reports) == {"normalized": 0, "transcript": 2, "enriched": 2}
     assert len(pipeline.engines) == 2

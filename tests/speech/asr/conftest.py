@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from speech.asr.engine import Engine
+from speech.asr.model_pool import EngineConfig
 from speech.audio.normalize import normalize
 from speech.models.registry import Weights
-from speech.transcript import Options, Transcript
-from tests.speech.asr.helpers import SAMPLES, transcribe
+from speech.transcript import Transcript
+from tests.speech.asr.helpers import ENGLISH, SAMPLES, transcribe
 
 
 @pytest.fixture(scope="session")
@@ -23,25 +24,18 @@ def audio_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return audio_dir
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def engine(base_weights: Weights) -> Iterator[Engine]:
-    """An engine that detects the language itself."""
-    with Engine(base_weights, Options()) as engine:
+    """One loaded model for all tests, with two workers."""
+    with Engine(base_weights, EngineConfig(workers=2)) as engine:
         yield engine
 
 
-@pytest.fixture(scope="module")
-def english_engine(base_weights: Weights) -> Iterator[Engine]:
-    """An engine for English with two workers."""
-    with Engine(base_weights, Options(language="en"), workers=2) as engine:
-        yield engine
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def jfk(engine: Engine, audio_dir: Path) -> Transcript:
     return transcribe(engine, audio_dir / "jfk.opus")
 
 
-@pytest.fixture(scope="module")
-def conversation(english_engine: Engine, audio_dir: Path) -> Transcript:
-    return transcribe(english_engine, audio_dir / "two-speakers.flac")
+@pytest.fixture(scope="session")
+def conversation(engine: Engine, audio_dir: Path) -> Transcript:
+    return transcribe(engine, audio_dir / "two-speakers.flac", ENGLISH)

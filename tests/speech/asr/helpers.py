@@ -10,17 +10,29 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from speech.asr.calls import Call
 from speech.asr.engine import Engine, RecordingIdentity
 from speech.audio.normalize import SAMPLE_RATE
-from speech.transcript import SpeechSpan, Transcript, Word
+from speech.transcript import SpeechSpan, TranscribeOptions, Transcript, Word
 
 SAMPLES = Path(__file__).resolve().parents[3] / "samples"
 MERGED_GAP_S = 2.0
 Samples = NDArray[np.int16]
 
 
-def transcribe(engine: Engine, path: Path, progress: Callable[[float], None] | None = None) -> Transcript:
-    return engine.transcribe(path, RecordingIdentity(path.name, "5" * 64), progress)
+ENGLISH = TranscribeOptions(language="en")
+
+
+def transcribe(
+    engine: Engine,
+    path: Path,
+    options: TranscribeOptions | None = None,
+    *,
+    call: Call | None = None,
+    on_progress: Callable[[float], None] | None = None,
+) -> Transcript:
+    identity = RecordingIdentity(path.name, "5" * 64)
+    return engine.transcribe(path, identity, options, call=call, on_progress=on_progress)
 
 
 def read_samples(path: Path, start: float = 0.0, end: float | None = None) -> Samples:

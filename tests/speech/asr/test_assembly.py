@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from speech.asr.engine import Engine
-from speech.models.registry import Weights
-from speech.transcript import Options, Transcript
+from speech.transcript import TranscribeOptions, Transcript
 from tests.speech.asr.helpers import (
+    ENGLISH,
     extract_words,
     is_inside,
     list_words,
@@ -66,19 +66,17 @@ def test_each_turn_of_a_conversation_is_a_separate_segment(conversation: Transcr
         )
 
 
-def test_long_silences_move_words_and_change_nothing_else(
-    english_engine: Engine, audio_dir: Path, tmp_path: Path
-) -> None:
+def test_long_silences_move_words_and_change_nothing_else(engine: Engine, audio_dir: Path, tmp_path: Path) -> None:
     """20 s of silence before and between two phrases are removed before decoding. The times of words must stay right."""
     austen, first, pause, between = audio_dir / "austen.m4a", 7.3, 10.73, 20.0
-    close = transcribe(english_engine, write(tmp_path / "close.wav", read_samples(austen, first)))
+    close = transcribe(engine, write(tmp_path / "close.wav", read_samples(austen, first)), ENGLISH)
     apart_parts = (
         make_silence(between),
         read_samples(austen, first, pause),
         make_silence(between),
         read_samples(austen, pause),
     )
-    apart = transcribe(english_engine, write(tmp_path / "apart.wav", *apart_parts))
+    apart = transcribe(engine, write(tmp_path / "apart.wav", *apart_parts), ENGLISH)
     assert extract_words(apart.text) == extract_words(close.text)
     assert len(extract_words(close.text)) > 15
     for before, after in zip(list_words(close), list_words(apart), strict=True):
@@ -89,11 +87,11 @@ def test_long_silences_move_words_and_change_nothing_else(
         assert is_inside(after.start, after.end, merge_speech(apart.meta.speech, 0)), after
 
 
-def test_no_word_spans_a_silence_that_was_removed(english_engine: Engine, audio_dir: Path, tmp_path: Path) -> None:
+def test_no_word_spans_a_silence_that_was_removed(engine: Engine, audio_dir: Path, tmp_path: Path) -> None:
     """The model may place the start of a word before the cut and its end behind it."""
     jfk = audio_dir / "jfk.opus"
     parts = (make_silence(20), read_samples(jfk, 0, 2.75), make_silence(20), read_samples(jfk, 2.75))
-    transcript = transcribe(english_engine, write(tmp_path / "apart.wav", *parts))
+    transcript = transcribe(engine, write(tmp_path / "apart.wav", *parts), ENGLISH)
     assert len(merge_speech(transcript.meta.speech, 0)) == 2
     across = [
         w for w in list_words(transcript) if not is_inside(w.start, w.end, merge_speech(transcript.meta.speech, 0))
@@ -101,11 +99,8 @@ def test_no_word_spans_a_silence_that_was_removed(english_engine: Engine, audio_
     assert across == []
 
 
-def test_without_word_times_the_text_is_the_same(
-    base_weights: Weights, english_engine: Engine, audio_dir: Path
-) -> None:
-    with Engine(base_weights, Options(language="en", word_timestamps=False)) as engine:
-        transcript = transcribe(engine, audio_dir / "austen.m4a")
+def test_without_word_times_the_text_is_the_same(engine: Engine, audio_dir: Path) -> None:
+    transcript = transcribe(engine, audio_dir / "austen.m4a", TranscribeOptions(language="en", word_timestamps=False))
     assert all(segment.words == () for segment in transcript.segments)
-    assert extract_words(transcript.text) == extract_words(transcribe(english_engine, audio_dir / "austen.m4a").text)
+    assert extract_words(transcript.text) == extract_words(transcribe(engine, audio_dir / "austen.m4a", ENGLISH).text)
     assert all(0 <= s.start < s.end <= transcript.meta.audio_duration_sec for s in transcript.segments)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,13 @@ import pytest
 from benchmarks.lab.nonspeech import generate_clips
 from speech.asr.checkpoint import Checkpoint
 from speech.asr.engine import Engine, RecordingIdentity
+from speech.asr.model_pool import EngineConfig
 from speech.audio.normalize import SAMPLE_RATE
 from speech.evaluation.wer import count_word_errors
 from speech.models.registry import Weights
-from speech.transcript import Options, Transcript
+from speech.transcript import TranscribeOptions, Transcript
 from tests.speech.asr.helpers import (
+    ENGLISH,
     SAMPLES,
     extract_words,
     read_samples,
@@ -55,7 +58,7 @@ def test_silence_gives_an_empty_transcript_with_a_reason_and_loads_no_model(
         path = audio_dir / "silence.wav"
     else:
         path = write(tmp_path / "quiet.wav", np.zeros((0 if kind == "nothing" else SAMPLE_RATE, 2), np.int16))
-    with Engine(base_weights, Options(device="cuda", compute_type="float16")) as engine:
+    with Engine(base_weights, EngineConfig(device="cuda", compute_type="float16")) as engine:
         transcript = transcribe(engine, path)
         assert not engine.is_loaded
     assert (transcript.language, transcript.segments, transcript.text) == (None, (), "")
@@ -70,8 +73,8 @@ def test_a_recording_gives_the_same_bytes_with_other_workers_and_beside_other_re
     """The number of workers, other recordings at the same time, and a newly loaded model must not change the result."""
     words_only = write(tmp_path / "words.wav", read_samples(audio_dir / "jfk.opus", 7.5))
     paths = [words_only, audio_dir / "two-speakers.flac", audio_dir / "silence.wav"]
-    with Engine(base_weights, Options(language="en")) as other, ThreadPoolExecutor(3) as pool:
-        transcripts = list(pool.map(lambda path: transcribe(other, path), paths))
+    with Engine(base_weights) as other, ThreadPoolExecutor(3) as pool:
+        transcripts = list(pool.map(lambda path: transcribe(other, path, ENGLISH), paths))
     assert transcripts[1].to_json() == conversation.to_json()
     assert extract_words(transcripts[0].text)[-3:] == ["for", "your", "country"]
     assert transcripts[2].segments == ()
@@ -80,25 +83,24 @@ def test_a_recording_gives_the_same_bytes_with_other_workers_and_beside_other_re
 def test_an_engine_gives_the_same_result_twice(engine: Engine, audio_dir: Path, jfk: Transcript) -> None:
     """Earlier recordings leave no state in the model."""
     shares: list[float] = []
-    assert transcribe(engine, audio_dir / "jfk.opus", shares.append).to_json() == jfk.to_json()
+    assert transcribe(engine, audio_dir / "jfk.opus", on_progress=shares.append).to_json() == jfk.to_json()
     assert shares == [0.0, 1.0]
     assert engine.is_loaded
     assert Transcript.model_validate_json(jfk.to_json()) == jfk, "the JSON can be read again"
 
 
-def test_a_forced_language_is_used_and_recorded(base_weights: Weights, audio_dir: Path, tmp_path: Path) -> None:
+def test_a_forced_language_is_used_and_recorded(engine: Engine, audio_dir: Path, tmp_path: Path) -> None:
     """A forced language has no probability, and the model writes in it."""
     path = write(tmp_path / "words.wav", read_samples(audio_dir / "jfk.opus", 7.5))
-    with Engine(base_weights, Options(language="es")) as spanish:
-        transcript = transcribe(spanish, path)
+    transcript = transcribe(engine, path, TranscribeOptions(language="es"))
     assert (transcript.language, transcript.meta.options.language) == ("es", "es")
     assert (transcript.meta.language_probability, transcript.meta.language_alternatives) == (None, ())
     assert "country" not in transcript.text
     assert transcript.segments
 
 
-def test_wide_band_english_takes_the_fast_path_and_records_it(english_engine: Engine, audio_dir: Path) -> None:
-    transcript = transcribe(english_engine, audio_dir / "austen.m4a")
+def test_wide_band_english_takes_the_fast_path_and_records_it(engine: Engine, audio_dir: Path) -> None:
+    transcript = transcribe(engine, audio_dir / "austen.m4a", ENGLISH)
     assert count_word_errors((SAMPLES / "austen.m4a.ref.txt").read_text(), transcript.text, "en").errors <= 2
     stats = transcript.meta.decoding
     assert stats is not None
@@ -110,31 +112,27 @@ class KilledError(Exception):
     """Stands for a kill of the process."""
 
 
-def test_a_long_recording_continues_where_it_was_stopped(
-    english_engine: Engine, audio_dir: Path, tmp_path: Path
-) -> None:
+def test_a_long_recording_continues_where_it_was_stopped(engine: Engine, audio_dir: Path, tmp_path: Path) -> None:
     """A kill near the end of a long recording must not lose the chunks that are finished."""
     path, identity = write_long(audio_dir, tmp_path, 75), RecordingIdentity("long.wav", "5" * 64)
     shares: list[float] = []
+    open_checkpoint = partial(Checkpoint, tmp_path / "checkpoint", "key")
 
     def stop(share: float) -> None:
         if share >= 0.5:
             raise KilledError
 
     with pytest.raises(KilledError):
-        english_engine.transcribe(path, identity, stop, lambda: Checkpoint(tmp_path / "checkpoint", "key"))
-    resumed = english_engine.transcribe(
-        path, identity, shares.append, lambda: Checkpoint(tmp_path / "checkpoint", "key")
-    )
+        engine.transcribe(path, identity, ENGLISH, on_progress=stop, open_checkpoint=open_checkpoint)
+    resumed = engine.transcribe(path, identity, ENGLISH, on_progress=shares.append, open_checkpoint=open_checkpoint)
     assert min(share for share in shares if share) > 0.5, "the first half was in the checkpoint"
     assert shares[-1] == 1.0
-    assert resumed.to_json() == english_engine.transcribe(path, identity).to_json()
+    assert resumed.to_json() == engine.transcribe(path, identity, ENGLISH).to_json()
 
 
-def test_no_words_are_invented_for_sounds_without_speech(base_weights: Weights, tmp_path: Path) -> None:
+def test_no_words_are_invented_for_sounds_without_speech(engine: Engine, tmp_path: Path) -> None:
     """Thirty of the hundred generated sounds of the comparison with peers, two of each kind."""
-    with Engine(base_weights, Options()) as engine:
-        for name, samples in generate_clips(30):
-            path = write(tmp_path / "clip.wav", (samples * 32767).astype(np.int16))
-            transcript = transcribe(engine, path)
-            assert (transcript.text, list(transcript.meta.flags)) == ("", ["no_speech"]), name
+    for name, samples in generate_clips(30):
+        path = write(tmp_path / "clip.wav", (samples * 32767).astype(np.int16))
+        transcript = transcribe(engine, path)
+        assert (transcript.text, list(transcript.meta.flags)) == ("", ["no_speech"]), name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -12,10 +12,10 @@ import soundfile
 from speech.asr.encoder_window import SHORT, compute_context_s
 from speech.asr.engine import Engine
 from speech.asr.hypothesis import SegmentHypothesis
-from speech.asr.whisper import DeviceUnavailableError, Samples, WhisperDecoder
+from speech.asr.model_pool import EngineConfig
+from speech.asr.whisper import DecodeOptions, DeviceUnavailableError, Samples, WhisperDecoder
 from speech.audio.normalize import SAMPLE_RATE
 from speech.models.registry import Weights
-from speech.transcript import Options
 from tests.speech.asr.helpers import transcribe
 
 BEAM = 5  # the default
@@ -71,7 +71,7 @@ def test_the_text_of_a_chunk_does_not_depend_on_its_batch(
     pool, context = cut_chunks(speech, lengths_s, pool_size)
 
     def decode(batch: Sequence[Samples]) -> list[SegmentHypothesis]:
-        return decoder.decode_batch(batch, context, "en", beam, word_timestamps=True)
+        return decoder.decode_batch(batch, context, [DecodeOptions("en", beam_size=beam)] * len(batch))
 
     alone = [decode([chunk])[0] for chunk in pool]
     assert len({segment.text for segment in alone}) > pool_size // 2
@@ -83,15 +83,15 @@ def test_the_text_of_a_chunk_does_not_depend_on_its_batch(
 def test_the_language_of_a_chunk_does_not_depend_on_its_batch(decoder: WhisperDecoder, speech: list[Samples]) -> None:
     """Nor does its text, whether the other chunks have a wanted language or not."""
     pool, context = cut_chunks(speech, SHORT_S, 4)
-    alone = [
-        decoder.detect_language_and_decode([chunk], context, BEAM, {"en"}, word_timestamps=True)[0] for chunk in pool
-    ]
+
+    def detect_and_decode(batch: Sequence[Samples]) -> list[tuple[Mapping[str, float], SegmentHypothesis | None]]:
+        options = [DecodeOptions("any", beam_size=BEAM)] * len(batch)
+        return decoder.detect_language_and_decode(batch, context, options, [{"en"}] * len(batch))
+
+    alone = [detect_and_decode([chunk])[0] for chunk in pool]
     assert {segment is None for _, segment in alone} == {True, False}
     for batch in draw_batches(4, 3, len(pool)):
-        together = decoder.detect_language_and_decode(
-            [pool[i] for i in batch], context, BEAM, {"en"}, word_timestamps=True
-        )
-        assert together == [alone[i] for i in batch], batch
+        assert detect_and_decode([pool[i] for i in batch]) == [alone[i] for i in batch], batch
 
 
 def test_a_missing_gpu_is_an_error_and_never_replaced_by_the_cpu(base_weights: Weights, audio_dir: Path) -> None:
@@ -100,7 +100,7 @@ def test_a_missing_gpu_is_an_error_and_never_replaced_by_the_cpu(base_weights: W
     if ctranslate2.get_cuda_device_count() > 0:
         pytest.skip("this machine has a GPU")
     with (
-        Engine(base_weights, Options(device="cuda", compute_type="float16")) as engine,
+        Engine(base_weights, EngineConfig(device="cuda", compute_type="float16")) as engine,
         pytest.raises(
             DeviceUnavailableError, match=r"none is visible here.*nvidia-smi, or set STT_DEVICE=cpu"
         ) as caught,
@@ -111,7 +111,7 @@ def test_a_missing_gpu_is_an_error_and_never_replaced_by_the_cpu(base_weights: W
 
 def test_an_unsupported_compute_type_is_refused_with_the_supported_ones(base_weights: Weights, audio_dir: Path) -> None:
     with (
-        Engine(base_weights, Options(compute_type="int7")) as engine,
+        Engine(base_weights, EngineConfig(compute_type="int7")) as engine,
         pytest.raises(DeviceUnavailableError, match=r"cpu cannot compute in 'int7'.*float32.*Set STT_COMPUTE_TYPE"),
     ):
         transcribe(engine, audio_dir / "jfk.opus")

@@ -12,11 +12,13 @@ import dagster as dg
 import pytest
 
 from assets.capacity.production import COST_AS_PREDICTED
+from assets.common.checks import to_check_result
 from assets.common.partitions import batches
 from recordings.batches import BatchLimits
 from recordings.intake.intake import run_intake
 from recordings.states import State
 from recordings.steps import checks
+from speech.checks import Check, CheckResult
 from stt_orchestration.cli.batch_runner import RunFailedError, run_batches
 from stt_orchestration.definitions import build_defs
 from stt_orchestration.jobs import JOB_NAME
@@ -124,3 +126,33 @@ def test_a_word_error_rate_above_the_limit_holds_the_texts_back_and_says_why(pla
     told = evaluations["transcript", "word_error_rate"]
     assert told.passed
     assert float(str(told.metadata["word_error_rate"].value)) > 0.5
+
+
+def test_only_a_rule_that_does_not_hold_can_block_and_a_note_never_does() -> None:
+    blocking, warning = Check("a", "It holds.", stops=True), Check("b", "It holds.")
+    severity = dg.AssetCheckSeverity
+    shown = {
+        (check.name, passed): to_check_result(CheckResult(check, passed, "seen"))
+        for check in (blocking, warning)
+        for passed in (True, False, None)
+    }
+    assert {place: (result.passed, result.severity) for place, result in shown.items()} == {
+        ("a", True): (True, severity.ERROR),
+        ("a", False): (False, severity.ERROR),
+        ("a", None): (False, severity.WARN),
+        ("b", True): (True, severity.WARN),
+        ("b", False): (False, severity.WARN),
+        ("b", None): (False, severity.WARN),
+    }
+
+
+def test_figures_keep_their_names_and_kinds_and_examples_become_a_table() -> None:
+    result = CheckResult(
+        Check("a", "It holds."), False, "seen", figures={"n": 2, "r": 0.5}, examples=(("x.wav", "why"),)
+    )
+    metadata = to_check_result(result).metadata
+    assert (metadata["n"], metadata["r"]) == (dg.MetadataValue.int(2), dg.MetadataValue.float(0.5))
+    table = metadata["recordings"]
+    assert isinstance(table, dg.TableMetadataValue)
+    assert [record.data for record in table.records] == [{"recording": "x.wav", "finding": "why"}]
+    assert set(to_check_result(CheckResult(Check("a", "It holds."), True, "seen")).metadata) == set()

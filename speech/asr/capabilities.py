@@ -1,0 +1,47 @@
+"""Whether a model can do what is asked of it. Known before the model is loaded."""
+
+from __future__ import annotations
+
+import json
+
+from speech.models.catalogue import load_catalogue
+from speech.models.registry import Weights
+from speech.transcript import TranscribeOptions
+
+_MULTILINGUAL_VOCABULARY = 51_865
+"""Tokens of Whisper's multilingual vocabulary, by which its own code tells the models apart; those for English have 51,864."""
+
+
+class UnsupportedOptionError(Exception):
+    """The model cannot do what the options ask for. Says which option, and which models can."""
+
+
+def check_options(weights: Weights, options: TranscribeOptions) -> None:
+    """Raise if the model cannot transcribe with these options.
+
+    Args:
+        weights: Of the model.
+        options: How a recording is to be transcribed.
+
+    Raises:
+        UnsupportedOptionError: It knows English only and another language is forced, or it cannot translate.
+    """
+    if options.language in (None, "en") and options.task == "transcribe":
+        return
+    pinned = load_catalogue().get(weights.name)
+    is_multilingual = pinned.multilingual if pinned else _count_tokens(weights) >= _MULTILINGUAL_VOCABULARY
+    if not is_multilingual and options.language not in (None, "en"):
+        raise UnsupportedOptionError(
+            f"{weights.name} knows English only, and the language {options.language} is forced. Use a multilingual model such as "
+            "base, or leave the language open."
+        )
+    if options.task == "translate" and not (pinned.translates if pinned else is_multilingual):
+        able = ", ".join(model.name for model in load_catalogue().values() if model.translates)
+        raise UnsupportedOptionError(f"{weights.name} cannot translate to English. These can: {able}.")
+
+
+def _count_tokens(weights: Weights) -> int:
+    text = weights.path / "vocabulary.txt"
+    if text.exists():
+        return len(text.read_text(encoding="utf-8").rstrip("\n").split("\n"))
+    return len(json.loads((weights.path / "vocabulary.json").read_text(encoding="utf-8")))

@@ -1,0 +1,185 @@
+"""One loaded model and its worker threads, shared by all calls of an engine.
+
+The model is loaded with the first request, so a batch of silent recordings loads none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from threading import Lock
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar
+
+from speech.asr.batching import Batcher
+from speech.asr.calls import Call
+from speech.asr.requests import Request, Work
+from speech.asr.runtime.affinity import choose_worker_cores
+from speech.asr.whisper import WhisperDecoder
+from speech.models.registry import Weights
+
+R = TypeVar("R")
+
+_MAX_IN_FLIGHT = 64
+"""Most chunks of a call, and most recordings of a step, in flight."""
+
+_DEFAULT_BATCH_SIZE = {"cpu": 4, "cuda": 16}
+"""Batch size per device. On two x86 cores a batch of four short chunks is 15 % faster than single ones, a batch of eight is no
+faster. Eight long chunks are 17 % faster than four, but ten hours of speech then need more than 1 GB (measured)."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """Where and how a model runs: what all calls of an engine share.
+
+    Attributes:
+        device: A missing device is an error; no other one is used instead.
+        compute_type: CTranslate2's name, such as ``int8`` or ``float16``.
+        workers: Batches decoded at the same time: the number of cores on a CPU, 1 on a GPU. Changes no text.
+        batch_size: Chunks in a batch; None: the fastest size on the device. Changes no text.
+    """
+
+    device: Literal["cpu", "cuda"] = "cpu"
+    compute_type: str = "int8"
+    workers: int = 1
+    batch_size: int | None = None
+
+
+class ModelPool:
+    """Answers requests of many calls with one model. Use as a context manager: it owns threads."""
+
+    def __init__(self, weights: Weights, config: EngineConfig) -> None:
+        """Start the workers.
+
+        Args:
+            weights: Checked weights.
+            config: Where and how the model runs.
+        """
+        self._weights = weights
+        self._config = config
+        self._model: WhisperDecoder | None = None
+        self._load_lock = Lock()
+        size = config.batch_size or _DEFAULT_BATCH_SIZE[config.device]
+        self._batcher: Batcher[Hashable, Request[Any], Any] = Batcher(
+            self._run_batch,
+            workers=config.workers,
+            max_batch_size=lambda key: 1 if key is None else size,
+            cores=choose_worker_cores(config.workers) if config.device == "cpu" else None,
+        )
+        self.max_in_flight = min(_MAX_IN_FLIGHT, config.workers * size * 8)
+        """Requests of a call in flight at the same time, enough for full batches for every worker. With half as many, a recording
+        of 13 minutes had 14 batches of one chunk instead of 6 (measured)."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._batcher.close()
+
+    @property
+    def model(self) -> WhisperDecoder:
+        """The model, loaded when it is first needed, once for all threads.
+
+        Raises:
+            DeviceUnavailableError: See ``WhisperDecoder``.
+        """
+        with self._load_lock:
+            if self._model is None:
+                config = self._config
+                self._model = WhisperDecoder(self._weights, config.device, config.compute_type, config.workers)
+            return self._model
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the model has been loaded."""
+        return self._model is not None
+
+    @contextmanager
+    def open_session(self, call: Call) -> Iterator[Session]:
+        """What a call needs to run work; at its end, requests that still wait are given up."""
+        session = Session(self, call)
+        try:
+            yield session
+        finally:
+            self._batcher.discard(call)
+
+    def submit(self, request: Request[R], call: Call) -> Future[R]:
+        """Queue a request; the future gets its result.
+
+        Raises:
+            RuntimeError: The pool is closed.
+        """
+        return self._batcher.submit(request.batch_key, request, call, request.seconds)
+
+    def _run_batch(self, _: Hashable, requests: Sequence[Request[Any]]) -> Sequence[Any]:
+        return requests[0].run_batch(self.model, requests)
+
+
+class Session:
+    """Runs the work of one call, in the caller's thread; only the model's requests run in the pool's threads."""
+
+    def __init__(self, pool: ModelPool, call: Call) -> None:
+        """Prepare. Callers use ``ModelPool.open_session``."""
+        self._pool = pool
+        self._call = call
+        self._events: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        call.on_cancel(lambda: self._events.put(None))
+
+    def run_in_order(self, works: Sequence[Work[R]]) -> Iterator[R]:
+        """Run works side by side and yield their results in order.
+
+        At most ``ModelPool.max_in_flight`` are begun ahead of what was yielded, so the results that wait do not grow with the
+        recording.
+
+        Args:
+            works: Generators that were not begun yet.
+
+        Raises:
+            CallCancelledError, DeadlineExceededError: See ``Call.check``.
+            Exception: What a request or a work raised.
+        """
+        results: dict[int, R] = {}
+        began = 0
+        try:
+            for wanted in range(len(works)):
+                while began < min(len(works), wanted + self._pool.max_in_flight):
+                    self._advance(works, began, None, results)
+                    began += 1
+                while wanted not in results:
+                    self._wait()
+                yield results.pop(wanted)
+        finally:
+            for work in works[:began]:
+                work.close()
+
+    def _advance(self, works: Sequence[Work[R]], index: int, answer: Any, results: dict[int, R]) -> None:
+        """Send a work the result of its request (None: begin), and queue the next request, or note the work's result."""
+        try:
+            request = works[index].send(answer)
+        except StopIteration as stop:
+            results[index] = stop.value
+            return
+        future = self._pool.submit(request, self._call)
+        future.add_done_callback(
+            lambda done: self._events.put(lambda: self._advance(works, index, done.result(), results))
+        )
+
+    def _wait(self) -> None:
+        """Go on with a work whose request was answered.
+
+        Raises:
+            CallCancelledError, DeadlineExceededError: See ``Call.check``.
+        """
+        self._call.check()
+        try:
+            event = self._events.get(timeout=self._call.remaining_s)
+        except Empty:
+            event = None
+        self._call.check()
+        if event is not None:
+            event()
