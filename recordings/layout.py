@@ -12,6 +12,10 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from speech.export.base import ExportFormat
+from speech.export.formats import FORMATS
+from speech.export.page.format import PAGE as PAGE_FORMAT
+
 _NAME_MAX_BYTES = 255  # the longest file name of ext4, XFS, APFS and NTFS
 _RESERVED_SUFFIX_BYTES = 5
 """Room that every output's name leaves for a suffix. Raising it would rename the outputs of very long names; a longer suffix takes
@@ -29,6 +33,7 @@ class Folder(StrEnum):
     RAW = "raw_audio"
     NORMALIZED = "input_audio"
     TRANSCRIPTS = "whisper_json"
+    ANNOTATIONS = "annotations"
     ENRICHED = "transcripts"
 
 
@@ -53,17 +58,22 @@ class Artifact:
 
 NORMALIZED_AUDIO = Artifact(Folder.NORMALIZED, ".wav", "audio/wav")
 TRANSCRIPT_JSON = Artifact(Folder.TRANSCRIPTS, ".json", "application/json")
-TEXT = Artifact(Folder.ENRICHED, ".txt", "text/plain; charset=utf-8")
-SRT = Artifact(Folder.ENRICHED, ".srt", "text/plain; charset=utf-8")  # browsers show it and do not save it
-VTT = Artifact(Folder.ENRICHED, ".vtt", "text/vtt; charset=utf-8")
-ANNOTATED_JSON = Artifact(Folder.ENRICHED, ".json", "application/json")
-PAGE = Artifact(Folder.ENRICHED, ".html", "text/html; charset=utf-8")
 
-PLAIN_EXPORTS = (TEXT, SRT, VTT)
-"""What ``enriched`` always writes."""
 
-EXPORTS = (*PLAIN_EXPORTS, ANNOTATED_JSON, PAGE)
-"""All that ``enriched`` can write; a new format is one more ``Artifact`` here."""
+def make_export_artifact(export: ExportFormat) -> Artifact:
+    """The file of a format."""
+    return Artifact(Folder.ENRICHED, export.suffix, export.media_type)
+
+
+def make_annotation_artifact(annotator: str) -> Artifact:
+    """The stored annotation of an annotator. It is what other steps read; the outputs for people and programs show it."""
+    return Artifact(Folder.ANNOTATIONS, f".{annotator}.json", "application/json")
+
+
+PAGE = make_export_artifact(PAGE_FORMAT)
+
+EXPORTS = tuple(make_export_artifact(export) for export in FORMATS)
+"""All that ``enriched`` can write for people and programs, as the registry of formats has it."""
 
 ARTIFACTS = (NORMALIZED_AUDIO, TRANSCRIPT_JSON, *EXPORTS)
 """All outputs, in the order in which they are made."""

@@ -106,7 +106,9 @@ def _find_first_outdated(workspace: Workspace, group: RecordingGroup, current: C
     outdated = None
     if transcript.get_work_key(above, current.model_sha256, current.transcribe) != heard:
         outdated = transcript.STEP
-    elif enriched.get_work_key(heard, current.enrich) != recording.enriched_key:
+    elif enriched.get_work_key(heard, current.enrich) != recording.enriched_key or (
+        enriched.ANNOTATIONS_MISSING in recording.flags and enriched.list_pending(workspace, group, current.enrich)
+    ):
         outdated = enriched.STEP
     there = outdated and all(store.exists(NORMALIZED_AUDIO.key(member.delivery.name)) for member in group.members)
     return outdated if there else None

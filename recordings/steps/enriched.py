@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import posixpath
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any
+from pathlib import Path
+
+from pydantic import ValidationError
 
 from recordings.layout import (
-    ANNOTATED_JSON,
-    EXPORTS,
     NORMALIZED_AUDIO,
     PAGE,
-    PLAIN_EXPORTS,
-    SRT,
-    TEXT,
     TRANSCRIPT_JSON,
-    VTT,
+    make_annotation_artifact,
+    make_export_artifact,
 )
 from recordings.ledger.rows import Member
 from recordings.states import State, Step, has_reached
 from recordings.steps.report import ProgressTracker, StepReport
 from recordings.steps.runner import (
+    INFRASTRUCTURE_ERRORS,
     ErrorCollector,
     RecordingGroup,
     group_by_recording,
@@ -35,16 +34,20 @@ from recordings.steps.runner import (
 from recordings.steps.transcript import read_transcript
 from recordings.steps.work_key import make_work_key
 from recordings.workspace import Workspace
-from speech.enrichment.pauses import PauseReport, analyse_pauses
-from speech.export.cues import Cue, make_cues, report_reading_speed
-from speech.export.page.page import EmbeddedAudio, LinkedAudio, embed_mp3, relative_href, render_page
-from speech.export.plain import to_txt
-from speech.export.subtitles import to_srt, to_vtt
-from speech.transcript import Transcript
+from speech.enrichment.base import Annotation, Annotator
+from speech.enrichment.emotion import EMOTION
+from speech.enrichment.pauses import PAUSES
+from speech.enrichment.registry import ANNOTATORS
+from speech.export.base import ExportFormat, ExportInput
+from speech.export.formats import FORMATS
+from speech.export.page.page import relative_href
 
 STEP = Step.ENRICHED
 VERSION = "1"
 """Part of the work key: raise it when an output can change."""
+
+ANNOTATIONS_MISSING = "annotations_missing"
+"""Flag of a recording with an annotation that failed or could not be had; its reason says which and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +67,37 @@ class EnrichOptions:
     emotion: bool = False
     embed_minutes: float = 20.0
 
+    @property
+    def formats(self) -> tuple[ExportFormat, ...]:
+        """What is written."""
+        return tuple(each for each in FORMATS if self.page or not each.optional)
+
+    @property
+    def annotators(self) -> tuple[Annotator, ...]:
+        """What is run: what the page shows, and what was asked for."""
+        return tuple(each for each in ANNOTATORS if each is not EMOTION or self.emotion) if self.page else ()
+
+    @property
+    def shown_annotations(self) -> frozenset[str]:
+        """What the annotated JSON has."""
+        return frozenset(each.name for each in self.annotators if each is not PAUSES or self.prosody)
+
 
 def get_work_key(transcript_key: str, options: EnrichOptions) -> str:
     """The work key of a recording's outputs."""
     return make_work_key(transcript_key, STEP, VERSION, asdict(options))
+
+
+def list_pending(workspace: Workspace, group: RecordingGroup, options: EnrichOptions) -> list[Annotator]:
+    """The annotators whose annotation of a recording is missing, failed, or of another version or transcript."""
+    name, transcript_key = group.members[0].delivery.name, group.recording.transcript_key or ""
+    return [
+        annotator
+        for annotator in options.annotators
+        if (annotation := _read_annotation(workspace, annotator, name)) is None
+        or annotation.key != _make_annotation_key(annotator, transcript_key)
+        or not annotation.is_final
+    ]
 
 
 def run(
@@ -89,6 +119,8 @@ def run(
             return
         key = get_work_key(recording.transcript_key, options)
         todo = [m for m in group.members if m.placed.get(STEP) != key or not _has_all_exports(workspace, m, options)]
+        if ANNOTATIONS_MISSING in recording.flags and list_pending(workspace, group, options):
+            todo = list(group.members)
         if recording.state is State.DONE and not todo and recording.enriched_key == key:
             return
         if recording.state is State.DONE and not _can_redo(workspace, todo):
@@ -111,8 +143,7 @@ def _can_redo(workspace: Workspace, todo: list[Member]) -> bool:
 
 
 def _has_all_exports(workspace: Workspace, member: Member, options: EnrichOptions) -> bool:
-    exports = EXPORTS if options.page else PLAIN_EXPORTS
-    return all(workspace.store.exists(export.key(member.delivery.name)) for export in exports)
+    return all(workspace.store.exists(make_export_artifact(each).key(member.delivery.name)) for each in options.formats)
 
 
 def _enrich_recording(
@@ -125,8 +156,11 @@ def _enrich_recording(
 ) -> None:
     began = time.monotonic()
     recording = group.recording
+    annotations = _annotate(workspace, group, options)
     for member in todo:
-        _write_exports(workspace, member.delivery.name, options)
+        _write_exports(workspace, member.delivery.name, annotations, options)
+    missing = [f"{name}: {each.reason}" for name, each in annotations.items() if each.value is None]
+    flags = {flag: reason for flag, reason in recording.flags.items() if flag != ANNOTATIONS_MISSING}
     workspace.ledger.complete_step(
         recording.sha256,
         State.TRANSCRIBED,
@@ -134,51 +168,68 @@ def _enrich_recording(
         step=STEP,
         key=key,
         members=todo,
+        flags={**flags, **({ANNOTATIONS_MISSING: "; ".join(missing)} if missing else {})},
         enriched_key=key,
         timings={**recording.timings, STEP: round(time.monotonic() - began, 4)},
     )
     tally.add(recording.name, recording.seconds or 0.0)
 
 
-def _write_exports(workspace: Workspace, name: str, options: EnrichOptions) -> None:
-    transcript = read_transcript(workspace, TRANSCRIPT_JSON.key(name))
-    lines = make_cues(transcript)
-    texts = {TEXT: to_txt(transcript), SRT: to_srt(lines), VTT: to_vtt(lines)}
-    if options.page:
-        pauses = analyse_pauses(transcript)
-        texts[ANNOTATED_JSON] = _annotate(transcript, lines, pauses, options)
-        texts[PAGE] = render_page(
-            transcript,
-            pauses,
-            audio=_make_page_audio(workspace, name, transcript, options),
-            title=name,
-            siblings={
-                export.suffix[1:].upper(): relative_href(posixpath.basename(export.key(name)))
-                for export in EXPORTS
-                if export is not PAGE
-            },
-        )
-    for export, text in texts.items():
-        with workspace.store.create(export.key(name)) as path:
-            path.write_text(text, encoding="utf-8")
+def _annotate(workspace: Workspace, group: RecordingGroup, options: EnrichOptions) -> dict[str, Annotation]:
+    """Run the annotators that are pending, store what they found, and return all annotations by name.
+
+    Annotations belong to the recording, so they are made once and stored under its first name in the batch.
+    """
+    name, transcript_key = group.members[0].delivery.name, group.recording.transcript_key or ""
+    pending = list_pending(workspace, group, options)
+    transcript = read_transcript(workspace, TRANSCRIPT_JSON.key(name)) if pending else None
+    annotations: dict[str, Annotation] = {}
+    for annotator in options.annotators:
+        annotation = _read_annotation(workspace, annotator, name)
+        if annotator in pending and transcript is not None:
+            key = _make_annotation_key(annotator, transcript_key)
+            annotation = annotator.run(transcript, partial(_open_audio, workspace, name), key, INFRASTRUCTURE_ERRORS)
+            with workspace.store.create(make_annotation_artifact(annotator.name).key(name)) as path:
+                path.write_text(annotation.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        if annotation is not None:
+            annotations[annotator.name] = annotation
+    return annotations
 
 
-def _annotate(transcript: Transcript, lines: list[Cue], pauses: PauseReport, options: EnrichOptions) -> str:
-    """The transcript with its annotations; a requested annotation that is not available is marked as such, never invented."""
-    annotations: dict[str, Any] = {"subtitles": asdict(report_reading_speed(lines))}
-    if options.prosody:
-        annotations["pauses"] = pauses.to_dict()
-    if options.emotion:
-        annotations["emotion"] = {"status": "unavailable", "reason": "no emotion model is part of this release"}
-    return json.dumps({**transcript.model_dump(mode="json"), "annotations": annotations}, ensure_ascii=False, indent=1)
+def _make_annotation_key(annotator: Annotator, transcript_key: str) -> str:
+    return make_work_key(transcript_key, annotator.name, annotator.version, dict(annotator.options))
 
 
-def _make_page_audio(
-    workspace: Workspace, name: str, transcript: Transcript, options: EnrichOptions
-) -> EmbeddedAudio | LinkedAudio | None:
-    # Without speech the page has no words to click on, so the audio is linked: encoding MP3 would be most of the step's work.
-    if not transcript.segments or transcript.meta.audio_duration_sec > options.embed_minutes * 60:
-        way = posixpath.relpath(NORMALIZED_AUDIO.key(name), posixpath.dirname(PAGE.key(name)))
-        return LinkedAudio(relative_href(way))
-    with open_earlier_output(workspace, NORMALIZED_AUDIO.key(name), Step.NORMALIZED) as path:
-        return embed_mp3(path)
+def _read_annotation(workspace: Workspace, annotator: Annotator, name: str) -> Annotation | None:
+    """The stored annotation of a name; None where there is none, or one that cannot be read."""
+    try:
+        with workspace.store.fetch(make_annotation_artifact(annotator.name).key(name)) as path:
+            return Annotation.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
+
+
+def _open_audio(workspace: Workspace, name: str) -> AbstractContextManager[Path]:
+    return open_earlier_output(workspace, NORMALIZED_AUDIO.key(name), Step.NORMALIZED)
+
+
+def _write_exports(
+    workspace: Workspace, name: str, annotations: Mapping[str, Annotation], options: EnrichOptions
+) -> None:
+    page_folder = posixpath.dirname(PAGE.key(name))
+    source = ExportInput(
+        transcript=read_transcript(workspace, TRANSCRIPT_JSON.key(name)),
+        annotations=annotations,
+        shown_annotations=options.shown_annotations,
+        siblings={
+            each.label: relative_href(posixpath.basename(make_export_artifact(each).key(name)))
+            for each in options.formats
+            if make_export_artifact(each) != PAGE
+        },
+        audio_href=relative_href(posixpath.relpath(NORMALIZED_AUDIO.key(name), page_folder)),
+        open_audio=partial(_open_audio, workspace, name),
+        embed_s=options.embed_minutes * 60,
+    )
+    for each in options.formats:
+        with workspace.store.create(make_export_artifact(each).key(name)) as path:
+            path.write_text(each.render(source), encoding="utf-8")

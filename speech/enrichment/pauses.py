@@ -17,10 +17,13 @@ from __future__ import annotations
 
 import unicodedata
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pydantic import TypeAdapter
+
+from speech.enrichment.base import Annotator, OpenAudio
 from speech.transcript import Segment, SpeechSpan, Transcript
 
 # Seconds; Goldman-Eisler (1968), see above.
@@ -117,6 +120,24 @@ class PauseReport:
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON knows it."""
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> PauseReport:
+        """Read what ``to_dict`` wrote.
+
+        Raises:
+            pydantic.ValidationError: Something else wrote it.
+        """
+        return _REPORT.validate_python(value)
+
+    @classmethod
+    def make_empty(cls) -> PauseReport:
+        """A report in which everything is unknown."""
+        unknown = SpeechRate(None, None, 0.0, None, None, None, None, None)
+        return cls(PAUSE_S, "words", unknown, (), ())
+
+
+_REPORT = TypeAdapter(PauseReport)
 
 
 def analyse_pauses(transcript: Transcript) -> PauseReport:
@@ -227,3 +248,11 @@ def _compute_rate(tallies: Iterable[_SpeechTotals], unit: str) -> SpeechRate:
 
 def _divide(count: float, seconds: float | None) -> float | None:
     return round(count / seconds, 2) if seconds else None
+
+
+def _annotate(transcript: Transcript, _: OpenAudio) -> dict[str, Any]:
+    return analyse_pauses(transcript).to_dict()
+
+
+PAUSES = Annotator("pauses", "1", _annotate)
+"""Always run: the page shows rates and pauses whether or not the JSON is to have them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from speech.export.base import ExportFormat
 from speech.transcript import Transcript
 
 
@@ -15,3 +16,6 @@ def to_txt(transcript: Transcript) -> str:
         if text:
             lines.append(f"{text}\n")
     return "".join(lines)
+
+
+TEXT = ExportFormat(".txt", "text/plain; charset=utf-8", lambda source: to_txt(source.transcript))

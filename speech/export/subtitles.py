@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from speech.export.base import ExportFormat
 from speech.export.cues import Cue
 
 # Invisible character without a line break. It is inserted so that a SubRip player does not read text as a time line or a tag.
@@ -33,3 +34,9 @@ def to_vtt(cues: Iterable[Cue]) -> str:
 def _format_timestamp(milliseconds: int, mark: str) -> str:
     seconds, rest = divmod(milliseconds, 1000)
     return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}{mark}{rest:03}"
+
+
+SRT = ExportFormat(".srt", "text/plain; charset=utf-8", lambda source: to_srt(source.cues))
+"""As plain text: browsers show it and do not save it."""
+
+VTT = ExportFormat(".vtt", "text/vtt; charset=utf-8", lambda source: to_vtt(source.cues))

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
+
+import pytest
 
 from recordings.batches import BatchLimits
 from recordings.intake.reprocess import CurrentOptions, plan
+from recordings.steps import enriched
 from recordings.steps.enriched import EnrichOptions
 from recordings.steps.normalized import NormalizeOptions
-from speech.transcript import Options
+from speech.enrichment.base import Annotator, OpenAudio
+from speech.enrichment.pauses import PAUSES
+from speech.transcript import Options, Transcript
 from tests.recordings.step_pipeline import (
     NO_WEIGHTS,
     StepPipeline,
@@ -70,3 +76,18 @@ def test_of_two_claims_on_the_same_recording_one_succeeds(pipeline: StepPipeline
     assert pipeline.workspace.ledger.reclaim("first", [retry], "test")
     assert not pipeline.workspace.ledger.reclaim("second", [retry], "test")
     assert set(pipeline.get_states("first")) == {"a.wav"}
+
+
+def test_a_finished_recording_with_a_failed_annotation_is_enriched_again(
+    pipeline: StepPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Transcript, __: OpenAudio) -> dict[str, Any]:
+        raise ValueError("not now")
+
+    working = enriched.ANNOTATORS
+    monkeypatch.setattr(enriched, "ANNOTATORS", (PAUSES, Annotator("failing", "1", fail)))
+    pipeline.write_silence("a.wav", "b.wav")
+    pipeline.run(pipeline.form_batch())
+    assert plan_names(pipeline, CURRENT_OPTIONS) == ({"enriched": 1}, [{"a.wav", "b.wav"}])
+    monkeypatch.setattr(enriched, "ANNOTATORS", working)
+    assert plan_names(pipeline, CURRENT_OPTIONS) == ({}, []), "nobody wants that annotation any more"
