@@ -122,26 +122,38 @@ Task = Literal["transcribe", "translate"]
 class TranscribeOptions(_Record):
     """How one recording is transcribed. Calls of one engine may have different ones.
 
-    Options that came after 0.1.0 are not written where they have their defaults, so they change no work key and no transcript.
+    A field's description says what is allowed. The settings take fields, limits and descriptions from here: an option is declared
+    once. Options that came after 0.1.0 are not written where they have their defaults, so they change no work key.
     """
 
-    language: str | None = Field(default=None, description="Forced language; null detects it.")
-    beam_size: int = 5
-    word_timestamps: bool = Field(default=True, description="Whether every word gets its times.")
-    careful: bool = Field(default=False, description="Decode everything the careful way, sequentially on full windows.")
+    language: str | None = Field(
+        default=None,
+        description="A Whisper language code such as en or vi to force it, or auto to detect it.",
+    )
+    beam_size: int = Field(default=5, ge=1, le=20, description="A whole number from 1 to 20.")
+    word_timestamps: bool = Field(
+        default=True,
+        description="true or false: find the times of every word; without, transcripts cost a twelfth less.",
+    )
+    careful: bool = Field(
+        default=False,
+        description="true or false: decode everything sequentially on whole windows, at twice the cost.",
+    )
     task: Task = Field(
         default="transcribe",
-        description="translate writes English, whatever is spoken; absent: transcribe.",
+        description="transcribe: in the language that is spoken; translate: to English, at twice the cost.",
         exclude_if=lambda task: task == "transcribe",
     )
     initial_prompt: str | None = Field(
         default=None,
-        description="Text taken for what was said before: names, spelling, style; absent: none.",
+        max_length=2000,
+        description="A text of up to 2000 characters that the model takes for what was said before: names, spelling, style.",
         exclude_if=lambda prompt: prompt is None,
     )
     hotwords: str | None = Field(
         default=None,
-        description="Words that are likely to be said; absent: none.",
+        max_length=2000,
+        description="Words that are likely to be said, up to 2000 characters.",
         exclude_if=lambda hotwords: hotwords is None,
     )
 

@@ -15,6 +15,7 @@ from assets.transcription.transcript import transcript
 from benchmarks.platform.gather import make_platform_key
 from k8s_run_launcher.executor import profiled_k8s_job_executor
 from recordings.batches import BatchLimits
+from speech.transcript import TranscribeOptions
 from stt_orchestration.jobs import build_janitor, measure_platform, transcribe_batch
 from stt_orchestration.schedules import build_benchmark_monthly, build_janitor_daily, build_transcribe_every_6h
 from stt_orchestration.sensors import benchmark_results, build_audio_bucket, build_audio_directory, capacity_automation
@@ -64,26 +65,11 @@ def build_defs(settings: Settings) -> dg.Definitions:
                 cache_dir=str(settings.cache_dir),
                 device=settings.device,
                 compute_type=settings.effective_compute_type,
-                language=settings.language,
-                beam_size=settings.beam_size,
-                word_timestamps=settings.word_timestamps,
-                careful=settings.careful,
-                task=settings.task,
-                initial_prompt=settings.initial_prompt,
-                hotwords=settings.hotwords,
+                **settings.list_values(TranscribeOptions),
                 workers=settings.workers,
                 batch=settings.decode_batch,
             ),
-            "options": OptionsResource(
-                max_hours=settings.max_recording_hours,
-                accept_partial=settings.accept_partial,
-                keep_channels=settings.keep_channels,
-                page=settings.enrichment,
-                prosody=settings.prosody,
-                emotion=settings.emotion,
-                embed_minutes=settings.embed_minutes,
-                max_wer=settings.max_wer,
-            ),
+            "options": OptionsResource(**settings.list_values(OptionsResource)),
             "capacity": CapacityResource(
                 folder=str(settings.capacity_dir),
                 reference=settings.reference_platform,

@@ -9,9 +9,10 @@ from __future__ import annotations
 import logging
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import dagster as dg
+from pydantic import BaseModel
 
 from recordings.steps.enriched import EnrichOptions
 from recordings.steps.normalized import NormalizeOptions
@@ -39,7 +40,7 @@ class WorkspaceResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         return Workspace.open(self.store_url, self.ledger_url)
 
 
-class EngineResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+class EngineResource(TranscribeOptions, dg.ConfigurableResource):  # type: ignore[type-arg]
     """Which model listens, and how."""
 
     model: str
@@ -47,13 +48,6 @@ class EngineResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     cache_dir: str
     device: Literal["cpu", "cuda"]
     compute_type: str
-    language: str | None
-    beam_size: int
-    word_timestamps: bool
-    careful: bool
-    task: Literal["transcribe", "translate"]
-    initial_prompt: str | None
-    hotwords: str | None
     workers: int | None
     batch: int | None
 
@@ -81,40 +75,25 @@ class EngineResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def transcribe_options(self) -> TranscribeOptions:
         """How recordings are transcribed."""
-        return TranscribeOptions(
-            language=self.language,
-            beam_size=self.beam_size,
-            word_timestamps=self.word_timestamps,
-            careful=self.careful,
-            task=self.task,
-            initial_prompt=self.initial_prompt,
-            hotwords=self.hotwords,
-        )
+        return TranscribeOptions(**_pick(self, TranscribeOptions))
 
     def key_options(self) -> Options:
         """All options that can change a transcript, except the model weights."""
         return join_options(self.transcribe_options(), self.engine_config())
 
 
-class OptionsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+class OptionsResource(NormalizeOptions, EnrichOptions, dg.ConfigurableResource):  # type: ignore[type-arg]
     """What the operator decides about audio and outputs; the steps' options and ``recordings.steps.checks`` say what each means."""
 
-    max_hours: float
-    accept_partial: bool
-    keep_channels: bool
-    page: bool
-    prosody: bool
-    emotion: bool
-    embed_minutes: float
     max_wer: float | None
 
     def normalize_options(self) -> NormalizeOptions:
         """The options of the ``normalized`` step."""
-        return NormalizeOptions(self.max_hours, self.accept_partial, self.keep_channels)
+        return NormalizeOptions(**_pick(self, NormalizeOptions))
 
     def enrich_options(self) -> EnrichOptions:
         """The options of the ``enriched`` step."""
-        return EnrichOptions(self.page, self.prosody, self.emotion, self.embed_minutes)
+        return EnrichOptions(**_pick(self, EnrichOptions))
 
 
 class CapacityResource(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -149,3 +128,7 @@ class CapacityResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     def path(self) -> Path:
         """The folder."""
         return Path(self.folder)
+
+
+def _pick(resource: BaseModel, model: type[BaseModel]) -> dict[str, Any]:
+    return {name: getattr(resource, name) for name in model.model_fields}

@@ -6,11 +6,10 @@ import posixpath
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from recordings.layout import (
     NORMALIZED_AUDIO,
@@ -50,22 +49,25 @@ ANNOTATIONS_MISSING = "annotations_missing"
 """Flag of a recording with an annotation that failed or could not be had; its reason says which and why."""
 
 
-@dataclass(frozen=True, slots=True)
-class EnrichOptions:
-    """What the operator decides about the outputs.
+class EnrichOptions(BaseModel):
+    """What the operator decides about the outputs. The settings take fields and descriptions from here."""
 
-    Attributes:
-        page: Make the listening page and the annotated JSON; the plain transcript and subtitles are always made.
-        prosody: Analyse pauses and speech rate.
-        emotion: Emotions were requested. This release has no model for them; the JSON says "unavailable".
-        embed_minutes: The page carries the audio of recordings up to this long (20 minutes are 6 MB a channel); of a longer one,
-            and of one without speech, it links to the WAV.
-    """
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
-    page: bool = True
-    prosody: bool = True
-    emotion: bool = False
-    embed_minutes: float = 20.0
+    page: bool = Field(
+        default=True,
+        description="true or false: make the listening page and the annotated JSON beside the plain outputs.",
+    )
+    prosody: bool = Field(default=True, description="true or false: analyse pauses and speech rate.")
+    emotion: bool = Field(
+        default=False,
+        description="true or false. This release has no emotion model; with true, the annotations say that it is unavailable.",
+    )
+    embed_minutes: float = Field(
+        default=20.0,
+        ge=0,
+        description="A number of minutes, 0 or more: pages carry the audio of recordings up to this long.",
+    )
 
     @property
     def formats(self) -> tuple[ExportFormat, ...]:
@@ -85,7 +87,7 @@ class EnrichOptions:
 
 def get_work_key(transcript_key: str, options: EnrichOptions) -> str:
     """The work key of a recording's outputs."""
-    return make_work_key(transcript_key, STEP, VERSION, asdict(options))
+    return make_work_key(transcript_key, STEP, VERSION, options.model_dump())
 
 
 def list_pending(workspace: Workspace, group: RecordingGroup, options: EnrichOptions) -> list[Annotator]:

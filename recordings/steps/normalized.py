@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from functools import partial
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from recordings.layout import NORMALIZED_AUDIO
 from recordings.ledger.rows import Member
@@ -30,24 +31,26 @@ VERSION = "2"
 """Part of the work key: raise it when the samples written can change."""
 
 
-@dataclass(frozen=True, slots=True)
-class NormalizeOptions:
-    """What the operator decides about normalization.
+class NormalizeOptions(BaseModel):
+    """What the operator decides about normalization. The settings take fields and descriptions from here."""
 
-    Attributes:
-        max_hours: Longest recording; a longer one is quarantined, so that a small file cannot fill the disk.
-        accept_partial: Keep what can be decoded of a truncated recording, flagged, in place of quarantining it.
-        keep_channels: Keep channels apart that hold different sound; otherwise always mix to one.
-    """
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
-    max_hours: float = 24.0
-    accept_partial: bool = False
-    keep_channels: bool = True
+    max_hours: float = Field(
+        default=24.0, gt=0, description="A number of hours above 0: a longer recording is quarantined."
+    )
+    accept_partial: bool = Field(
+        default=False,
+        description="true or false: keep what can be decoded of a truncated recording, flagged, in place of quarantining it.",
+    )
+    keep_channels: bool = Field(
+        default=True, description="true or false: transcribe channels that hold different speakers apart."
+    )
 
 
 def get_work_key(sha256: str, options: NormalizeOptions) -> str:
     """The work key of a recording's normalized audio."""
-    return make_work_key(sha256, STEP, VERSION, asdict(options))
+    return make_work_key(sha256, STEP, VERSION, options.model_dump())
 
 
 def run(
@@ -106,7 +109,7 @@ def _normalize_recording(
         open_delivered(workspace, source.delivery) as delivered,
         workspace.store.create(NORMALIZED_AUDIO.key(source.delivery.name)) as target,
     ):
-        done = normalize(delivered, target, **asdict(options))
+        done = normalize(delivered, target, **options.model_dump())
     workspace.ledger.complete_step(
         group.recording.sha256,
         State.RECEIVED,

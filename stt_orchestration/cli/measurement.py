@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.files import RefusedError
 from speech.models.registry import Weights, resolve
-from speech.transcript import Options
+from speech.transcript import Options, TranscribeOptions
 from stt_orchestration.cli.console import make_console, show_progress
 from stt_orchestration.cli.exit_codes import ExitCode, exit_with
 from stt_orchestration.settings import Settings
@@ -45,7 +45,9 @@ def make_measurement_request(model: str | None, audio: Path | None) -> Measureme
         raise RefusedError(f"{audio}: there is no such audio file.")
     settings = Settings.read()
     options = Options(
-        **settings.transcribe_options.model_dump(), device=settings.device, compute_type=settings.effective_compute_type
+        **settings.pick(TranscribeOptions).model_dump(),
+        device=settings.device,
+        compute_type=settings.effective_compute_type,
     )
     return MeasurementRequest(model or settings.model, options, audio or STANDARD_CLIP, settings.capacity_dir, settings)
 

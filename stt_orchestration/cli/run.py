@@ -20,6 +20,7 @@ from recordings.states import State
 from recordings.workspace import Workspace
 from speech.asr.capabilities import check_options
 from speech.models.registry import resolve
+from speech.transcript import TranscribeOptions
 from stt_orchestration.cli import interrupts
 from stt_orchestration.cli.console import make_console, make_recordings_table, show_batch_progress
 from stt_orchestration.cli.exit_codes import ExitCode, errors_to_exit_codes, exit_with
@@ -91,7 +92,7 @@ def _take_in_and_run(
         weights = resolve(
             settings.model, model_dir=settings.model_dir, cache_dir=settings.cache_dir, progress=screen.print
         )
-        check_options(weights, settings.transcribe_options)
+        check_options(weights, settings.pick(TranscribeOptions))
         screen.print("Loading Dagster ...")
         # Importing Dagster takes seconds, so all validation is done before.
         from stt_orchestration.cli.batch_runner import ORIGIN, RunFailedError, get_current_options, run_batches

@@ -10,12 +10,14 @@ import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, BeforeValidator, Field, ValidationError, field_validator
+from pydantic import AliasChoices, BaseModel, BeforeValidator, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from recordings.steps.enriched import EnrichOptions
+from recordings.steps.normalized import NormalizeOptions
 from speech.asr.language import LANGUAGES
 from speech.models.registry import get_default_cache_dir
 from speech.transcript import TranscribeOptions
@@ -35,8 +37,25 @@ def _lower(value: Any) -> Any:
     return value.strip().lower() if isinstance(value, str) else value
 
 
-class Settings(BaseSettings):
-    """The settings. Field descriptions say what is allowed; they are shown when a value is invalid."""
+_OPTION_NAMES = {
+    "language": _names("LANGUAGE", "WHISPER_LANGUAGE"),
+    "beam_size": _names("BEAM_SIZE", "WHISPER_BEAM_SIZE"),
+    "word_timestamps": _names("WORD_TIMESTAMPS", "WHISPER_WORD_TIMESTAMPS"),
+    "max_hours": _names("MAX_RECORDING_HOURS"),
+    "page": _names("ENRICHMENT", "ENABLE_AUDIO_ENRICHMENT"),
+    "prosody": _names("PROSODY", "ENABLE_PROSODY"),
+    "emotion": _names("EMOTION", "ENABLE_EMOTION"),
+}
+"""Names in the environment of options that have another than STT_ and the option's name, or several."""
+
+OptionsT = TypeVar("OptionsT", bound=BaseModel)
+
+
+class Settings(BaseSettings, TranscribeOptions, NormalizeOptions, EnrichOptions):
+    """The settings. Field descriptions say what is allowed; they are shown when a value is invalid.
+
+    The options of the steps are inherited from their models, with limits and descriptions: an option is declared there, once.
+    """
 
     # Defaults are not validated: checking the cron default would import Dagster and add two seconds to every command.
     model_config = SettingsConfigDict(
@@ -85,18 +104,6 @@ class Settings(BaseSettings):
         validation_alias=_names("COMPUTE_TYPE", "WHISPER_COMPUTE_TYPE"),
         description="int8, int8_float32, int8_float16, int16, float16, bfloat16 or float32; default: int8, on a GPU float16.",
     )
-    language: Annotated[str | None, BeforeValidator(_lower)] = Field(
-        default=None,
-        validation_alias=_names("LANGUAGE", "WHISPER_LANGUAGE"),
-        description="A Whisper language code such as en or vi to force it, or auto to detect it.",
-    )
-    beam_size: int = Field(
-        default=5,
-        ge=1,
-        le=20,
-        validation_alias=_names("BEAM_SIZE", "WHISPER_BEAM_SIZE"),
-        description="A whole number from 1 to 20.",
-    )
     workers: int | None = Field(
         default=None,
         ge=1,
@@ -111,55 +118,7 @@ class Settings(BaseSettings):
         validation_alias=_names("DECODE_BATCH", "BATCH_SIZE"),
         description="How many chunks are decoded together, 1 to 256; it changes no text; default: 4, on a GPU 16.",
     )
-    word_timestamps: bool = Field(
-        default=True,
-        validation_alias=_names("WORD_TIMESTAMPS", "WHISPER_WORD_TIMESTAMPS"),
-        description="true or false: find the times of every word; without, transcripts cost a twelfth less.",
-    )
-    careful: bool = Field(
-        default=False,
-        validation_alias=_names("CAREFUL"),
-        description="true or false: decode everything sequentially on whole windows, at twice the cost.",
-    )
-    task: Annotated[Literal["transcribe", "translate"], BeforeValidator(_lower)] = Field(
-        default="transcribe",
-        validation_alias=_names("TASK"),
-        description="transcribe: in the language that is spoken; translate: to English, at twice the cost.",
-    )
-    initial_prompt: str | None = Field(
-        default=None,
-        max_length=2000,
-        validation_alias=_names("INITIAL_PROMPT"),
-        description="A text of up to 2000 characters that the model takes for what was said before: names, spelling, style.",
-    )
-    hotwords: str | None = Field(
-        default=None,
-        max_length=2000,
-        validation_alias=_names("HOTWORDS"),
-        description="Words that are likely to be said, up to 2000 characters.",
-    )
 
-    enrichment: bool = Field(
-        default=True,
-        validation_alias=_names("ENRICHMENT", "ENABLE_AUDIO_ENRICHMENT"),
-        description="true or false: make the listening page and the annotated JSON beside the plain outputs.",
-    )
-    prosody: bool = Field(
-        default=True,
-        validation_alias=_names("PROSODY", "ENABLE_PROSODY"),
-        description="true or false: analyse pauses and speech rate.",
-    )
-    emotion: bool = Field(
-        default=False,
-        validation_alias=_names("EMOTION", "ENABLE_EMOTION"),
-        description="true or false. This release has no emotion model; with true, the annotations say that it is unavailable.",
-    )
-    embed_minutes: float = Field(
-        default=20.0,
-        ge=0,
-        validation_alias=_names("EMBED_MINUTES"),
-        description="A number of minutes, 0 or more: pages carry the audio of recordings up to this long.",
-    )
     pages_url: str = Field(
         default="http://127.0.0.1:3001",
         validation_alias=_names("PAGES_URL"),
@@ -167,22 +126,6 @@ class Settings(BaseSettings):
         description="A URL, http or https, where the pages are served; links in the Dagster UI begin with it.",
     )
 
-    max_recording_hours: float = Field(
-        default=24.0,
-        gt=0,
-        validation_alias=_names("MAX_RECORDING_HOURS"),
-        description="A number of hours above 0: a longer recording is quarantined.",
-    )
-    accept_partial: bool = Field(
-        default=False,
-        validation_alias=_names("ACCEPT_PARTIAL"),
-        description="true or false: keep what can be decoded of a truncated recording, flagged, in place of quarantining it.",
-    )
-    keep_channels: bool = Field(
-        default=True,
-        validation_alias=_names("KEEP_CHANNELS"),
-        description="true or false: transcribe channels that hold different speakers apart.",
-    )
     max_wer: float | None = Field(
         default=None,
         ge=0,
@@ -337,6 +280,11 @@ class Settings(BaseSettings):
             raise ValueError("no address with a host")
         return value
 
+    @field_validator("language", "task", mode="before")
+    @classmethod
+    def _lower_case(cls, value: Any) -> Any:
+        return _lower(value)
+
     @field_validator("language")
     @classmethod
     def _known_language(cls, value: str | None) -> str | None:
@@ -408,16 +356,29 @@ class Settings(BaseSettings):
         """Where results of benchmarks come together."""
         return self.data_dir.absolute() / "benchmarks"
 
-    @property
-    def transcribe_options(self) -> TranscribeOptions:
-        """How recordings are transcribed."""
-        return TranscribeOptions(**{name: getattr(self, name) for name in TranscribeOptions.model_fields})
+    def pick(self, model: type[OptionsT]) -> OptionsT:
+        """The options of a model, such as ``TranscribeOptions``."""
+        return model(**self.list_values(model))
+
+    def list_values(self, model: type[BaseModel]) -> dict[str, Any]:
+        """Name -> value of each field that a model and the settings have in common."""
+        return {name: getattr(self, name) for name in model.model_fields if name in type(self).model_fields}
 
     @property
     def effective_compute_type(self) -> str:
         """The compute type: the one set, or the usual one of the device."""
         return self.compute_type or ("float16" if self.device == "cuda" else "int8")
 
+
+def _name_options() -> None:
+    """Give each inherited option its names in the environment."""
+    for name, field in Settings.model_fields.items():
+        if field.validation_alias is None:
+            field.validation_alias = _OPTION_NAMES.get(name, _names(name.upper()))
+    Settings.model_rebuild(force=True)
+
+
+_name_options()
 
 COMPUTE_TYPES = frozenset(
     {"int8", "int8_float32", "int8_float16", "int8_bfloat16", "int16", "float16", "bfloat16", "float32"}

@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import BaseModel
 
-from stt_orchestration.settings import Settings, SettingsError, find_misspelled, list_environment_names
+from recordings.steps.enriched import EnrichOptions
+from recordings.steps.normalized import NormalizeOptions
+from speech.transcript import TranscribeOptions
+from stt_orchestration.settings import (
+    PROJECT_ROOT,
+    Settings,
+    SettingsError,
+    find_misspelled,
+    list_environment_names,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +42,7 @@ def test_every_key_of_the_config_map_is_read(monkeypatch: pytest.MonkeyPatch) ->
         "float16",
         "en",
     )
-    assert (read.enrichment, read.prosody, read.emotion) == (False, False, True)
+    assert (read.page, read.prosody, read.emotion) == (False, False, True)
 
 
 def test_our_own_name_beats_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,3 +104,24 @@ def test_a_slip_in_a_name_is_noticed() -> None:
     assert find_misspelled({"STT_MODLE": "base", "STT_MODEL": "base", "OTHER": "x"}) == [
         "STT_MODLE sets nothing. Did you mean STT_MODEL?"
     ]
+
+
+@pytest.mark.parametrize("model", [TranscribeOptions, NormalizeOptions, EnrichOptions])
+def test_every_option_of_a_step_is_a_setting_with_its_limits_and_reaches_the_step(
+    model: type[BaseModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = {field: name for name, field in list_environment_names().items() if name.startswith("STT_")}
+    assert model.model_fields.keys() <= environment.keys()
+    assert all(field.description for field in model.model_fields.values())
+    assert Settings.read().pick(model) == model(), "with the same defaults"
+    changes = {"beam_size": "3", "initial_prompt": "Ask not", "max_hours": "2", "embed_minutes": "1", "page": "false"}
+    for name, value in changes.items():
+        monkeypatch.setenv(environment[name], value)
+    changed = {name: value for name, value in changes.items() if name in model.model_fields}
+    assert Settings.read().pick(model) == model(**changed)
+
+
+def test_the_readme_has_every_setting() -> None:
+    readme = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
+    names = {name for name in list_environment_names() if name.startswith("STT_")}
+    assert [name for name in sorted(names) if f"`{name}`" not in readme] == []
