@@ -55,37 +55,42 @@ def build_defs(settings: Settings) -> dg.Definitions:
             build_benchmark_monthly(make_platform_key(settings.model), enabled=settings.benchmark_monthly),
             *(build_janitor_daily(job, settings.schedule_timezone) for job in janitors),
         ],
-        resources={
-            "workspace": WorkspaceResource(
-                store_url=settings.store, ledger_url=settings.ledger, pages_url=settings.pages_url
-            ),
-            "engine": EngineResource(
-                model=settings.model,
-                model_dir=str(settings.model_dir) if settings.model_dir else None,
-                cache_dir=str(settings.cache_dir),
-                device=settings.device,
-                compute_type=settings.effective_compute_type,
-                **settings.list_values(TranscribeOptions),
-                workers=settings.workers,
-                batch=settings.decode_batch,
-            ),
-            "options": OptionsResource(**settings.list_values(OptionsResource)),
-            "capacity": CapacityResource(
-                folder=str(settings.capacity_dir),
-                reference=settings.reference_platform,
-                platform=settings.size_platform,
-                model=settings.model,
-                rps=settings.size_rps,
-                p95_s=settings.size_p95_s,
-                mean_s=settings.size_mean_s,
-                hours_per_day=settings.size_hours_per_day,
-                deadline_h=settings.size_deadline_h,
-                gpus=[one.strip() for one in (settings.size_gpu or "").split(",") if one.strip()],
-                prices=str(settings.prices) if settings.prices else None,
-                cpu_node_price=settings.cpu_node_price,
-            ),
-        },
+        resources=build_resources(settings),
     )
+
+
+def build_resources(settings: Settings) -> dict[str, dg.ConfigurableResource]:  # type: ignore[type-arg]
+    """What the assets need from outside, as the settings have it."""
+    return {
+        "workspace": WorkspaceResource(
+            store_url=settings.store, ledger_url=settings.ledger, pages_url=settings.pages_url
+        ),
+        "engine": EngineResource(
+            model=settings.model,
+            model_dir=str(settings.model_dir) if settings.model_dir else None,
+            cache_dir=str(settings.cache_dir),
+            device=settings.device,
+            compute_type=settings.effective_compute_type,
+            **settings.list_values(TranscribeOptions),
+            workers=settings.workers,
+            batch=settings.decode_batch,
+        ),
+        "options": OptionsResource(**settings.list_values(OptionsResource)),
+        "capacity": CapacityResource(
+            folder=str(settings.capacity_dir),
+            reference=settings.reference_platform,
+            platform=settings.size_platform,
+            model=settings.model,
+            rps=settings.size_rps,
+            p95_s=settings.size_p95_s,
+            mean_s=settings.size_mean_s,
+            hours_per_day=settings.size_hours_per_day,
+            deadline_h=settings.size_deadline_h,
+            gpus=[one.strip() for one in (settings.size_gpu or "").split(",") if one.strip()],
+            prices=str(settings.prices) if settings.prices else None,
+            cpu_node_price=settings.cpu_node_price,
+        ),
+    }
 
 
 @dg.definitions
