@@ -50,7 +50,8 @@ def test_a_longer_suffix_fits_too_and_changes_no_other_key(suffix: str) -> None:
     name = "x" * 255
     assert len(output_key(Folder.ENRICHED, name, suffix).rsplit("/", 1)[-1].encode()) <= 255
     page = PAGE.key(name).removesuffix(PAGE.suffix)
-    assert {artifact.key(name).removesuffix(artifact.suffix).partition("/")[2] for artifact in ARTIFACTS} == {
+    short = [artifact for artifact in ARTIFACTS if len(artifact.suffix) <= len(PAGE.suffix)]
+    assert {artifact.key(name).removesuffix(artifact.suffix).partition("/")[2] for artifact in short} == {
         page.partition("/")[2]
     }
 

@@ -13,6 +13,7 @@ from recordings.steps.enriched import EnrichOptions, list_pending
 from recordings.steps.runner import RecordingGroup, StepFailedError
 from speech.enrichment.base import Annotator, OpenAudio
 from speech.enrichment.pauses import PAUSES
+from speech.export.formats import FORMATS
 from speech.transcript import Transcript
 from tests.recordings.step_pipeline import (
     STEPS,
@@ -142,5 +143,6 @@ def test_plain_outputs_run_no_annotator(pipeline: StepPipeline, counting: Counti
     pipeline.run(key, enrich=EnrichOptions(page=False))
     assert counting.calls == []
     assert sorted(path for path in pipeline.list_outputs() if path.startswith("transcripts/")) == [
-        f"transcripts/a.wav{suffix}" for suffix in (".srt", ".txt", ".vtt")
+        f"transcripts/a.wav{suffix}" for suffix in sorted(each.suffix for each in FORMATS if not each.optional)
     ]
+    assert {".srt", ".txt", ".vtt"} <= {each.suffix for each in FORMATS if not each.optional}
