@@ -7,9 +7,11 @@ import json
 import pytest
 
 from recordings.states import State
+from recordings.steps import enriched, normalized, transcript
 from recordings.steps.enriched import EnrichOptions
 from recordings.steps.normalized import NormalizeOptions
-from speech.transcript import TranscribeOptions
+from speech.asr.engine import ENGINE_VERSION
+from speech.transcript import Options, TranscribeOptions
 from tests.recordings.step_pipeline import (
     StepPipeline,
     count_worked,
@@ -73,3 +75,21 @@ def test_a_lost_output_is_made_again(pipeline: StepPipeline, lost: str, again: d
     (pipeline.data / lost).unlink()
     assert count_worked(pipeline.run(key)) == again
     assert set(pipeline.list_outputs()) == expected_outputs("a.wav")
+
+
+def test_default_options_give_the_keys_that_earlier_versions_gave() -> None:
+    """A finished recording is redone when its key changes; a new option at its default must not change it."""
+    keys = [
+        normalized.get_work_key("0" * 64, NormalizeOptions()),
+        transcript.get_work_key("1" * 64, "2" * 64, Options()),
+        enriched.get_work_key("3" * 64, EnrichOptions()),
+    ]
+    versions = (normalized.VERSION, ENGINE_VERSION, enriched.VERSION)
+    assert versions == ("2", "6", "1"), "keys change with the version: write them anew, and say so in the changelog"
+    assert keys == [
+        "4422986f059355af554da53070b76788e725805a53fc7179a752c0ccf9fd7bb0",
+        "b3d6a4a79b03343ce3a160821a5d559d2baa634e4d44bebf12e50fc069e2b200",
+        "7c79ae7da743d43b0d643b30388ec1d895ff620eac001056c9511fd0c1ea4ff1",
+    ]
+    prompted = Options(initial_prompt="Ask not")
+    assert transcript.get_work_key("1" * 64, "2" * 64, prompted) not in keys
