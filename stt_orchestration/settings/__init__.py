@@ -58,9 +58,7 @@ class Settings(BaseSettings, TranscribeOptions, NormalizeOptions, EnrichOptions)
     """
 
     # Defaults are not validated: checking the cron default would import Dagster and add two seconds to every command.
-    model_config = SettingsConfigDict(
-        env_ignore_empty=True, extra="ignore", frozen=True, populate_by_name=True, validate_default=False
-    )
+    model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", frozen=True, validate_default=False)
 
     data_dir: Path = Field(
         default=PROJECT_ROOT / "data",

@@ -55,7 +55,7 @@ def test_definitions_have_not_changed_by_accident(snapshot: SnapshotAssertion) -
 
 
 def test_on_kubernetes_steps_are_jobs_and_the_janitor_comes_along() -> None:
-    repository = build_defs(Settings(executor="kubernetes")).get_repository_def()
+    repository = build_defs(Settings(STT_EXECUTOR="kubernetes")).get_repository_def()
     executors = {job.name: job.executor_def.name for job in repository.get_all_jobs()}
     assert executors["transcribe_batch"] == "profiled_k8s"
     assert executors["janitor"] == "in_process"

@@ -125,3 +125,12 @@ def test_the_readme_has_every_setting() -> None:
     readme = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
     names = {name for name in list_environment_names() if name.startswith("STT_")}
     assert [name for name in sorted(names) if f"`{name}`" not in readme] == []
+
+
+def test_variables_of_other_programs_set_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Desktops set LANGUAGE to a locale, and build systems set WORKERS or MODEL."""
+    untouched = Settings.read()
+    for name in Settings.model_fields:
+        monkeypatch.setenv(name.upper(), "en_US:en")
+        monkeypatch.setenv(name, "en_US:en")
+    assert Settings.read() == untouched
