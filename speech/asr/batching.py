@@ -1,7 +1,8 @@
 """Collects requests of many calls into batches of requests with the same key, and decides which batch is next.
 
 Requests of a more urgent priority go first. Among equal ones those of calls that have had little go first, so a short call is not
-stuck behind a long recording's chunks. Among these, the fullest batch goes first. No request waits for a batch to fill.
+stuck behind a long recording's chunks. Among these, the oldest request goes first where somebody waits for partial results, and the
+fullest batch where nobody does. No request waits for a batch to fill.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from threading import Condition, Thread
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
-from speech.asr.calls import Call
+from speech.asr.calls import Call, Priority
 from speech.asr.runtime.affinity import pin_this_thread
 
 SHORT_CALL_S = 60.0
@@ -154,6 +155,8 @@ class Batcher(Generic[BatchKey, Item, Result]):
                 return oldest.key
         counts = Counter(entry.key for entry in self._pending)
         first = dict.fromkeys(entry.key for entry in self._pending if entry.rank == best)  # oldest key first
+        if best[0] == Priority.INTERACTIVE:
+            return next(iter(first))
         return max(first, key=lambda key: min(counts[key], self._max_batch_size(key)) / self._max_batch_size(key))
 
     def _run_worker(self, core: int | None) -> None:

@@ -182,3 +182,16 @@ def test_discarding_a_call_cancels_its_waiting_requests_and_no_others() -> None:
         assert kept.result(10) == 4
     assert discarded.cancelled()
     assert list_order(worker) == [2]
+
+
+def test_of_urgent_requests_the_oldest_goes_first_even_where_its_batch_is_not_full() -> None:
+    """Somebody reads partial results, and they come in order."""
+    worker = Worker()
+    with Batcher(worker, workers=1, max_batch_size=lambda _: 2) as batcher:
+        start_busy(worker, batcher)
+        call = Call(Priority.INTERACTIVE)
+        waiting = [batcher.submit(kind, n, call) for kind, n in [("rare", 1), ("a", 2), ("a", 3)]]
+        worker.go.set()
+        for future in waiting:
+            future.result(10)
+    assert list_order(worker) == [1, 2, 3]
