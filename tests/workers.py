@@ -31,6 +31,7 @@ LONGEST_FIRST = (
     "stt_orchestration/cli/test_run.py",
     "hostile/test_inputs.py",
     "stt_orchestration/cli/test_benchmark.py",
+    "stt_orchestration/cli/test_measurement.py",
     "stt_orchestration/cli/test_prepare.py",
     "recordings/steps/test_crashes.py",
     "recordings/steps/test_kills.py",

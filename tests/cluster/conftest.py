@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 class Deployment:
-    """The deployment, and what tests do with it."""
+    """The deployment, and the operations that tests use."""
 
     def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True) -> str:
         command = ["kubectl", "--namespace", "stt", *arguments]
@@ -40,12 +40,12 @@ class Deployment:
     def get(self, *arguments: str) -> dict[str, Any]:
         return dict(json.loads(self.kubectl("get", *arguments, "--output=json")))
 
-    def in_code(self, *command: str) -> str:
+    def run_in_code_pod(self, *command: str) -> str:
         """Run a command in the code location's pod, which has the data volume and the settings."""
         return self.kubectl("exec", "deployment/stt-code", "--container=code", "--", *command)
 
     def status(self) -> dict[str, Any]:
-        return dict(json.loads(self.in_code("stt", "status", "--json")))
+        return dict(json.loads(self.run_in_code_pod("stt", "status", "--json")))
 
     def graphql(self, query: str) -> dict[str, Any]:
         """Send a query to the UI. Returns the data of its response.
@@ -62,12 +62,12 @@ class Deployment:
 
     def runs(self, batch: str | None = None) -> list[dict[str, Any]]:
         """The newest runs, the newest first, or those of one batch: id and status."""
-        chosen = f', filter: {{tags: [{{key: "dagster/partition", value: "{batch}"}}]}}' if batch else ""
+        run_filter = f', filter: {{tags: [{{key: "dagster/partition", value: "{batch}"}}]}}' if batch else ""
         fields = "{ ... on Runs { results { runId status } } ... on PythonError { message } }"
-        answer = self.graphql(f"{{ runsOrError(limit: 20{chosen}) {fields} }}")["runsOrError"]
-        if "results" not in answer:
-            raise requests.RequestException(answer["message"])
-        return list(answer["results"])
+        result = self.graphql(f"{{ runsOrError(limit: 20{run_filter}) {fields} }}")["runsOrError"]
+        if "results" not in result:
+            raise requests.RequestException(result["message"])
+        return list(result["results"])
 
     def describe_runs(self, batch: str) -> str:
         """Events of the runs of a batch, and all pods: for the message when a run does not end."""
@@ -79,7 +79,7 @@ class Deployment:
         return f"{lines}\n{self.kubectl('get', 'pods', '--output=wide')}"
 
     def sql(self, database: str, statement: str) -> str:
-        """Ask PostgreSQL directly. Returns rows as lines, with bars between columns."""
+        """Run a statement in PostgreSQL. Returns rows as lines, with bars between columns."""
         plain = ("--host=/tmp", "--username=stt", f"--dbname={database}", "--tuples-only", "--no-align", "--quiet")
         return self.kubectl("exec", "stt-postgres-0", "--", "psql", *plain, f"--command={statement}").strip()
 
@@ -91,7 +91,7 @@ class Deployment:
         self.kubectl("apply", "--filename=-", stdin=manifests)
 
     def wait_ready(self) -> None:
-        """Wait until everything is rolled out and answers on this machine."""
+        """Wait until everything is rolled out, and UI and pages respond on this machine."""
         for name in (
             "statefulset/stt-postgres",
             "deployment/stt-code",
@@ -105,7 +105,7 @@ class Deployment:
 
     def upload(self, *files: Path, into: str) -> None:
         """Copy files into the input folder of the volume, as the README says."""
-        self.in_code("mkdir", "-p", f"/data/raw_audio/{into}")
+        self.run_in_code_pod("mkdir", "-p", f"/data/raw_audio/{into}")
         for file in files:
             archive = subprocess.run(
                 ["tar", "-C", str(file.parent), "-c", file.name], capture_output=True, check=True
@@ -116,18 +116,18 @@ class Deployment:
             )
 
 
-def wait_until(seconds: float, what: str, check: Callable[[], T]) -> T:
-    """Call ``check`` every two seconds until it returns something true. A UI that does not answer counts as false."""
+def wait_until(seconds: float, description: str, condition: Callable[[], T]) -> T:
+    """Call ``condition`` every two seconds until its result is true. An error of an HTTP request counts as false."""
     end = time.monotonic() + seconds
     while True:
         try:
-            result, problem = check(), ""
+            result, problem = condition(), ""
         except requests.RequestException as error:
             result, problem = None, str(error)
         if result:
             return result
         if time.monotonic() >= end:
-            pytest.fail(f"{what}: not within {seconds:.0f} s. {problem}")
+            pytest.fail(f"{description}: not within {seconds:.0f} s. {problem}")
         time.sleep(2)
 
 

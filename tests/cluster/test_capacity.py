@@ -49,8 +49,8 @@ def namespace(image: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def measured(image: str, namespace: str, tmp_path_factory: pytest.TempPathFactory) -> BenchmarkResult:
-    """What `deploy/benchmark` brings from the cluster, read as any result is: schema, and figures that agree."""
+def result(image: str, namespace: str, tmp_path_factory: pytest.TempPathFactory) -> BenchmarkResult:
+    """The result file that `deploy/benchmark` copies from the cluster, validated as every result is."""
     path = tmp_path_factory.mktemp("benchmark") / "node_base.json"
     command = [str(PROJECT / "deploy" / "benchmark"), image, str(path), "--iterations", "3", "--warmup", "1"]
     result = subprocess.run(
@@ -60,22 +60,22 @@ def measured(image: str, namespace: str, tmp_path_factory: pytest.TempPathFactor
     return read_result(path)
 
 
-def test_the_result_says_that_it_comes_from_a_guaranteed_pod_with_one_cpu(measured: BenchmarkResult) -> None:
-    isolation = measured.details.isolation
+def test_the_result_says_that_it_comes_from_a_guaranteed_pod_with_one_cpu(result: BenchmarkResult) -> None:
+    isolation = result.details.isolation
     assert isolation.qos == "Guaranteed"
     assert isolation.one_cpu
-    assert measured.cpu_limit == 1
+    assert result.cpu_limit == 1
     assert isolation.memory_limit_mb == 2048
     assert not isolation.pinned_by_us
 
 
-def test_a_node_that_pins_gives_it_a_cpu_of_its_own(measured: BenchmarkResult) -> None:
+def test_a_node_that_pins_gives_it_a_cpu_of_its_own(result: BenchmarkResult) -> None:
     node = kubectl("get", "nodes", "--output=jsonpath={.items[0].metadata.name}")
     config = json.loads(kubectl("get", "--raw", f"/api/v1/nodes/{node}/proxy/configz"))
     policy = config["kubeletconfig"]["cpuManagerPolicy"]
-    isolation = measured.details.isolation
+    isolation = result.details.isolation
     if policy != "static":
-        # Then the quota alone isolates it, and the result must not claim more.
+        # Only the quota isolates it, and the result must not claim more.
         assert not isolation.pinned
         assert isolation.cpu_quota == 1
         pytest.skip(f"this node pins no CPU: its kubelet's cpuManagerPolicy is {policy!r}")
@@ -87,13 +87,13 @@ def test_a_node_that_pins_gives_it_a_cpu_of_its_own(measured: BenchmarkResult) -
 def run_stress(
     namespace: str, image: str, name: str, limits: dict[str, str], tmp_path: Path, *options: str
 ) -> StressReport:
-    """`stt stress` in a pod with these limits."""
+    """Run `stt stress` in a pod with these limits. Returns its report."""
     command = f"stt stress --threads 1,2 --iterations 3 --output /tmp/r.json {' '.join(options)} >/tmp/output 2>&1"
     container = {
         "name": "stress",
         "image": image,
         "command": ["sh", "-c", f"{command} || {{ cat /tmp/output; exit 1; }}; cat /tmp/r.json"],
-        # Burstable, so that no node pins it; with a claim on the CPU, or busy neighbours would keep it below its limit.
+        # Burstable, so that no node pins it. It requests the CPU, because busy neighbours would keep it below its limit otherwise.
         "resources": {"requests": {"cpu": "1", "memory": "512Mi"}, "limits": limits},
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
     }

@@ -1,4 +1,4 @@
-"""What is measured on a deployment: a platform by a step of its own, and the pace of launches by one command."""
+"""Measurements on a deployment: a platform, by a step of its own, and the speed of launches, by one command."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ def test_the_job_measure_platform_measures_in_a_guaranteed_pod(stt: Deployment, 
     assert launched["__typename"] == "LaunchRunSuccess", launched
     run_id = launched["run"]["runId"]
 
-    def ended() -> str | None:
+    def read_end_status() -> str | None:
         status = str(
             stt.graphql(f'{{ runOrError(runId: "{run_id}") {{ ... on Run {{ status }} }} }}')["runOrError"]["status"]
         )
         return status if status in ("SUCCESS", "FAILURE", "CANCELED") else None
 
-    assert wait_until(300, "the end of the measurement", ended) == "SUCCESS"
+    assert wait_until(300, "the end of the measurement", read_end_status) == "SUCCESS"
     (step,) = stt.get("jobs", f"--selector=dagster/run-id={run_id},dagster/op=benchmark")["items"]
     resources = step["spec"]["template"]["spec"]["containers"][0]["resources"]
     assert resources["requests"] == resources["limits"] == {"cpu": "1", "memory": "2Gi"}
-    name = stt.in_code("sh", "-c", f"ls /data/benchmarks/{platform}*.json").split()[-1]
+    name = stt.run_in_code_pod("sh", "-c", f"ls /data/benchmarks/{platform}*.json").split()[-1]
     result = tmp_path / Path(name).name
-    result.write_text(stt.in_code("cat", name), encoding="utf-8")
+    result.write_text(stt.run_in_code_pod("cat", name), encoding="utf-8")
     isolation = read_result(result).details.isolation
     assert isolation.qos == "Guaranteed"
     assert isolation.one_cpu
@@ -57,12 +57,12 @@ def test_the_job_measure_platform_measures_in_a_guaranteed_pod(stt: Deployment, 
 
 
 def test_one_command_measures_launches_of_both_projects(stt: Deployment, tmp_path: Path) -> None:
-    """That it measures, not how fast: a run of each with four launches, every stage behind the one before."""
-    written = tmp_path / "cluster.json"
+    """Checks that it measures, not the values: a run of each project with four launches, and stages in the right order."""
+    report = tmp_path / "cluster.json"
     images = [os.environ["STT_TEST_IMAGE"], os.environ["STT_TEST_POSTGRES_IMAGE"]]
-    code = main(["--image", images[0], "--postgres-image", images[1], "--repeats", "1", "--out", str(written)])
+    code = main(["--image", images[0], "--postgres-image", images[1], "--repeats", "1", "--out", str(report)])
     assert code == 0
-    timings: dict[str, Any] = json.loads(written.read_text(encoding="utf-8"))
+    timings: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
     steps = {"ours": ["raw", "normalized", "transcript", "enriched"], "theirs": ["one", "two", "three", "four"]}
     for project, names in steps.items():
         (run,) = timings[project]

@@ -46,31 +46,31 @@ DEPLOYMENT = POD | {
 }  # fmt: skip
 
 
-def values() -> dict[str, Any]:
+def read_values() -> dict[str, Any]:
     return dict(yaml.safe_load((DEPLOY / "helm" / "values.yaml").read_text()))
 
 
-def test_every_key_is_one_of_the_charts() -> None:
-    found = values()
-    assert found.keys() <= CHART[""]
+def test_every_key_is_in_the_schema_of_the_chart() -> None:
+    values = read_values()
+    assert values.keys() <= CHART[""]
     for section, keys in CHART.items():
-        if section and section in found:
-            assert found[section].keys() <= keys, section
-    for deployment in found["dagster-user-deployments"]["deployments"]:
+        if section and section in values:
+            assert values[section].keys() <= keys, section
+    for deployment in values["dagster-user-deployments"]["deployments"]:
         assert deployment.keys() <= DEPLOYMENT
-    assert found["runLauncher"]["type"] == "CustomRunLauncher"
-    assert found["runLauncher"]["config"].keys() == {"customRunLauncher"}
-    assert found["runLauncher"]["config"]["customRunLauncher"].keys() == {"module", "class", "config"}
+    assert values["runLauncher"]["type"] == "CustomRunLauncher"
+    assert values["runLauncher"]["config"].keys() == {"customRunLauncher"}
+    assert values["runLauncher"]["config"]["customRunLauncher"].keys() == {"module", "class", "config"}
 
 
-def test_it_launches_as_the_base_does() -> None:
+def test_the_launcher_is_configured_as_in_the_base() -> None:
     base = yaml.safe_load((DEPLOY / "base" / "dagster.yaml").read_text())
-    launcher = values()["runLauncher"]["config"]["customRunLauncher"]
+    launcher = read_values()["runLauncher"]["config"]["customRunLauncher"]
     assert (launcher["module"], launcher["class"]) == (base["run_launcher"]["module"], base["run_launcher"]["class"])
-    ours, theirs = dict(launcher["config"]), dict(base["run_launcher"]["config"])
-    # The chart names its own ConfigMap, and its Secret of the password.
-    assert ours.pop("postgres_password_secret") == values()["global"]["postgresqlSecretName"]
-    assert ours.pop("instance_config_map") != theirs.pop("instance_config_map")
-    assert ours == theirs
+    chart_config, base_config = dict(launcher["config"]), dict(base["run_launcher"]["config"])
+    # ConfigMap and password Secret have the chart's names.
+    assert chart_config.pop("postgres_password_secret") == read_values()["global"]["postgresqlSecretName"]
+    assert chart_config.pop("instance_config_map") != base_config.pop("instance_config_map")
+    assert chart_config == base_config
     for key in ("run_monitoring", "run_retries", "nux"):
-        assert values()["additionalInstanceConfig"][key] == base[key]
+        assert read_values()["additionalInstanceConfig"][key] == base[key]

@@ -1,4 +1,4 @@
-"""What the overlays render to, held against what Kubernetes, Dagster and this project take. No cluster is needed, kubectl is."""
+"""The rendered overlays, checked against Kubernetes, Dagster and this project. They need kubectl, but no cluster."""
 
 from __future__ import annotations
 
@@ -31,46 +31,46 @@ Manifest = dict[str, Any]
 
 
 @cache
-def rendered(overlay: str) -> tuple[Manifest, ...]:
+def render(overlay: str) -> tuple[Manifest, ...]:
     command = ["kubectl", "kustomize", str(PROJECT / "deploy" / "overlays" / overlay)]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert found.returncode == 0, found.stderr
-    return tuple(yaml.safe_load_all(found.stdout))
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    return tuple(yaml.safe_load_all(process.stdout))
 
 
-def of_kind(overlay: str, *kinds: str) -> list[Manifest]:
-    return [manifest for manifest in rendered(overlay) if manifest["kind"] in kinds]
+def list_of_kind(overlay: str, *kinds: str) -> list[Manifest]:
+    return [manifest for manifest in render(overlay) if manifest["kind"] in kinds]
 
 
-def named(overlay: str, kind: str, name: str) -> Manifest:
-    return next(m for m in of_kind(overlay, kind) if m["metadata"]["name"] == name)
+def get_manifest(overlay: str, kind: str, name: str) -> Manifest:
+    return next(m for m in list_of_kind(overlay, kind) if m["metadata"]["name"] == name)
 
 
-def pods(overlay: str) -> Iterator[tuple[str, Manifest]]:
-    for manifest in of_kind(overlay, "Deployment", "StatefulSet"):
+def list_pods(overlay: str) -> Iterator[tuple[str, Manifest]]:
+    for manifest in list_of_kind(overlay, "Deployment", "StatefulSet"):
         yield manifest["metadata"]["name"], manifest["spec"]["template"]["spec"]
 
 
-def containers(pod: Manifest) -> list[Manifest]:
+def list_containers(pod: Manifest) -> list[Manifest]:
     return [*pod.get("initContainers", []), *pod["containers"]]
 
 
-def instance(overlay: str) -> Manifest:
-    return dict(yaml.safe_load(named(overlay, "ConfigMap", "stt-dagster")["data"]["dagster.yaml"]))
+def read_instance(overlay: str) -> Manifest:
+    return dict(yaml.safe_load(get_manifest(overlay, "ConfigMap", "stt-dagster")["data"]["dagster.yaml"]))
 
 
-def settings(overlay: str) -> dict[str, str]:
-    return dict(named(overlay, "ConfigMap", "stt-settings")["data"])
+def read_settings(overlay: str) -> dict[str, str]:
+    return dict(get_manifest(overlay, "ConfigMap", "stt-settings")["data"])
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_every_long_lived_pod_meets_the_restricted_standard_and_runs_on_a_read_only_root(overlay: str) -> None:
-    found = list(pods(overlay))
-    assert len(found) == 4
-    for name, pod in found:
+    pods = list(list_pods(overlay))
+    assert len(pods) == 4
+    for name, pod in pods:
         assert pod["securityContext"]["runAsNonRoot"] is True, name
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
-        for container in containers(pod):
+        for container in list_containers(pod):
             context = container["securityContext"]
             assert context["allowPrivilegeEscalation"] is False, container["name"]
             assert context["readOnlyRootFilesystem"] is True, container["name"]
@@ -78,15 +78,15 @@ def test_every_long_lived_pod_meets_the_restricted_standard_and_runs_on_a_read_o
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_the_namespace_enforces_that_standard(overlay: str) -> None:
-    labels = named(overlay, "Namespace", "stt")["metadata"]["labels"]
+def test_the_namespace_enforces_the_restricted_standard(overlay: str) -> None:
+    labels = get_manifest(overlay, "Namespace", "stt")["metadata"]["labels"]
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_containers_ask_for_memory_and_are_probed(overlay: str) -> None:
-    for _, pod in pods(overlay):
-        for container in containers(pod):
+def test_containers_have_requests_a_memory_limit_and_probes(overlay: str) -> None:
+    for _, pod in list_pods(overlay):
+        for container in list_containers(pod):
             assert container["resources"]["requests"].keys() >= {"cpu", "memory"}, container["name"]
             assert "memory" in container["resources"]["limits"], container["name"]
         for container in pod["containers"]:
@@ -95,7 +95,7 @@ def test_containers_ask_for_memory_and_are_probed(overlay: str) -> None:
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_runs_and_steps_use_the_image_of_the_code_location(overlay: str) -> None:
-    code = named(overlay, "Deployment", "stt-code")["spec"]["template"]["spec"]["containers"][0]
+    code = get_manifest(overlay, "Deployment", "stt-code")["spec"]["template"]["spec"]["containers"][0]
     image = next(variable["value"] for variable in code["env"] if variable["name"] == "DAGSTER_CURRENT_IMAGE")
     assert image == code["image"]
     assert image != "stt"
@@ -103,60 +103,60 @@ def test_runs_and_steps_use_the_image_of_the_code_location(overlay: str) -> None
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_whatever_a_pod_names_is_there_or_made_by_the_operator(overlay: str) -> None:
-    made = {(m["kind"], m["metadata"]["name"]) for m in rendered(overlay)}
-    made |= {("Secret", name) for name in ("stt-database", "hf-token", "stt-s3")}
-    for name, pod in pods(overlay):
-        assert ("ServiceAccount", pod["serviceAccountName"]) in made, name
-        assert ("PriorityClass", pod["priorityClassName"]) in made, name
+def test_every_object_that_a_pod_refers_to_exists_or_is_made_by_the_operator(overlay: str) -> None:
+    existing = {(m["kind"], m["metadata"]["name"]) for m in render(overlay)}
+    existing |= {("Secret", name) for name in ("stt-database", "hf-token", "stt-s3")}
+    for name, pod in list_pods(overlay):
+        assert ("ServiceAccount", pod["serviceAccountName"]) in existing, name
+        assert ("PriorityClass", pod["priorityClassName"]) in existing, name
         for volume in pod.get("volumes", []):
             if "persistentVolumeClaim" in volume:
-                assert ("PersistentVolumeClaim", volume["persistentVolumeClaim"]["claimName"]) in made, name
+                assert ("PersistentVolumeClaim", volume["persistentVolumeClaim"]["claimName"]) in existing, name
             if "configMap" in volume:
-                assert ("ConfigMap", volume["configMap"]["name"]) in made, name
-        for container in containers(pod):
+                assert ("ConfigMap", volume["configMap"]["name"]) in existing, name
+        for container in list_containers(pod):
             for source in container.get("envFrom", []):
                 for key, kind in (("configMapRef", "ConfigMap"), ("secretRef", "Secret")):
-                    assert key not in source or (kind, source[key]["name"]) in made, container["name"]
+                    assert key not in source or (kind, source[key]["name"]) in existing, container["name"]
             for variable in container.get("env", []):
                 secret = variable.get("valueFrom", {}).get("secretKeyRef")
-                assert secret is None or ("Secret", secret["name"]) in made, container["name"]
+                assert secret is None or ("Secret", secret["name"]) in existing, container["name"]
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_services_become_no_variables_that_look_like_settings(overlay: str) -> None:
-    """A Service stt-x gives every pod beside it STT_X_PORT and more, unless the pod says no."""
-    for name, pod in pods(overlay):
+def test_services_do_not_become_environment_variables(overlay: str) -> None:
+    """A Service stt-x gives pods in its namespace STT_X_PORT and more, which look like settings."""
+    for name, pod in list_pods(overlay):
         assert pod["enableServiceLinks"] is False, name
     assert (
-        instance(overlay)["run_launcher"]["config"]["run_k8s_config"]["pod_spec_config"]["enable_service_links"]
+        read_instance(overlay)["run_launcher"]["config"]["run_k8s_config"]["pod_spec_config"]["enable_service_links"]
         is False
     )
 
 
 def test_access_to_the_bucket_reaches_every_pod_that_opens_the_store() -> None:
     optional = {"secretRef": {"name": "stt-s3", "optional": True}}
-    for name, pod in pods("s3"):
-        for container in containers(pod):
+    for name, pod in list_pods("s3"):
+        for container in list_containers(pod):
             assert optional in container.get("envFrom", [optional]), (name, container["name"])
-    launched = instance("s3")["run_launcher"]["config"]["run_k8s_config"]["container_config"]
-    assert launched["env_from"] == [{"secret_ref": optional["secretRef"]}]
-    assert settings("s3")["STT_STORE_URL"].startswith("s3://")
+    container_config = read_instance("s3")["run_launcher"]["config"]["run_k8s_config"]["container_config"]
+    assert container_config["env_from"] == [{"secret_ref": optional["secretRef"]}]
+    assert read_settings("s3")["STT_STORE_URL"].startswith("s3://")
 
 
 def test_no_overlay_carries_a_secret() -> None:
     for overlay in OVERLAYS:
-        assert not of_kind(overlay, "Secret")
+        assert not list_of_kind(overlay, "Secret")
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_every_setting_is_one_that_the_project_reads(overlay: str) -> None:
-    assert set(settings(overlay)) - set(list_environment_names()) <= {"HF_HOME"}
+    assert set(read_settings(overlay)) - set(list_environment_names()) <= {"HF_HOME"}
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_dagster_takes_the_instance_file_and_so_do_the_classes_it_names(overlay: str, tmp_path: Path) -> None:
-    (tmp_path / "dagster.yaml").write_text(named(overlay, "ConfigMap", "stt-dagster")["data"]["dagster.yaml"])
+def test_the_instance_file_is_accepted_by_dagster_and_by_the_classes_it_names(overlay: str, tmp_path: Path) -> None:
+    (tmp_path / "dagster.yaml").write_text(get_manifest(overlay, "ConfigMap", "stt-dagster")["data"]["dagster.yaml"])
     reference = InstanceRef.from_dir(str(tmp_path))
     for data in (
         reference.run_launcher_data,
@@ -165,9 +165,10 @@ def test_dagster_takes_the_instance_file_and_so_do_the_classes_it_names(overlay:
         reference.scheduler_data,
     ):
         assert data is not None
-        made_by = class_from_code_pointer(data.module_name, data.class_name)
-        found = process_config(resolve_to_config_type(made_by.config_type()), yaml.safe_load(data.config_yaml))  # type: ignore[attr-defined]
-        assert found.success, [error.message for error in found.errors or []]
+        configured_class = class_from_code_pointer(data.module_name, data.class_name)
+        schema = resolve_to_config_type(configured_class.config_type())  # type: ignore[attr-defined]
+        result = process_config(schema, yaml.safe_load(data.config_yaml))
+        assert result.success, [error.message for error in result.errors or []]
 
 
 @pytest.mark.parametrize(
@@ -180,25 +181,28 @@ def test_dagster_takes_the_instance_file_and_so_do_the_classes_it_names(overlay:
     ],
 )
 def test_an_overlay_launches_as_its_instance_file_says(overlay: str, file: str) -> None:
-    """So the profiles of test_step_profiles are those of the overlay."""
-    assert instance(overlay)["run_launcher"] == yaml.safe_load((PROJECT / "deploy" / file).read_text())["run_launcher"]
+    """So the profiles that test_step_profiles checks are those of the overlay."""
+    assert (
+        read_instance(overlay)["run_launcher"]
+        == yaml.safe_load((PROJECT / "deploy" / file).read_text())["run_launcher"]
+    )
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_what_a_run_mounts_and_reads_is_there(overlay: str) -> None:
-    config = instance(overlay)["run_launcher"]["config"]
-    made = {(m["kind"], m["metadata"]["name"]) for m in rendered(overlay)}
-    assert ("ServiceAccount", config["service_account_name"]) in made
-    assert {("ConfigMap", name) for name in [config["instance_config_map"], *config["env_config_maps"]]} <= made
+def test_every_object_that_a_run_refers_to_exists(overlay: str) -> None:
+    config = read_instance(overlay)["run_launcher"]["config"]
+    existing = {(m["kind"], m["metadata"]["name"]) for m in render(overlay)}
+    assert ("ServiceAccount", config["service_account_name"]) in existing
+    assert {("ConfigMap", name) for name in [config["instance_config_map"], *config["env_config_maps"]]} <= existing
     claims = [v["persistentVolumeClaim"]["claimName"] for v in config["volumes"] if "persistentVolumeClaim" in v]
-    assert {("PersistentVolumeClaim", claim) for claim in claims} <= made
+    assert {("PersistentVolumeClaim", claim) for claim in claims} <= existing
     pod = config["run_k8s_config"]["pod_spec_config"]
-    assert ("PriorityClass", pod["priority_class_name"]) in made
+    assert ("PriorityClass", pod["priority_class_name"]) in existing
     assert {mount["name"] for mount in config["volume_mounts"]} == {volume["name"] for volume in config["volumes"]}
 
 
-def test_the_local_instance_differs_from_the_others_only_where_it_must() -> None:
-    local, base = instance("local"), instance("gpu")
+def test_the_local_instance_differs_only_in_concurrency_resources_and_profiles() -> None:
+    local, base = read_instance("local"), read_instance("gpu")
     assert local.pop("concurrency") != base.pop("concurrency")
     for key in ("resources", "step_profiles"):
         local["run_launcher"]["config"].pop(key, None)
@@ -206,76 +210,76 @@ def test_the_local_instance_differs_from_the_others_only_where_it_must() -> None
     assert local == base
 
 
-def test_a_node_without_a_gpu_computes_on_its_cpu_only_because_the_overlay_says_so() -> None:
-    assert settings("gpu")["WHISPER_DEVICE"] == "cuda"
-    assert settings("local")["WHISPER_DEVICE"] == "cpu"
+def test_the_device_is_set_by_the_overlay() -> None:
+    assert read_settings("gpu")["WHISPER_DEVICE"] == "cuda"
+    assert read_settings("local")["WHISPER_DEVICE"] == "cpu"
 
 
 @pytest.mark.parametrize("overlay", ["gpu", "s3"])
-def test_the_quota_is_the_one_asked_for(overlay: str) -> None:
-    hard = named(overlay, "ResourceQuota", "stt")["spec"]["hard"]
+def test_the_quota_has_the_required_values(overlay: str) -> None:
+    hard = get_manifest(overlay, "ResourceQuota", "stt")["spec"]["hard"]
     assert hard["requests.nvidia.com/gpu"] == "2"
     assert hard["requests.cpu"] == "16"
     assert hard["requests.memory"] == "64Gi"
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_network_policies_speak_of_pods_that_exist(overlay: str) -> None:
-    """Runs and steps have Dagster's own component labels; the others have ours."""
+def test_network_policies_select_only_existing_components(overlay: str) -> None:
+    """Pods of runs and steps have component labels from Dagster; the others have those of the manifests."""
     known = {"run_worker", "step_worker"}
-    for manifest in of_kind(overlay, "Deployment", "StatefulSet"):
+    for manifest in list_of_kind(overlay, "Deployment", "StatefulSet"):
         known.add(manifest["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/component"])
-    policies = of_kind(overlay, "NetworkPolicy")
+    policies = list_of_kind(overlay, "NetworkPolicy")
     assert any(
         policy["spec"]["podSelector"] == {} and set(policy["spec"]["policyTypes"]) == {"Ingress", "Egress"}
         for policy in policies
     )
     for policy in policies:
-        assert components(policy) <= known, policy["metadata"]["name"]
+        assert find_components(policy) <= known, policy["metadata"]["name"]
 
 
-def components(node: Any) -> set[str]:
-    """Every component that a policy selects."""
-    found: set[str] = set()
+def find_components(node: Any) -> set[str]:
+    """All components that a policy selects."""
+    selected: set[str] = set()
     if isinstance(node, list):
-        found = {value for child in node for value in components(child)}
+        selected = {value for child in node for value in find_components(child)}
     elif isinstance(node, dict):
         if node.get("key") == "app.kubernetes.io/component":
-            found |= set(node["values"])
+            selected |= set(node["values"])
         if "app.kubernetes.io/component" in node.get("matchLabels", {}):
-            found.add(node["matchLabels"]["app.kubernetes.io/component"])
-        found |= {value for child in node.values() for value in components(child)}
-    return found
+            selected.add(node["matchLabels"]["app.kubernetes.io/component"])
+        selected |= {value for child in node.values() for value in find_components(child)}
+    return selected
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_only_who_launches_or_terminates_jobs_has_rights_and_a_token(overlay: str) -> None:
-    entitled = {subject["name"] for binding in of_kind(overlay, "RoleBinding") for subject in binding["subjects"]}
+def test_only_accounts_that_launch_or_terminate_jobs_have_permissions_and_a_token(overlay: str) -> None:
+    entitled = {subject["name"] for binding in list_of_kind(overlay, "RoleBinding") for subject in binding["subjects"]}
     assert entitled == {"stt-webserver", "stt-daemon", "stt-run"}
-    assert not of_kind(overlay, "ClusterRoleBinding")
-    for role in of_kind(overlay, "Role"):
+    assert not list_of_kind(overlay, "ClusterRoleBinding")
+    for role in list_of_kind(overlay, "Role"):
         for rule in role["rules"]:
             assert "*" not in {*rule["apiGroups"], *rule["resources"], *rule["verbs"]}
-    for name, pod in pods(overlay):
+    for name, pod in list_pods(overlay):
         assert pod["automountServiceAccountToken"] is (pod["serviceAccountName"] in entitled), name
 
 
 @pytest.mark.parametrize("overlay", ["gpu", "s3"])
-def test_transcript_asks_for_a_gpu_and_no_other_step_does(overlay: str) -> None:
-    asked = {step: resources(overlay, step) for step in STEPS}
-    assert asked["transcript"]["limits"]["nvidia.com/gpu"] == "1"
-    assert asked["transcript"]["requests"] == {"cpu": "4", "memory": "16Gi"}
-    assert not [step for step in STEPS if step != "transcript" and "nvidia.com/gpu" in asked[step]["limits"]]
+def test_only_transcript_requests_a_gpu(overlay: str) -> None:
+    resources = {step: compute_resources(overlay, step) for step in STEPS}
+    assert resources["transcript"]["limits"]["nvidia.com/gpu"] == "1"
+    assert resources["transcript"]["requests"] == {"cpu": "4", "memory": "16Gi"}
+    assert not [step for step in STEPS if step != "transcript" and "nvidia.com/gpu" in resources[step]["limits"]]
 
 
-def test_no_step_of_the_local_overlay_asks_for_a_gpu_or_for_more_than_two_cores() -> None:
+def test_no_step_of_the_local_overlay_requests_a_gpu_or_more_than_two_cores() -> None:
     for step in STEPS:
-        asked = resources("local", step)
-        assert "nvidia.com/gpu" not in asked["limits"], step
-        assert float(parse_k8s_quantity(asked["limits"]["cpu"])) <= 2, step
+        resources = compute_resources("local", step)
+        assert "nvidia.com/gpu" not in resources["limits"], step
+        assert float(parse_k8s_quantity(resources["limits"]["cpu"])) <= 2, step
 
 
-def resources(overlay: str, step: str) -> Manifest:
-    """What a step's container asks for under the launcher of an overlay."""
-    profiles = read_profiles(instance(overlay)["run_launcher"]["config"].get("step_profiles"))
+def compute_resources(overlay: str, step: str) -> Manifest:
+    """Requests and limits of a step's container under the launcher of an overlay."""
+    profiles = read_profiles(read_instance(overlay)["run_launcher"]["config"].get("step_profiles"))
     return dict(profiles[step].resources())

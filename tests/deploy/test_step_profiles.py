@@ -1,4 +1,4 @@
-"""What the steps ask for under each deployed configuration: the values of 0.1.0, whatever default the launcher has."""
+"""Resources of the steps under each deployed configuration: the values of 0.1.0, independent of the launcher's defaults."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TOLERATION = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedu
 SMALL = {"memory": "512Mi", "memory_limit": "1Gi", "memory_cap": "4Gi"}
 SMALLER = {"cpu": "100m", "cpu_limit": "1", "memory": "256Mi", "memory_limit": "512Mi", "memory_cap": "1Gi"}
 
-# A profile has no variables, volumes, selector or priority where none is written: those come from the launcher.
+# Profiles without variables, volumes, selector or priority take those of the launcher.
 COMMON = {
     "benchmark": StepProfile(cpu="1", memory="2Gi", memory_cap="8Gi", guaranteed=True),
     "default": StepProfile(cpu="250m", cpu_limit="1", memory="512Mi", memory_limit="512Mi", memory_cap="2Gi"),
@@ -40,11 +40,11 @@ ON_ONE_NODE = {
 }
 
 
-def launcher_config(file: str) -> dict[str, Any]:
-    found = yaml.safe_load((DEPLOY / file).read_text(encoding="utf-8"))
+def read_launcher_config(file: str) -> dict[str, Any]:
+    content = yaml.safe_load((DEPLOY / file).read_text(encoding="utf-8"))
     if file.startswith("helm/"):
-        return dict(found["runLauncher"]["config"]["customRunLauncher"]["config"])
-    return dict(found["run_launcher"]["config"])
+        return dict(content["runLauncher"]["config"]["customRunLauncher"]["config"])
+    return dict(content["run_launcher"]["config"])
 
 
 @pytest.mark.parametrize(
@@ -55,16 +55,20 @@ def launcher_config(file: str) -> dict[str, Any]:
         ("overlays/local/dagster.yaml", ON_ONE_NODE),
     ],
 )
-def test_every_step_gets_what_it_got(file: str, profiles: dict[str, StepProfile]) -> None:
-    stated = launcher_config(file)["step_profiles"]
-    assert read_profiles(stated) == profiles
-    assert read_profiles(DEPRECATED_PROFILES, stated) == profiles, "as launcher and executor read them until 0.3.0"
-    assert list_unstated_steps(stated) == []
+def test_every_step_has_the_resources_of_0_1_0(file: str, profiles: dict[str, StepProfile]) -> None:
+    step_profiles = read_launcher_config(file)["step_profiles"]
+    assert read_profiles(step_profiles) == profiles
+    assert read_profiles(DEPRECATED_PROFILES, step_profiles) == profiles, (
+        "as launcher and executor read them until 0.3.0"
+    )
+    assert list_unstated_steps(step_profiles) == []
 
 
-def test_the_gpu_is_asked_for_by_transcript_alone_and_the_benchmark_has_whole_cpus() -> None:
+def test_only_transcript_requests_a_gpu_and_the_benchmark_is_guaranteed() -> None:
     resources = {step: profile.resources() for step, profile in WITH_GPU.items()}
-    assert [step for step, asked in resources.items() if "nvidia.com/gpu" in asked["limits"]] == ["transcript"]
+    assert [step for step, quantities in resources.items() if "nvidia.com/gpu" in quantities["limits"]] == [
+        "transcript"
+    ]
     assert resources["transcript"] == {
         "requests": {"cpu": "4", "memory": "16Gi"},
         "limits": {"memory": "32Gi", "cpu": "8", "nvidia.com/gpu": "1"},
@@ -72,10 +76,10 @@ def test_the_gpu_is_asked_for_by_transcript_alone_and_the_benchmark_has_whole_cp
     assert resources["benchmark"]["requests"] == resources["benchmark"]["limits"] == {"cpu": "1", "memory": "2Gi"}
 
 
-def test_every_file_of_an_instance_on_a_cluster_is_looked_at() -> None:
-    named = {
+def test_every_file_that_configures_the_launcher_is_tested() -> None:
+    files = {
         path.relative_to(DEPLOY).as_posix()
         for path in DEPLOY.rglob("*.yaml")
         if "ProfiledK8sRunLauncher" in path.read_text()
     }
-    assert named == {"base/dagster.yaml", "helm/values.yaml", "overlays/local/dagster.yaml"}
+    assert files == {"base/dagster.yaml", "helm/values.yaml", "overlays/local/dagster.yaml"}

@@ -1,4 +1,4 @@
-"""Hostile inputs, made from three seconds of speech, arithmetic and fixed seeds, and how each one has to end.
+"""Hostile inputs, made from three seconds of speech, arithmetic and fixed seeds, and the expected outcome of each.
 
 ``test_inputs.py`` gives them all to the real command.
 """
@@ -105,28 +105,28 @@ _ENCODERS = {
 
 
 @cache
-def encode(form: str, tracks: tuple[str, ...] = ("speech",), pictures: int = 0) -> bytes:
+def encode(container: str, tracks: tuple[str, ...] = ("speech",), pictures: int = 0) -> bytes:
     """Encode with FFmpeg: audio tracks of ``speech`` or ``silence``, and ``pictures`` grey frames of video."""
-    container_format, codec = _ENCODERS[form]
+    container_format, codec = _ENCODERS[container]
     buffer = io.BytesIO()
-    with av.open(buffer, "w", format=container_format) as container:
-        video = container.add_stream("mpeg4", rate=10) if pictures else None
-        streams = [container.add_stream(codec, rate=RATE, layout="mono") for _ in tracks]
+    with av.open(buffer, "w", format=container_format) as writer:
+        video = writer.add_stream("mpeg4", rate=10) if pictures else None
+        streams = [writer.add_stream(codec, rate=RATE, layout="mono") for _ in tracks]
         if video is not None:
             video.width = video.height = 64
             video.pix_fmt = "yuv420p"
             for index in range(pictures):
                 picture = av.VideoFrame.from_ndarray(np.full((64, 64, 3), index, np.uint8), format="rgb24")
                 picture.pts, picture.time_base = index, Fraction(1, 10)
-                container.mux(video.encode(picture))
-            container.mux(video.encode(None))
+                writer.mux(video.encode(picture))
+            writer.mux(video.encode(None))
         for track, stream in zip(tracks, streams, strict=True):
             sound = (read_speech() * 32_767 * (track == "speech")).astype(np.int16)
             for start in range(0, len(sound), 960):
                 frame = av.AudioFrame.from_ndarray(sound[None, start : start + 960], format="s16", layout="mono")
                 frame.sample_rate, frame.pts, frame.time_base = RATE, start, Fraction(1, RATE)
-                container.mux(stream.encode(frame))
-            container.mux(stream.encode(None))
+                writer.mux(stream.encode(frame))
+            writer.mux(stream.encode(None))
     return buffer.getvalue()
 
 
@@ -140,15 +140,15 @@ def make_picture(codec: str, pixels: str) -> bytes:
     return b"".join(bytes(packet) for packet in [*context.encode(frame), *context.encode(None)])
 
 
-def truncate(whole: bytes, share: float) -> bytes:
-    """The first share of the bytes."""
-    return whole[: int(len(whole) * share)]
+def truncate(content: bytes, share: float) -> bytes:
+    """Keep this share of the bytes, from the beginning."""
+    return content[: int(len(content) * share)]
 
 
-def flip_bits(whole: bytes, flips: int) -> bytes:
+def flip_bits(content: bytes, flips: int) -> bytes:
     """Flip bits at random positions behind the header."""
-    damaged = bytearray(whole)
-    for position in np.random.default_rng(flips).integers(400, len(whole), flips):
+    damaged = bytearray(content)
+    for position in np.random.default_rng(flips).integers(400, len(content), flips):
         damaged[position] ^= 1 << int(position % 8)
     return bytes(damaged)
 
@@ -163,9 +163,11 @@ def make_riff(
 ) -> bytes:
     """A WAV with a freely chosen header."""
     frame = channels * bits // 8
-    form = struct.pack("<HHIIHH", code, channels, rate, rate * frame & 0xFFFF_FFFF, frame & 0xFFFF, bits)
+    format_chunk = struct.pack("<HHIIHH", code, channels, rate, rate * frame & 0xFFFF_FFFF, frame & 0xFFFF, bits)
     length = len(data) if size < 0 else size
-    body = b"WAVEfmt " + struct.pack("<I", len(form)) + form + b"data" + struct.pack("<I", length) + data
+    body = (
+        b"WAVEfmt " + struct.pack("<I", len(format_chunk)) + format_chunk + b"data" + struct.pack("<I", length) + data
+    )
     return b"RIFF" + struct.pack("<I", 28 + length & 0xFFFF_FFFF) + body
 
 
@@ -195,21 +197,21 @@ def _make_zip_bomb() -> bytes:
 
 
 def _make_flac_of_a_thousand_hours() -> bytes:
-    whole = bytearray(encode("flac"))
+    content = bytearray(encode("flac"))
     count = 1_000 * 3600 * RATE
-    fields = int.from_bytes(whole[18:26], "big") >> 36 << 36 | count & (1 << 36) - 1
-    whole[18:26] = fields.to_bytes(8, "big")
-    return bytes(whole)
+    fields = int.from_bytes(content[18:26], "big") >> 36 << 36 | count & (1 << 36) - 1
+    content[18:26] = fields.to_bytes(8, "big")
+    return bytes(content)
 
 
 def _make_m4a_that_names_another_file() -> bytes:
-    """Its data reference says "not in this file", so by the standard the samples would be read from another address."""
+    """An M4A whose data reference is external: by the standard, the samples would be read from another address."""
     return encode("m4a").replace(b"url \x00\x00\x00\x01", b"url \x00\x00\x00\x00")
 
 
-def _replace(sound: Samples, odd: float, places: slice) -> Samples:
+def _replace(sound: Samples, value: float, positions: slice) -> Samples:
     changed = sound.copy()
-    changed[places] = odd
+    changed[positions] = value
     return changed
 
 
@@ -240,13 +242,13 @@ def list_incomplete_files() -> Iterator[Input]:
     for count in (12, 20, 40, 44):
         promised = (quarantined("truncated", "promises"),)
         yield Input(b"cut/%d bytes.wav" % count, lambda c=count: encode_wav(read_speech())[:c], promised)  # type: ignore[misc]
-    for form, reason in DECLARES_LENGTH.items():
+    for container, reason in DECLARES_LENGTH.items():
         for share in (0.1, 0.5, 0.9):
-            name = f"cut/{share:.0%} of {form}.{form}".encode()
+            name = f"cut/{share:.0%} of {container}.{container}".encode()
             outcomes = [quarantined("truncated", reason)]
-            if (form, share) == ("flac", 0.1):  # even the first frame is incomplete
+            if (container, share) == ("flac", 0.1):  # even the first frame is incomplete
                 outcomes = [quarantined("undecodable", "header cannot be read")]
-            yield Input(name, lambda f=form, s=share: truncate(read_container(f), s), tuple(outcomes))  # type: ignore[misc]
+            yield Input(name, lambda f=container, s=share: truncate(read_container(f), s), tuple(outcomes))  # type: ignore[misc]
     ended_early = quarantined("truncated", "page that marks its end")
     for share in (0.5, 0.7, 0.99):
         name = f"cut/{share:.0%} of opus.opus".encode()
@@ -254,9 +256,9 @@ def list_incomplete_files() -> Iterator[Input]:
     yield Input(b"headers of opus.opus", lambda: encode("opus")[:120], (quarantined("undecodable", "header"),))
 
 
-def read_container(form: str) -> bytes:
+def read_container(container: str) -> bytes:
     """The speech in a container."""
-    return encode_wav(read_speech()) if form == "wav" else encode(form)
+    return encode_wav(read_speech()) if container == "wav" else encode(container)
 
 
 def list_misnamed_files() -> Iterator[Input]:
@@ -275,10 +277,10 @@ def list_misnamed_files() -> Iterator[Input]:
     yield Input(b"page.flac", lambda: b"<html><body>404</body></html>", (quarantined("not_audio", "HTML"),))
     yield Input(b"noise.mp3", lambda: np.random.default_rng(5).bytes(50_000), (quarantined("not_audio", NOT_AUDIO),))
     yield Input(b"zeros.wav", lambda: bytes(10_000), (quarantined("not_audio", NOT_AUDIO),))
-    here = PLAYLIST.format("0 bytes.wav").encode()
-    yield Input(b"playlist.m3u8", lambda: here, (quarantined("not_audio", "playlist"),))
-    far = PLAYLIST.format("file:///etc/passwd").encode()
-    yield Input(b"playlist.mp3", lambda: far, (quarantined("not_audio", "playlist"),))
+    local_playlist = PLAYLIST.format("0 bytes.wav").encode()
+    yield Input(b"playlist.m3u8", lambda: local_playlist, (quarantined("not_audio", "playlist"),))
+    remote_playlist = PLAYLIST.format("file:///etc/passwd").encode()
+    yield Input(b"playlist.mp3", lambda: remote_playlist, (quarantined("not_audio", "playlist"),))
     concat = b"ffconcat version 1.0\nfile '../film.mp4'\n"
     yield Input(b"concat.wav", lambda: concat, (quarantined("not_audio", "files to join"),))
     sdp = b"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio 5004 RTP/AVP 0\n"
@@ -303,11 +305,11 @@ def list_unusual_audio() -> Iterator[Input]:
     yield Input(b"8 kHz.wav", lambda: encode_wav(resample_speech(8_000), 8_000), (TRANSCRIBED,))
     yield Input(b"8 kHz telephone.wav", lambda: encode_wav(resample_speech(8_000), 8_000, "ULAW"), (TRANSCRIBED,))
     yield Input(b"96 kHz.wav", lambda: encode_wav(resample_speech(96_000), 96_000, "PCM_24"), (TRANSCRIBED,))
-    eight = np.zeros((len(read_speech()), 8))
-    eight[:, 2] = read_speech()
-    yield Input(b"8 channels.wav", lambda: encode_wav(eight), (TRANSCRIBED,))
-    loud = np.clip(read_speech() * 20, -1, 1)
-    yield Input(b"clipped.wav", lambda: encode_wav(loud), (Outcome("done"),))
+    channels = np.zeros((len(read_speech()), 8))
+    channels[:, 2] = read_speech()
+    yield Input(b"8 channels.wav", lambda: encode_wav(channels), (TRANSCRIBED,))
+    clipped = np.clip(read_speech() * 20, -1, 1)
+    yield Input(b"clipped.wav", lambda: encode_wav(clipped), (Outcome("done"),))
     yield Input(b"floats beyond one.wav", lambda: make_float_wav(read_speech() * 4), (Outcome("done"),))
     yield Input(b"on a shifted zero.wav", lambda: encode_wav(read_speech() * 0.5 + 0.4), (TRANSCRIBED,))
     yield Input(b"two streams.mkv", lambda: encode("mkv", ("speech", "silence")), (TRANSCRIBED,))
@@ -322,9 +324,9 @@ def list_unusual_audio() -> Iterator[Input]:
     yield Input(
         b"infinite.wav", lambda: make_float_wav(np.full(48_000, np.inf)), (quarantined("undecodable", "no numbers"),)
     )
-    few = _replace(read_speech(), np.nan, slice(100, 140))
+    some_nan = _replace(read_speech(), np.nan, slice(100, 140))
     yield Input(
-        b"few no numbers.wav", lambda: make_float_wav(few), (Outcome("done", reason="no numbers", text="country"),)
+        b"few no numbers.wav", lambda: make_float_wav(some_nan), (Outcome("done", reason="no numbers", text="country"),)
     )
     yield Input(b"silence.wav", silence_maker(3000), (NO_SPEECH,))
     yield Input(b"dc.wav", lambda: encode_wav(np.full(48_000, 0.5)), (NO_SPEECH,))
@@ -396,8 +398,8 @@ def list_unusual_names() -> Iterator[Input]:
     yield Input(b"clash/folder.wav", silence_maker(210), (quarantined("name", "folder.wav.wav"),))
     yield Input(b"clash/folder.wav.wav/inner.wav", silence_maker(211), (NO_SPEECH,))
     yield Input(b"twin/first.wav", lambda: encode_wav(read_speech() * 0.9), (TRANSCRIBED,))
-    same = Outcome("done", reason="same bytes as", text="country")
-    yield Input(b"twin/second.wav", lambda: encode_wav(read_speech() * 0.9), (same,))
+    duplicate = Outcome("done", reason="same bytes as", text="country")
+    yield Input(b"twin/second.wav", lambda: encode_wav(read_speech() * 0.9), (duplicate,))
 
 
 def list_inputs() -> list[Input]:

@@ -91,7 +91,7 @@ def result(tmp_path_factory: pytest.TempPathFactory, base_weights: Weights) -> I
     (project.raw / "in").mkdir()
     (project.raw / "in" / "taken.wav").write_bytes(silence_maker(401)())
     (workdir / "in" / "taken.wav").write_bytes(silence_maker(402)())
-    before, output = list_outside(project), ""
+    files_before, output = list_outside(project), ""
     grower.start()
     try:
         command = project.start("run", "in")
@@ -104,7 +104,7 @@ def result(tmp_path_factory: pytest.TempPathFactory, base_weights: Weights) -> I
     finally:
         grower.stopped.set()
         grower.join()
-    yield CommandResult(project, code, output, project.read_members(), before ^ list_outside(project))
+    yield CommandResult(project, code, output, project.read_members(), files_before ^ list_outside(project))
     shutil.rmtree(project.root)
 
 
@@ -152,7 +152,7 @@ def test_a_refused_file_is_named_and_the_others_of_its_folder_are_taken_in(resul
     assert result.members["in/taken.wav"].state == "done"
 
 
-def test_a_growing_file_waits_and_a_removed_one_is_quarantined(result: CommandResult) -> None:
+def test_a_growing_file_is_not_taken_in_and_a_removed_one_is_quarantined(result: CommandResult) -> None:
     assert "1 files are still being written" in result.output
     assert "growing.wav" not in result.members
     vanished = result.members["vanishing.wav"]
@@ -160,16 +160,16 @@ def test_a_growing_file_waits_and_a_removed_one_is_quarantined(result: CommandRe
     assert "was removed before it could be read" in str(vanished.shown_reason)
 
 
-def test_other_files_are_not_taken_in(result: CommandResult) -> None:
-    others = {"in/taken.wav", "vanishing.wav"}
-    assert set(result.members) == {encode_name(b"in/" + hostile.name) for hostile in INPUTS} | others
+def test_links_hidden_files_and_pipes_are_not_taken_in(result: CommandResult) -> None:
+    valid = {"in/taken.wav", "vanishing.wav"}
+    assert set(result.members) == {encode_name(b"in/" + hostile.name) for hostile in INPUTS} | valid
 
 
 def test_no_file_outside_the_data_folder_appears_or_changes(result: CommandResult) -> None:
     assert result.changes_outside == set()
 
 
-def test_the_status_adds_up(result: CommandResult) -> None:
+def test_the_states_add_up_to_the_number_of_deliveries(result: CommandResult) -> None:
     states = result.project.read_states()
     assert set(states) == {"done", "quarantined"}
     assert sum(states.values()) == len(result.members)

@@ -1,4 +1,4 @@
-"""Faults of the machine through the real command: one sentence says what and where, and a rerun without the fault succeeds."""
+"""Faults of the machine: the command names fault and file in one sentence, and succeeds when it is run again without the fault."""
 
 from __future__ import annotations
 
@@ -105,8 +105,8 @@ def test_a_run_on_a_full_disk_succeeds_after_room_is_made(project: Project, monk
     """First a minute of telephone audio does not fit, then its normalized audio, which is four times as large."""
     soundfile.write(project.workdir / "minute.wav", np.zeros(60 * 8_000), 8_000, "PCM_U8")
     delivered, normalized = project.raw / "minute.wav", project.data / "input_audio" / "minute.wav.wav"
-    with mounted(project.data, "-t", "tmpfs", "-o", "size=300000", "tmpfs") as small:
-        disk = Disk(project, small, 300_000)
+    with mounted(project.data, "-t", "tmpfs", "-o", "size=300000", "tmpfs") as is_mounted:
+        disk = Disk(project, is_mounted, 300_000)
         sentence = f"{disk.full_error} at {delivered}. Make room there, then run again: nothing is lost."
         check_output(project.run_process("run", "minute.wav", limit=disk.limit), 1, sentence)
         assert list_files(project.data) == [], "no partial file is left"
@@ -132,8 +132,8 @@ def test_an_output_folder_that_cannot_be_written_fails_the_run(project: Project)
     (project.raw / "a.wav").write_bytes(silence_maker(500)())
     outputs = project.data / "transcripts"
     outputs.mkdir()
-    with mounted(outputs, "--bind", str(outputs)) as bound:
-        if not bound:
+    with mounted(outputs, "--bind", str(outputs)) as is_mounted:
+        if not is_mounted:
             pytest.skip("only a mount is read-only for root too, and this user may not mount")
         subprocess.run(["mount", "-o", "remount,ro,bind", str(outputs)], check=True)
         expect_failure(project, f"Read-only file system at {outputs}", "Make it writable")
@@ -167,13 +167,13 @@ def check_locked_ledger(project: Project) -> None:
 
 
 def check_damaged_ledger(project: Project) -> None:
-    good = project.ledger.read_bytes()
+    content = project.ledger.read_bytes()
     for start in (0, 2048):  # all of it, and all behind the first tables
-        project.ledger.write_bytes(good[:start] + b"\xaa" * (len(good) - start))
+        project.ledger.write_bytes(content[:start] + b"\xaa" * (len(content) - start))
         expect_failure(project, str(project.ledger), "The file is damaged: restore it from a backup")
         for path in project.ledger.parent.glob("ledger.db*"):
             path.unlink()
-    project.ledger.write_bytes(good)
+    project.ledger.write_bytes(content)
 
 
 def check_truncated_weights(project: Project) -> None:
@@ -185,12 +185,12 @@ def check_truncated_weights(project: Project) -> None:
 
 def check_bad_dagster_home(project: Project) -> None:
     home, settings = project.home, project.home / "dagster.yaml"
-    for chosen in ("own/dagster", str(settings)):
-        expect_failure(project, "Allowed: the absolute path of a folder that exists", code=2, DAGSTER_HOME=chosen)
-    good = settings.read_text()
+    for invalid_home in ("own/dagster", str(settings)):
+        expect_failure(project, "Allowed: the absolute path of a folder that exists", code=2, DAGSTER_HOME=invalid_home)
+    content = settings.read_text()
     settings.write_text("no_such_key: 1")
     expect_failure(project, str(settings), "no_such_key", code=2)
-    settings.write_text(good)
+    settings.write_text(content)
     (home / "schedules").write_text("no folder")
     check_output(project.stt("ui"), 1, f"Dagster's storage in DAGSTER_HOME={home}")
     (home / "schedules").unlink()

@@ -1,4 +1,4 @@
-"""An API server that answers what a test wants, over real HTTP, and the kubeconfig that leads to it."""
+"""An HTTP server that plays the API server with responses chosen by a test, and a kubeconfig for it."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ contexts: [{name: test, context: {cluster: test@NAMESPACE@}}]
 current-context: test
 """
 
-Answer = dict[str, Any] | list[dict[str, Any]]
-"""An object, whose ``code`` is the status of the answer if it has one; or objects of a watch, one a line."""
+Response = dict[str, Any] | list[dict[str, Any]]
+"""An object, whose ``code``, if there is one, is the HTTP status; or the events of a watch, one per line."""
 
 
-def refusal(code: int, message: str = "", reason: str = "") -> dict[str, Any]:
-    """What the API server says when it does not do what it is asked."""
+def make_status(code: int, message: str = "", reason: str = "") -> dict[str, Any]:
+    """The ``Status`` object with which the API server refuses a request."""
     return {"kind": "Status", "code": code, "message": message, "reason": reason}
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the server was asked."""
+    """A request that the server received."""
 
     method: str
     path: str
@@ -38,29 +38,29 @@ class Request:
 
 @dataclass(frozen=True)
 class ApiServer:
-    """Where it is, and what it was asked."""
+    """A running server: its address, and the requests that it received."""
 
     url: str
     requests: list[Request] = field(default_factory=list)
 
 
 @contextmanager
-def api_server(answer: Callable[[Request], Answer]) -> Iterator[ApiServer]:
-    """Answers with whatever the function returns."""
+def api_server(respond: Callable[[Request], Response]) -> Iterator[ApiServer]:
+    """Start a server that responds with what the function returns for a request."""
     requests: list[Request] = []
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def handle_any(self) -> None:
-            sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            requests.append(Request(self.command, self.path, json.loads(sent) if sent else {}))
-            found = answer(requests[-1])
-            if isinstance(found, list):
-                self.stream(found)
+            request_body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            requests.append(Request(self.command, self.path, json.loads(request_body) if request_body else {}))
+            response = respond(requests[-1])
+            if isinstance(response, list):
+                self.stream(response)
                 return
-            body = json.dumps(found).encode()
-            self.send_response(int(found.get("code", 200)))
+            body = json.dumps(response).encode()
+            self.send_response(int(response.get("code", 200)))
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -75,7 +75,7 @@ def api_server(answer: Callable[[Request], Answer]) -> Iterator[ApiServer]:
             self.end_headers()
             for event in events:
                 line = json.dumps(event).encode() + b"\n"
-                for part in (line[:7], line[7:]):  # a line need not come in one piece
+                for part in (line[:7], line[7:]):  # a client must join the parts of a line
                     self.wfile.write(f"{len(part):x}\r\n".encode() + part + b"\r\n")
             self.wfile.write(b"0\r\n\r\n")
 
@@ -93,8 +93,8 @@ def api_server(answer: Callable[[Request], Answer]) -> Iterator[ApiServer]:
 
 
 def write_kubeconfig(folder: Path, url: str, namespace: str | None = None) -> Path:
-    """A kubeconfig for the server."""
-    stated = f", namespace: {namespace}" if namespace else ""
+    """Write a kubeconfig for the server. Returns its path."""
+    entry = f", namespace: {namespace}" if namespace else ""
     path = folder / "kubeconfig"
-    path.write_text(KUBECONFIG.replace("@SERVER@", url).replace("@NAMESPACE@", stated), encoding="utf-8")
+    path.write_text(KUBECONFIG.replace("@SERVER@", url).replace("@NAMESPACE@", entry), encoding="utf-8")
     return path

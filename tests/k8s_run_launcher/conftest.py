@@ -1,4 +1,4 @@
-"""What tests of requests to an API server share."""
+"""Fixtures for tests that send requests to an API server."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from k8s_run_launcher.cluster import connect_to_cluster
-from tests.k8s_run_launcher.api_server import Answer, ApiServer, Request, api_server, write_kubeconfig
+from tests.k8s_run_launcher.api_server import ApiServer, Request, Response, api_server, write_kubeconfig
 
 
 @pytest.fixture
 def use_kubeconfig(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
-    """The process finds this kubeconfig; what it connects to is forgotten after the test."""
+    """A function that makes this process use a kubeconfig, until the test ends."""
     from kubernetes import client
     from kubernetes.config import kube_config
 
@@ -26,12 +26,12 @@ def use_kubeconfig(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
 @pytest.fixture
 def connect(
     use_kubeconfig: Callable[[Path], None], tmp_path: Path
-) -> Iterator[Callable[[Callable[[Request], Answer]], ApiServer]]:
-    """Starts an API server that answers so, and connects the process to it."""
+) -> Iterator[Callable[[Callable[[Request], Response]], ApiServer]]:
+    """A function that starts an API server with these responses and connects this process to it."""
     with ExitStack() as servers:
 
-        def start(answer: Callable[[Request], Answer]) -> ApiServer:
-            server = servers.enter_context(api_server(answer))
+        def start(respond: Callable[[Request], Response]) -> ApiServer:
+            server = servers.enter_context(api_server(respond))
             use_kubeconfig(write_kubeconfig(tmp_path, server.url))
             connect_to_cluster()
             return server

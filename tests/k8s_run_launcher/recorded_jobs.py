@@ -1,4 +1,4 @@
-"""Jobs as Kubernetes 1.34 really showed them (``recorded/``, shortened)."""
+"""Snapshots of Jobs that were recorded on Kubernetes 1.34 (``recorded/``, shortened)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ from k8s_run_launcher.job_snapshot import JobSnapshot
 RECORDED = Path(__file__).parent / "recorded"
 
 
-def recorded(name: str) -> JobSnapshot:
-    told = json.loads((RECORDED / f"{name}.json").read_text(encoding="utf-8"))
-    return JobSnapshot(told["name"], told["job"], told["pods"], told["events"])
+def load_recorded(name: str) -> JobSnapshot:
+    snapshot = json.loads((RECORDED / f"{name}.json").read_text(encoding="utf-8"))
+    return JobSnapshot(snapshot["name"], snapshot["job"], snapshot["pods"], snapshot["events"])

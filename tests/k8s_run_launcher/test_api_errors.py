@@ -1,4 +1,4 @@
-"""Which answers of an API server may be different a little later, however dagster-k8s wraps them."""
+"""Which errors of an API server are transient, also when dagster-k8s wraps them."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from k8s_run_launcher.api_errors import API_ERRORS, is_transient, parse_api_erro
 from k8s_run_launcher.cluster import ApiError
 
 
-def wrapped(cause: Exception) -> Exception:
+def wrap(cause: Exception) -> Exception:
     return DagsterK8sAPIRetryLimitExceeded(
         "x", k8s_api_exception=cause, max_retries=3, original_exc_info=(type(cause), cause, None)
     )
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "soon"),
+    ("error", "code", "transient"),
     [
         (ApiError("Connection refused"), None, True),
         (ApiError("Forbidden", 403, "Forbidden", "pods is forbidden"), 403, False),
         (HTTPError("Connection refused"), None, True),
-        (wrapped(HTTPError("Connection refused")), None, True),
+        (wrap(HTTPError("Connection refused")), None, True),
         (ApiException(401, "Unauthorized"), 401, True),
         (ApiException(429, "Too many requests"), 429, True),
-        (wrapped(ApiException(500, "Internal error")), 500, True),
+        (wrap(ApiException(500, "Internal error")), 500, True),
         (ApiException(400, "Bad request"), 400, False),
         (ApiException(409, "Conflict"), 409, False),
         (
@@ -38,9 +38,11 @@ def wrapped(cause: Exception) -> Exception:
         ),
     ],
 )
-def test_what_may_be_answered_a_little_later(error: Exception, code: int | None, soon: bool) -> None:
+def test_the_status_of_an_error_and_whether_it_is_transient(
+    error: Exception, code: int | None, transient: bool
+) -> None:
     assert isinstance(error, API_ERRORS)
-    found, words = parse_api_error(error)
-    assert found == code
-    assert words
-    assert is_transient(found) is soon
+    status, message = parse_api_error(error)
+    assert status == code
+    assert message
+    assert is_transient(status) is transient

@@ -1,4 +1,4 @@
-"""The door to the cluster, against a server that speaks HTTP as the API server does."""
+"""The cluster client, against an HTTP server that responds as the API server does."""
 
 from __future__ import annotations
 
@@ -21,34 +21,36 @@ from k8s_run_launcher.cluster import (
     parse_k8s_quantity,
     to_api_error,
 )
-from tests.k8s_run_launcher.api_server import Answer, ApiServer, Request, refusal, write_kubeconfig
+from tests.k8s_run_launcher.api_server import ApiServer, Request, Response, make_status, write_kubeconfig
 
-Connect = Callable[[Callable[[Request], Answer]], ApiServer]
+Connect = Callable[[Callable[[Request], Response]], ApiServer]
 
 POD = {"metadata": {"name": "a"}}
 
 
-def test_neither_dagster_nor_the_client_is_imported_with_it() -> None:
+def test_the_module_imports_neither_dagster_nor_the_kubernetes_client() -> None:
     code = (
-        "import sys, k8s_run_launcher.cluster as door; before = {'kubernetes', 'urllib3'} & {*sys.modules};"
-        "door.ClusterClient(); print(before, {name for name in sys.modules if name.startswith('dagster')})"
+        "import sys, k8s_run_launcher.cluster as cluster; before = {'kubernetes', 'urllib3'} & {*sys.modules};"
+        "cluster.ClusterClient(); print(before, {name for name in sys.modules if name.startswith('dagster')})"
     )
     command = [sys.executable, "-c", code]
-    found = subprocess.run(command, env={"PYTHONPATH": ":".join(sys.path)}, capture_output=True, text=True, check=True)
-    assert found.stdout == "set() set()\n"
+    process = subprocess.run(
+        command, env={"PYTHONPATH": ":".join(sys.path)}, capture_output=True, text=True, check=True
+    )
+    assert process.stdout == "set() set()\n"
 
 
-@pytest.mark.parametrize(("stated", "namespace"), [("stt", "stt"), (None, "default")])
+@pytest.mark.parametrize(("configured", "namespace"), [("stt", "stt"), (None, "default")])
 def test_the_namespace_is_that_of_the_kubeconfigs_context(
-    stated: str | None, namespace: str, use_kubeconfig: Callable[[Path], None], tmp_path: Path
+    configured: str | None, namespace: str, use_kubeconfig: Callable[[Path], None], tmp_path: Path
 ) -> None:
-    use_kubeconfig(write_kubeconfig(tmp_path, "http://127.0.0.1:1", stated))
+    use_kubeconfig(write_kubeconfig(tmp_path, "http://127.0.0.1:1", configured))
     assert connect_to_cluster() == namespace
 
 
-@pytest.mark.parametrize(("stated", "namespace"), [("stt\n", "stt"), ("", "default"), (None, "default")])
+@pytest.mark.parametrize(("configured", "namespace"), [("stt\n", "stt"), ("", "default"), (None, "default")])
 def test_in_a_pod_the_namespace_is_that_of_its_service_account(
-    stated: str | None,
+    configured: str | None,
     namespace: str,
     use_kubeconfig: Callable[[Path], None],
     tmp_path: Path,
@@ -60,8 +62,8 @@ def test_in_a_pod_the_namespace_is_that_of_its_service_account(
     use_kubeconfig(write_kubeconfig(tmp_path, "http://127.0.0.1:1", "of-the-kubeconfig"))
     for name in ("token", "ca.crt"):
         (tmp_path / name).write_text("x", encoding="ascii")
-    if stated is not None:
-        (tmp_path / "namespace").write_text(stated, encoding="utf-8")
+    if configured is not None:
+        (tmp_path / "namespace").write_text(configured, encoding="utf-8")
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "192.0.2.1")
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "6443")
     monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(tmp_path / "token"))
@@ -71,7 +73,7 @@ def test_in_a_pod_the_namespace_is_that_of_its_service_account(
     assert client.Configuration.get_default_copy().host == "https://192.0.2.1:6443"
 
 
-def test_without_a_cluster_a_sentence_says_so(use_kubeconfig: Callable[[Path], None], tmp_path: Path) -> None:
+def test_without_a_cluster_the_error_says_so(use_kubeconfig: Callable[[Path], None], tmp_path: Path) -> None:
     use_kubeconfig(tmp_path / "nowhere")
     with pytest.raises(NoClusterError, match="this is no pod, and there is no usable kubeconfig"):
         connect_to_cluster()
@@ -97,36 +99,42 @@ def test_lists_are_plain_objects_and_selectors_reach_the_server(connect: Connect
     ]
 
 
-def test_a_job_is_found_made_and_deleted_with_its_pods(connect: Connect) -> None:
-    server = connect(lambda request: refusal(404) if request.path.endswith("/gone") else {"metadata": {"name": "x"}})
+def test_a_job_can_be_found_created_and_deleted_with_its_pods(connect: Connect) -> None:
+    server = connect(
+        lambda request: make_status(404) if request.path.endswith("/gone") else {"metadata": {"name": "x"}}
+    )
     client = ClusterClient()
     assert client.find_job("stt", "x") == {"metadata": {"name": "x"}}
     assert client.find_job("stt", "gone") is None
     client.create_job("stt", {"kind": "Job"})
     client.delete_job("stt", "x")
     client.delete_pod("stt", "y")
-    made, job, pod = server.requests[2:]
-    assert (made.method, made.path, made.body) == ("POST", "/apis/batch/v1/namespaces/stt/jobs", {"kind": "Job"})
-    assert (job.method, job.path) == (
+    created, job_deletion, pod_deletion = server.requests[2:]
+    assert (created.method, created.path, created.body) == (
+        "POST",
+        "/apis/batch/v1/namespaces/stt/jobs",
+        {"kind": "Job"},
+    )
+    assert (job_deletion.method, job_deletion.path) == (
         "DELETE",
         "/apis/batch/v1/namespaces/stt/jobs/x?propagationPolicy=Background",
     )
-    assert (pod.method, pod.path) == ("DELETE", "/api/v1/namespaces/stt/pods/y")
+    assert (pod_deletion.method, pod_deletion.path) == ("DELETE", "/api/v1/namespaces/stt/pods/y")
 
 
 @pytest.mark.parametrize("allowed", [True, False])
-def test_a_right_is_asked_for_with_its_subresource(allowed: bool, connect: Connect) -> None:
+def test_a_permission_is_checked_with_its_subresource(allowed: bool, connect: Connect) -> None:
     server = connect(lambda _: {"status": {"allowed": allowed}})
     assert ClusterClient().is_allowed("stt", "get", "jobs/status", "batch") is allowed
     (request,) = server.requests
     assert request.path == "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
-    asked = {"namespace": "stt", "verb": "get", "group": "batch", "resource": "jobs", "subresource": "status"}
-    assert request.body["spec"] == {"resourceAttributes": asked}
+    attributes = {"namespace": "stt", "verb": "get", "group": "batch", "resource": "jobs", "subresource": "status"}
+    assert request.body["spec"] == {"resourceAttributes": attributes}
 
 
 @pytest.mark.parametrize("code", [403, 404, 409, 410, 500])
-def test_a_refusal_has_its_status_and_the_servers_sentence(code: int, connect: Connect) -> None:
-    connect(lambda _: refusal(code, "pods is not for you"))
+def test_an_error_has_the_status_and_the_message_of_the_server(code: int, connect: Connect) -> None:
+    connect(lambda _: make_status(code, "pods is not for you"))
     client = ClusterClient()
     calls: list[Callable[[], Any]] = [
         lambda: client.list_pods("stt", ""),
@@ -142,7 +150,7 @@ def test_a_refusal_has_its_status_and_the_servers_sentence(code: int, connect: C
         assert str(refused.value).startswith(f"({code})\nReason: {refused.value.reason}\n")
 
 
-def test_where_nobody_answers_there_is_no_status(use_kubeconfig: Callable[[Path], None], tmp_path: Path) -> None:
+def test_an_error_without_a_response_has_no_status(use_kubeconfig: Callable[[Path], None], tmp_path: Path) -> None:
     use_kubeconfig(write_kubeconfig(tmp_path, "http://127.0.0.1:1"))
     connect_to_cluster()
     with pytest.raises(ApiError, match="refused") as failed:
@@ -151,7 +159,7 @@ def test_where_nobody_answers_there_is_no_status(use_kubeconfig: Callable[[Path]
     assert failed.value.sentence == str(failed.value)
 
 
-def test_a_watch_gives_changes_as_they_come(connect: Connect) -> None:
+def test_a_watch_yields_the_events(connect: Connect) -> None:
     events: list[dict[str, Any]] = [{"type": kind, "object": POD} for kind in ("ADDED", "MODIFIED", "DELETED")]
     server = connect(lambda _: events)
     assert list(ClusterClient().watch_pods("stt", "a=b", 7)) == events
@@ -159,24 +167,29 @@ def test_a_watch_gives_changes_as_they_come(connect: Connect) -> None:
     assert request.path == "/api/v1/namespaces/stt/pods?labelSelector=a%3Db&timeoutSeconds=7&watch=True"
 
 
-def test_a_watch_that_the_server_ends_says_why(connect: Connect) -> None:
-    status = refusal(410, "too old resource version: 1 (2)", "Expired")
+def test_a_watch_that_the_server_ends_raises_with_the_reason(connect: Connect) -> None:
+    status = make_status(410, "too old resource version: 1 (2)", "Expired")
     connect(lambda _: [{"type": "ADDED", "object": POD}, {"type": "ERROR", "object": status}])
     events = ClusterClient().watch_pods("stt", "", 5)
     assert next(iter(events))["object"] == POD
-    with pytest.raises(ApiError, match="Expired: too old resource version") as broken:
+    with pytest.raises(ApiError, match="Expired: too old resource version") as ended:
         next(iter(events))
-    assert (broken.value.status, broken.value.reason) == (410, "Expired")
+    assert (ended.value.status, ended.value.reason) == (410, "Expired")
 
 
-def test_errors_of_the_client_become_ours_and_others_keep_their_words() -> None:
+def test_errors_of_the_client_are_converted_with_their_message() -> None:
     refused, unreachable = load_client_errors()
-    found = to_api_error(refused(409, "Conflict"))  # type: ignore[call-arg]
-    assert (found.status, found.reason, found.sentence) == (409, "Conflict", "Conflict")
-    assert to_api_error(found) is found
+    converted = to_api_error(refused(409, "Conflict"))  # type: ignore[call-arg]
+    assert (converted.status, converted.reason, converted.sentence) == (409, "Conflict", "Conflict")
+    assert to_api_error(converted) is converted
     for error in (unreachable("nobody"), ValueError("nobody")):
-        found = to_api_error(error)
-        assert (found.status, found.reason, found.sentence, str(found)) == (None, "", "nobody", "nobody")
+        converted = to_api_error(error)
+        assert (converted.status, converted.reason, converted.sentence, str(converted)) == (
+            None,
+            "",
+            "nobody",
+            "nobody",
+        )
 
 
 def test_quantities() -> None:

@@ -1,4 +1,4 @@
-"""Why pods died, from objects that Kubernetes 1.34 really showed."""
+"""Why pods failed, from objects that were recorded on Kubernetes 1.34."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import pytest
 
 from k8s_run_launcher.job_snapshot import JobSnapshot
 from k8s_run_launcher.pod_failure import FailureCause, PodFailure, diagnose
-from tests.k8s_run_launcher.recorded_jobs import recorded
+from tests.k8s_run_launcher.recorded_jobs import load_recorded
 
 
 @pytest.mark.parametrize(
-    ("name", "cause", "words", "lasting"),
+    ("name", "cause", "message", "permanent"),
     [
         ("oom", FailureCause.OOM_KILLED, "memory limit of 64Mi; it last noted a use of 40 MiB", False),
         ("exit", FailureCause.EXIT, "ended with exit code 3", False),
@@ -28,27 +28,27 @@ from tests.k8s_run_launcher.recorded_jobs import recorded
         ("no-command", FailureCause.SETUP, 'exec: "/nowhere"', True),
     ],
 )
-def test_what_a_pod_died_of(name: str, cause: FailureCause, words: str, lasting: bool) -> None:
-    found = diagnose(recorded(name))
-    assert found is not None
-    assert (found.cause, found.is_permanent) == (cause, lasting)
-    assert words in found.sentence
-    assert PodFailure.load(json.loads(json.dumps(found.dump()))) == found
+def test_the_cause_of_a_failed_pod(name: str, cause: FailureCause, message: str, permanent: bool) -> None:
+    failure = diagnose(load_recorded(name))
+    assert failure is not None
+    assert (failure.cause, failure.is_permanent) == (cause, permanent)
+    assert message in failure.sentence
+    assert PodFailure.load(json.loads(json.dumps(failure.dump()))) == failure
 
 
 @pytest.mark.parametrize("name", ["well", "image", "no-secret", "no-volume", "no-node", "quota-never"])
-def test_what_waits_or_ended_well_is_not_dead(name: str) -> None:
-    assert diagnose(recorded(name)) is None
+def test_a_pending_or_successful_pod_has_no_failure(name: str) -> None:
+    assert diagnose(load_recorded(name)) is None
 
 
-def pod(status: Mapping[str, Any], **metadata: Any) -> JobSnapshot:
+def make_snapshot(status: Mapping[str, Any], **metadata: Any) -> JobSnapshot:
     job = {"status": {"conditions": [{"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded"}]}}
     return JobSnapshot("x", job, [{"metadata": metadata, "spec": {"nodeName": "node-7"}, "status": status}])
 
 
-# One node and no pressure on it: these are written as the documentation of pod disruption conditions has them.
+# Not recorded: written after the documentation of pod disruption conditions.
 @pytest.mark.parametrize(
-    ("status", "cause", "words"),
+    ("status", "cause", "message"),
     [
         (
             {
@@ -76,26 +76,28 @@ def pod(status: Mapping[str, Any], **metadata: Any) -> JobSnapshot:
         ),
     ],
 )
-def test_nodes_under_pressure_and_lost(status: Mapping[str, Any], cause: FailureCause, words: str) -> None:
-    found = diagnose(pod(status))
-    assert found is not None
-    assert found.cause is cause
-    assert words in found.sentence
+def test_pods_of_nodes_under_pressure_and_of_lost_nodes(
+    status: Mapping[str, Any], cause: FailureCause, message: str
+) -> None:
+    failure = diagnose(make_snapshot(status))
+    assert failure is not None
+    assert failure.cause is cause
+    assert message in failure.sentence
     if cause is FailureCause.EVICTED:
-        assert found.facts["resource"] == "memory"
+        assert failure.facts["resource"] == "memory"
 
 
 def test_a_job_that_is_gone_was_deleted() -> None:
-    found = diagnose(JobSnapshot("step-1", None))
-    assert found is not None
-    assert (found.cause, found.is_permanent) == (FailureCause.DELETED, False)
-    assert "step-1 is gone" in found.sentence
+    failure = diagnose(JobSnapshot("step-1", None))
+    assert failure is not None
+    assert (failure.cause, failure.is_permanent) == (FailureCause.DELETED, False)
+    assert "step-1 is gone" in failure.sentence
 
 
-def test_a_peak_that_was_never_noted_is_unknown() -> None:
-    evidence = recorded("oom")
-    del evidence.pods[0]["status"]["containerStatuses"][0]["state"]["terminated"]["message"]  # type: ignore[attr-defined]
-    found = diagnose(evidence)
-    assert found is not None
-    assert "its last use is unknown" in found.sentence
-    assert "last_use_bytes" not in found.facts
+def test_without_a_recorded_peak_the_last_use_is_unknown() -> None:
+    snapshot = load_recorded("oom")
+    del snapshot.pods[0]["status"]["containerStatuses"][0]["state"]["terminated"]["message"]  # type: ignore[attr-defined]
+    failure = diagnose(snapshot)
+    assert failure is not None
+    assert "its last use is unknown" in failure.sentence
+    assert "last_use_bytes" not in failure.facts

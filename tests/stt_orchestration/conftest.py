@@ -1,4 +1,4 @@
-"""A project of one's own for each test: data folder, ledger, Dagster instance and environment."""
+"""A temporary installation for each test: data folder, ledger, Dagster instance and environment variables."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a test works."""
+class Installation:
+    """A temporary installation, opened in the process of the test."""
 
     data: Path
     settings: Settings
@@ -34,7 +34,7 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, base_weights: Weights) -> Iterator[Place]:
+def installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, base_weights: Weights) -> Iterator[Installation]:
     for name in list_environment_names():
         monkeypatch.delenv(name, raising=False)
     home = tmp_path / "dagster"
@@ -46,13 +46,13 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, base_weights: Weights
     settings = Settings.read()
     ledger = Ledger.open(settings.ledger)
     with dg.DagsterInstance.get() as instance:
-        yield Place(tmp_path / "data", settings, Workspace(open_store(settings.store), ledger), instance)
+        yield Installation(tmp_path / "data", settings, Workspace(open_store(settings.store), ledger), instance)
     ledger.close()
 
 
 @pytest.fixture
-def capacity_folder(place: Place, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where results of benchmarks lie, with a load and a price to size for."""
+def capacity_folder(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of benchmark results. The settings have a load and a price to size for."""
     monkeypatch.setenv("STT_SIZE_RPS", "5")
     monkeypatch.setenv("STT_CPU_NODE_PRICE", "0.19")
     folder: Path = Settings.read().capacity_dir

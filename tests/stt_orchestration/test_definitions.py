@@ -1,4 +1,4 @@
-"""The definitions hold still: names and shapes that operators, links and dashboards rely on change only on purpose."""
+"""The definitions: names and structure that operators, links and dashboards rely on change only on purpose."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from stt_orchestration.settings import Settings
 PROJECT = Path(__file__).resolve().parents[2]
 
 
-def shape(definitions: dg.Definitions) -> dict[str, Any]:
-    """What an operator would notice if it changed."""
+def describe(definitions: dg.Definitions) -> dict[str, Any]:
+    """The parts of the definitions whose change an operator would notice."""
     graph = definitions.resolve_asset_graph()
     specs = {
         key.to_user_string(): {
@@ -51,10 +51,10 @@ def shape(definitions: dg.Definitions) -> dict[str, Any]:
 
 
 def test_definitions_have_not_changed_by_accident(snapshot: SnapshotAssertion) -> None:
-    assert shape(build_defs(Settings())) == snapshot
+    assert describe(build_defs(Settings())) == snapshot
 
 
-def test_on_kubernetes_steps_are_jobs_and_the_janitor_comes_along() -> None:
+def test_on_kubernetes_steps_are_jobs_and_the_janitor_is_scheduled() -> None:
     repository = build_defs(Settings(STT_EXECUTOR="kubernetes")).get_repository_def()
     executors = {job.name: job.executor_def.name for job in repository.get_all_jobs()}
     assert executors["transcribe_batch"] == "profiled_k8s"
@@ -62,7 +62,7 @@ def test_on_kubernetes_steps_are_jobs_and_the_janitor_comes_along() -> None:
     assert "janitor_daily" in {schedule.name for schedule in repository.schedule_defs}
 
 
-def test_every_asset_says_what_it_is_who_owns_it_and_which_version_made_it() -> None:
+def test_every_asset_has_description_owners_kinds_code_version_and_group() -> None:
     graph = build_defs(Settings()).resolve_asset_graph()
     for key in graph.get_all_asset_keys():
         node = graph.get(key)
@@ -73,10 +73,10 @@ def test_every_asset_says_what_it_is_who_owns_it_and_which_version_made_it() -> 
         assert node.group_name != "default", key
 
 
-def test_dagster_itself_finds_the_workspace_valid() -> None:
+def test_dagster_validates_the_workspace() -> None:
     command = [sys.executable, "-m", "dagster", "definitions", "validate", "-w", "workspace.yaml"]
-    found = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
-    assert found.returncode == 0, found.stderr
+    process = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
 
 
 def test_loading_the_definitions_imports_nothing_heavy() -> None:
@@ -94,14 +94,14 @@ def test_loading_the_definitions_imports_nothing_heavy() -> None:
     code = (
         f"import sys, stt_orchestration.definitions as d; d.defs(); print([m for m in {heavy!r} if m in sys.modules])"
     )
-    told = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
         check=True,
         env={**os.environ, "STT_EXECUTOR": "kubernetes"},
     )
-    assert told.stdout.strip() == "[]"
+    assert process.stdout.strip() == "[]"
 
 
 def test_the_laptops_instance_file_is_accepted_by_dagster(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The pages as a browser meets them: ``stt pages`` on a directory and on a bucket, asked in HTTP over a socket."""
+"""``stt pages`` on a directory and on a bucket, with HTTP requests over a socket."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ OUTPUTS = {
     f"transcripts/a/{NAME}.html": b"<!doctype html>page",
     f"transcripts/a/{NAME}.vtt": b"WEBVTT\n",
     f"input_audio/a/{NAME}.wav": SOUND,
-    # A folder of deliveries may be called as the folder of the sounds.
+    # A folder of deliveries may have the name of the folder of sounds.
     "transcripts/input_audio/x.wav.html": b"its page",
     "input_audio/input_audio/x.wav.wav": b"its sound",
 }
@@ -43,7 +43,7 @@ SOUND_AT = "/input_audio/a/" + quote(f"{NAME}.wav")
 
 
 @dataclass
-class Answer:
+class Response:
     status: int
     headers: dict[str, str]
     body: bytes
@@ -55,28 +55,28 @@ class Server:
 
     port: int
 
-    def ask(self, way: str, method: str = "GET", **headers: str) -> Answer:
-        """Ask for exactly this way: nobody tidies it up before it is sent."""
+    def request(self, path: str, method: str = "GET", **headers: str) -> Response:
+        """Send a request with exactly this path, not normalized."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
-            connection.request(method, way, headers={name.replace("_", "-"): value for name, value in headers.items()})
-            answer = connection.getresponse()
-            told = {name.lower(): value for name, value in answer.getheaders()}
-            return Answer(answer.status, told, answer.read())
+            connection.request(method, path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+            response = connection.getresponse()
+            response_headers = {name.lower(): value for name, value in response.getheaders()}
+            return Response(response.status, response_headers, response.read())
         finally:
             connection.close()
 
 
 @contextmanager
-def served(**environment: str) -> Iterator[Server]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("STT_", "AWS_"))}
+def serve(**environment: str) -> Iterator[Server]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("STT_", "AWS_"))}
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "stt_orchestration.cli", "pages", "--port", str(port)]
-    with subprocess.Popen(command, env=kept | environment) as running:
+    with subprocess.Popen(command, env=inherited | environment) as process:
         limit = time.monotonic() + 60
         while True:
-            assert running.poll() is None
+            assert process.poll() is None
             assert time.monotonic() < limit
             try:
                 socket.create_connection(("127.0.0.1", port), timeout=1).close()
@@ -87,8 +87,8 @@ def served(**environment: str) -> Iterator[Server]:
         try:
             yield Server(port)
         finally:
-            running.send_signal(signal.SIGTERM)
-            assert running.wait(timeout=20) in (0, -signal.SIGTERM, 143)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=20) in (0, -signal.SIGTERM, 143)
 
 
 def fill(url: str) -> None:
@@ -106,14 +106,14 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server
     (data / "transcripts/link.html").symlink_to(data / "ledger.db")
     (data / "transcripts/away").symlink_to(data / "whisper_json")
     (data / "transcripts/circle.html").symlink_to(data / "transcripts/circle.html")
-    with served(STT_DATA_DIR=str(data)) as server:
+    with serve(STT_DATA_DIR=str(data)) as server:
         yield server, data
 
 
 @pytest.fixture(scope="module")
 def network(s3: S3Server) -> Iterator[Network]:
-    with faulty_network(s3.url, silence_s=2.0) as made:
-        yield made
+    with faulty_network(s3.url, silence_s=2.0) as network:
+        yield network
 
 
 @pytest.fixture(scope="module")
@@ -123,32 +123,32 @@ def bucket(s3: S3Server, network: Network) -> Iterator[tuple[Server, str]]:
         for name, value in s3.environment.items():
             patch.setenv(name, value)
         fill(url)
-    with served(STT_STORE_URL=url, **{**s3.environment, "AWS_ENDPOINT_URL": network.url}) as server:
+    with serve(STT_STORE_URL=url, **{**s3.environment, "AWS_ENDPOINT_URL": network.url}) as server:
         yield server, url
 
 
 @pytest.fixture(params=["directory", "bucket"])
 def server(request: pytest.FixtureRequest) -> Server:
-    found: Server = request.getfixturevalue(request.param)[0]
-    return found
+    server: Server = request.getfixturevalue(request.param)[0]
+    return server
 
 
-def test_a_page_is_shown_and_the_sound_it_links_to_too(server: Server) -> None:
-    page = server.ask("/a/" + quote(f"{NAME}.html"))
+def test_a_page_and_its_sound_are_served(server: Server) -> None:
+    page = server.request("/a/" + quote(f"{NAME}.html"))
     assert (page.status, page.body) == (200, OUTPUTS[f"transcripts/a/{NAME}.html"])
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     assert page.headers["x-content-type-options"] == "nosniff"
-    assert server.ask("/a/" + quote(f"{NAME}.vtt")).headers["content-type"] == "text/vtt; charset=utf-8"
-    sound = server.ask(SOUND_AT)
+    assert server.request("/a/" + quote(f"{NAME}.vtt")).headers["content-type"] == "text/vtt; charset=utf-8"
+    sound = server.request(SOUND_AT)
     assert (sound.status, sound.headers["content-type"]) == (200, "audio/wav")
     assert sound.headers["accept-ranges"] == "bytes"
     assert sound.body == SOUND
-    assert server.ask("/input_audio/x.wav.html").body == b"its page"
-    assert server.ask("/input_audio/input_audio/x.wav.wav").body == b"its sound"
+    assert server.request("/input_audio/x.wav.html").body == b"its page"
+    assert server.request("/input_audio/input_audio/x.wav.wav").body == b"its sound"
 
 
 @pytest.mark.parametrize(
-    ("asked", "first", "last"),
+    ("range_header", "first", "last"),
     [
         ("bytes=0-", 0, len(SOUND) - 1),
         ("bytes=2500001-", 2_500_001, len(SOUND) - 1),
@@ -157,27 +157,27 @@ def test_a_page_is_shown_and_the_sound_it_links_to_too(server: Server) -> None:
         ("bytes=-500", len(SOUND) - 500, len(SOUND) - 1),
     ],
 )
-def test_a_player_that_seeks_gets_the_bytes_it_asks_for(server: Server, asked: str, first: int, last: int) -> None:
-    part = server.ask(SOUND_AT, Range=asked)
+def test_a_range_request_gets_its_bytes(server: Server, range_header: str, first: int, last: int) -> None:
+    part = server.request(SOUND_AT, Range=range_header)
     assert part.status == 206
     assert part.headers["content-range"] == f"bytes {first}-{last}/{len(SOUND)}"
     assert part.headers["content-length"] == str(last - first + 1)
     assert part.body == SOUND[first : last + 1]
 
 
-def test_a_range_behind_the_end_is_refused_and_one_of_another_version_passed_over(server: Server) -> None:
-    beyond = server.ask(SOUND_AT, Range=f"bytes={len(SOUND)}-")
+def test_a_range_behind_the_end_is_refused_and_one_of_another_version_gets_the_whole_file(server: Server) -> None:
+    beyond = server.request(SOUND_AT, Range=f"bytes={len(SOUND)}-")
     assert (beyond.status, beyond.headers["content-range"]) == (416, f"bytes */{len(SOUND)}")
-    etag = server.ask(SOUND_AT, "HEAD").headers["etag"]
-    assert server.ask(SOUND_AT, Range="bytes=5-9", If_Range=etag).status == 206
-    other = server.ask(SOUND_AT, Range="bytes=5-9", If_Range='"another"')
-    assert (other.status, len(other.body)) == (200, len(SOUND))
+    etag = server.request(SOUND_AT, "HEAD").headers["etag"]
+    assert server.request(SOUND_AT, Range="bytes=5-9", If_Range=etag).status == 206
+    whole_file = server.request(SOUND_AT, Range="bytes=5-9", If_Range='"another"')
+    assert (whole_file.status, len(whole_file.body)) == (200, len(SOUND))
 
 
-def test_what_a_browser_holds_is_not_sent_again_and_a_head_has_no_body(server: Server) -> None:
-    head = server.ask(SOUND_AT, "HEAD")
+def test_an_unchanged_file_is_not_sent_again_and_head_has_no_body(server: Server) -> None:
+    head = server.request(SOUND_AT, "HEAD")
     assert (head.status, head.body, head.headers["content-length"]) == (200, b"", str(len(SOUND)))
-    again = server.ask(SOUND_AT, If_None_Match=head.headers["etag"])
+    again = server.request(SOUND_AT, If_None_Match=head.headers["etag"])
     assert (again.status, again.body) == (304, b"")
 
 
@@ -209,66 +209,64 @@ HOSTILE = [
 ]
 
 
-@pytest.mark.parametrize("way", HOSTILE, ids=range(len(HOSTILE)))
-def test_nothing_but_outputs_is_ever_shown(server: Server, way: str) -> None:
-    answer = server.ask(way)
-    assert answer.status in (400, 404), answer
-    assert b"secret" not in answer.body
+@pytest.mark.parametrize("path", HOSTILE, ids=range(len(HOSTILE)))
+def test_nothing_but_outputs_is_served(server: Server, path: str) -> None:
+    response = server.request(path)
+    assert response.status in (400, 404), response
+    assert b"secret" not in response.body
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
 def test_nothing_can_be_written(server: Server, method: str) -> None:
-    assert server.ask("/a/" + quote(f"{NAME}.html"), method).status == 405
-    assert server.ask("/a/" + quote(f"{NAME}.html")).status == 200
+    assert server.request("/a/" + quote(f"{NAME}.html"), method).status == 405
+    assert server.request("/a/" + quote(f"{NAME}.html")).status == 200
 
 
-def test_a_web_site_that_gives_itself_a_name_of_this_machine_reads_nothing(server: Server) -> None:
-    assert server.ask("/a/" + quote(f"{NAME}.html"), Host="evil.example").status == 400
-    assert server.ask("/a/" + quote(f"{NAME}.html"), Host=f"localhost:{server.port}").status == 200
+def test_a_foreign_host_header_is_refused(server: Server) -> None:
+    assert server.request("/a/" + quote(f"{NAME}.html"), Host="evil.example").status == 400
+    assert server.request("/a/" + quote(f"{NAME}.html"), Host=f"localhost:{server.port}").status == 200
 
 
-def test_a_player_that_goes_away_midway_leaves_the_server_well(server: Server) -> None:
+def test_clients_that_disconnect_midway_do_not_harm_the_server(server: Server) -> None:
     for _ in range(40):  # more than there are threads and connections
-        with socket.create_connection(("127.0.0.1", server.port)) as impatient:
-            impatient.sendall(f"GET {SOUND_AT} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
-            impatient.recv(1000)
-    assert server.ask(SOUND_AT).body == SOUND
+        with socket.create_connection(("127.0.0.1", server.port)) as client:
+            client.sendall(f"GET {SOUND_AT} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+            client.recv(1000)
+    assert server.request(SOUND_AT).body == SOUND
 
 
-def test_a_connection_to_the_bucket_that_breaks_is_followed_by_another(
-    bucket: tuple[Server, str], network: Network
-) -> None:
+def test_a_broken_connection_to_the_bucket_is_replaced(bucket: tuple[Server, str], network: Network) -> None:
     network.inject(Fault.TRUNCATED, "GET", "input_audio", times=10)
-    part = bucket[0].ask(SOUND_AT, Range="bytes=1000-")
+    part = bucket[0].request(SOUND_AT, Range="bytes=1000-")
     assert part.body == SOUND[1000:]
     assert network.faults == []
 
 
-def test_an_output_made_anew_is_shown_at_once(directory: tuple[Server, Path]) -> None:
+def test_a_rewritten_output_is_served_at_once(directory: tuple[Server, Path]) -> None:
     server, data = directory
     page = data / "transcripts/new.html"
     page.write_bytes(b"old")
-    etag = server.ask("/new.html").headers["etag"]
+    etag = server.request("/new.html").headers["etag"]
     page.with_suffix(".tmp").write_bytes(b"newer")
     page.with_suffix(".tmp").replace(page)
-    assert server.ask("/new.html", If_None_Match=etag).body == b"newer"
+    assert server.request("/new.html", If_None_Match=etag).body == b"newer"
 
 
-def test_the_top_folder_may_lie_on_another_volume(tmp_path: Path) -> None:
+def test_the_top_folder_may_be_a_link_to_another_volume(tmp_path: Path) -> None:
     data, volume = tmp_path / "data", tmp_path / "volume"
     fill(data.as_uri())
     shutil.move(data / "transcripts", volume)
     (data / "transcripts").symlink_to(volume)
-    with served(STT_DATA_DIR=str(data), STT_PAGES_URL="http://127.0.0.1:3001/kept/pages/") as server:
-        assert server.ask("/kept/pages/a/" + quote(f"{NAME}.html")).status == 200
-        assert server.ask("/kept" + SOUND_AT).status == 200, "where a relative link of the page leads"
-        assert server.ask("/a/" + quote(f"{NAME}.html")).status == 404
+    with serve(STT_DATA_DIR=str(data), STT_PAGES_URL="http://127.0.0.1:3001/kept/pages/") as server:
+        assert server.request("/kept/pages/a/" + quote(f"{NAME}.html")).status == 200
+        assert server.request("/kept" + SOUND_AT).status == 200, "the target of a relative link on the page"
+        assert server.request("/a/" + quote(f"{NAME}.html")).status == 404
 
 
-def test_a_taken_port_is_a_sentence(tmp_path: Path) -> None:
+def test_a_port_in_use_gives_a_sentence(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        ended = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-m", "stt_orchestration.cli", "pages", "--port", port],
             env={**os.environ, "STT_DATA_DIR": str(tmp_path)},
             capture_output=True,
@@ -276,6 +274,6 @@ def test_a_taken_port_is_a_sentence(tmp_path: Path) -> None:
             check=False,
             timeout=60,
         )
-    assert ended.returncode == 1
-    assert f"cannot be served at 127.0.0.1:{port}" in ended.stderr
-    assert "Traceback" not in ended.stderr
+    assert process.returncode == 1
+    assert f"cannot be served at 127.0.0.1:{port}" in process.stderr
+    assert "Traceback" not in process.stderr

@@ -8,17 +8,17 @@ import pytest
 from stt_orchestration.definitions import build_defs
 from stt_orchestration.schedules import BENCHMARK_SCHEDULE_NAME
 from stt_orchestration.settings import Settings
-from tests.stt_orchestration.conftest import Place
+from tests.stt_orchestration.conftest import Installation
 
 
-def test_every_month_a_run_is_asked_for_that_measures_this_machine_with_the_model_in_use(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+def test_the_monthly_tick_requests_a_benchmark_of_this_machine_with_the_configured_model(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STT_MODEL", "small")
     schedule = build_defs(Settings.read()).get_schedule_def(BENCHMARK_SCHEDULE_NAME)
-    with dg.build_schedule_context(instance=place.instance) as context:
+    with dg.build_schedule_context(instance=installation.instance) as context:
         request = schedule(context)
     assert isinstance(request, dg.RunRequest)
     assert str(request.partition_key).endswith("_small")
-    assert place.instance.get_dynamic_partitions("platform_models") == [request.partition_key]
+    assert installation.instance.get_dynamic_partitions("platform_models") == [request.partition_key]
     assert schedule.job_name == "measure_platform"

@@ -1,4 +1,4 @@
-"""Results of platforms that were never measured, and the capacity assets materialized one by one."""
+"""Helpers: write invented results of platforms, and materialize one capacity asset."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from benchmarks.platform.result import BenchmarkResult, write_result
 from stt_orchestration.definitions import build_defs
 from stt_orchestration.settings import Settings
 from tests.benchmarks.results import make_result
-from tests.stt_orchestration.conftest import Place
+from tests.stt_orchestration.conftest import Installation
 
 NOISE = [2400.0 + 60 * math.sin(i) for i in range(50)]
 
 
-def write_platform_result(folder: Path, name: str, scale: float, **more: Any) -> BenchmarkResult:
-    result = make_result([value * scale for value in NOISE], ids=(name,), cpu_model=name, **more)
+def write_platform_result(folder: Path, name: str, scale: float, **fields: Any) -> BenchmarkResult:
+    result = make_result([value * scale for value in NOISE], ids=(name,), cpu_model=name, **fields)
     write_result(result, folder / f"{name}_base_2024-12-02.json")
     return result
 
 
 def materialize(
-    place: Place, name: str, partition: str | None = None, config: dict[str, Any] | None = None
+    installation: Installation, name: str, partition: str | None = None, config: dict[str, Any] | None = None
 ) -> dg.ExecuteInProcessResult:
     definitions = build_defs(Settings.read())
     job = definitions.resolve_implicit_global_asset_job_def()
     return job.execute_in_process(
-        instance=place.instance,
+        instance=installation.instance,
         asset_selection=[dg.AssetKey(name)],
         partition_key=partition,
         run_config={"ops": {name: {"config": config}}} if config else None,

@@ -1,4 +1,4 @@
-"""What a run cost is held against what the benchmark of its machine predicts."""
+"""The cost of a run compared with the prediction from the benchmark of its machine."""
 
 from __future__ import annotations
 
@@ -12,32 +12,40 @@ from recordings.ledger.runs import StepRun
 from recordings.steps.report import StepReport
 from tests.assets.capacity.flow import NOISE
 from tests.benchmarks.results import make_result
-from tests.stt_orchestration.conftest import Place
+from tests.stt_orchestration.conftest import Installation
 
 
 @pytest.mark.parametrize(("factor", "passes"), [(1.0, True), (1.0 + MAX_DRIFT / 2, True), (2.0, False), (0.4, False)])
-def test_a_run_is_held_against_the_benchmark_of_its_machine(
-    factor: float, passes: bool, place: Place, capacity_folder: Path
+def test_the_cost_of_a_run_is_compared_with_the_benchmark_of_its_machine(
+    factor: float, passes: bool, installation: Installation, capacity_folder: Path
 ) -> None:
     from benchmarks.platform.host import Host
     from benchmarks.platform.machine import describe_machine
 
-    here = describe_machine(Host.here()).ids or pytest.skip("this machine has no identity to find its benchmark by")
-    result = make_result(NOISE, ids=here)
+    machine_ids = describe_machine(Host.here()).ids or pytest.skip(
+        "this machine has no identity to find its benchmark by"
+    )
+    result = make_result(NOISE, ids=machine_ids)
     write_result(result, capacity_folder / "here_base_2024-12-02.json")
     cost = result.avg_latency_ms / 1000 / result.details.audio.seconds
     wall = 1000.0 * cost * factor / 2
     options = result.details.options.model_dump()
     run = StepRun("transcript", "b", 1.0, 10, 1000.0, wall, 2, result.details.weights.sha256, options)
-    place.workspace.ledger.record_run(run)
-    assert place.workspace.ledger.list_runs("transcript", 5) == [run]
-    verdict = check_cost(place.workspace, StepReport("transcript", "b", (), 10, 1000.0, wall), capacity_folder, wall)
+    installation.workspace.ledger.record_run(run)
+    assert installation.workspace.ledger.list_runs("transcript", 5) == [run]
+    verdict = check_cost(
+        installation.workspace, StepReport("transcript", "b", (), 10, 1000.0, wall), capacity_folder, wall
+    )
     assert verdict.check == COST_AS_PREDICTED
     assert verdict.passed is passes
     assert verdict.figures["drift"] == pytest.approx(factor - 1, abs=1e-3)
     assert "It had its cores for 50% of that time" in verdict.sentence
-    full = check_cost(place.workspace, StepReport("transcript", "b", (), 10, 1000.0, wall), capacity_folder, 2 * wall)
-    assert "had its cores" not in full.sentence
-    other = check_cost(place.workspace, StepReport("transcript", "other", (), 10, 1000.0, wall), capacity_folder, wall)
-    assert other.passed
-    assert not other.figures
+    all_cores = check_cost(
+        installation.workspace, StepReport("transcript", "b", (), 10, 1000.0, wall), capacity_folder, 2 * wall
+    )
+    assert "had its cores" not in all_cores.sentence
+    without_run = check_cost(
+        installation.workspace, StepReport("transcript", "other", (), 10, 1000.0, wall), capacity_folder, wall
+    )
+    assert without_run.passed
+    assert not without_run.figures

@@ -1,4 +1,4 @@
-"""What an operator sees of a materialization: whatever a file is called, it is one line with one link to its page."""
+"""The metadata of a materialization: a file of any name is one row with one link to its page."""
 
 from __future__ import annotations
 
@@ -60,11 +60,11 @@ names = st.one_of(
 )
 
 
-def recording(name: str, state: State, preview: str = "") -> Recording:
-    nothing = dict.fromkeys(("kind", "reason", "channels", "speech_seconds", "words"))
+def make_recording(name: str, state: State, preview: str = "") -> Recording:
+    facts = dict.fromkeys(("kind", "reason", "channels", "speech_seconds", "words"))
     keys = dict.fromkeys(("normalized_key", "transcript_key", "enriched_key"))
     return Recording(
-        **nothing,  # type: ignore[arg-type]
+        **facts,  # type: ignore[arg-type]
         **keys,  # type: ignore[arg-type]
         sha256="0" * 64,
         name=name,
@@ -79,15 +79,15 @@ def recording(name: str, state: State, preview: str = "") -> Recording:
     )
 
 
-def report(*members: Member) -> StepReport:
+def make_report(*members: Member) -> StepReport:
     return StepReport("enriched", "batch-1", members, worked=2, audio_seconds=30.0, wall_seconds=2.0)
 
 
-def value(metadata: Mapping[str, dg.MetadataValue], name: str) -> object:
+def get_value(metadata: Mapping[str, dg.MetadataValue], name: str) -> object:
     return metadata[name].value
 
 
-def rows(metadata: Mapping[str, dg.MetadataValue], name: str) -> list[Mapping[str, object]]:
+def read_rows(metadata: Mapping[str, dg.MetadataValue], name: str) -> list[Mapping[str, object]]:
     table = metadata[name]
     assert isinstance(table, dg.TableMetadataValue)
     columns = [column.name for column in table.schema.columns]
@@ -95,20 +95,20 @@ def rows(metadata: Mapping[str, dg.MetadataValue], name: str) -> list[Mapping[st
     return [record.data for record in table.records]
 
 
-def links(metadata: Mapping[str, dg.MetadataValue]) -> list[tuple[str, str]]:
-    """Address and text of every link, as a Markdown reader that we did not write shows them."""
-    text = metadata["pages"].value
-    assert isinstance(text, str)
-    html = MarkdownIt().enable("strikethrough").render(text)
-    found = [(unescape(href), unescape(shown)) for href, shown in LINK.findall(html)]
-    assert html.count("<li>") == html.count("<a ") == len(found), html
+def read_links(metadata: Mapping[str, dg.MetadataValue]) -> list[tuple[str, str]]:
+    """Address and text of every link, as an independent Markdown renderer shows them."""
+    markdown = metadata["pages"].value
+    assert isinstance(markdown, str)
+    html = MarkdownIt().enable("strikethrough").render(markdown)
+    links = [(unescape(href), unescape(text)) for href, text in LINK.findall(html)]
+    assert html.count("<li>") == html.count("<a ") == len(links), html
     tags = set(re.findall(r"<(/?[a-z]+)", html))
     assert tags == {"ul", "/ul", "li", "/li", "a", "/a"}, html
-    return found
+    return links
 
 
-def path_of(href: str) -> str:
-    """What a server makes of the address."""
+def decode_path(href: str) -> str:
+    """The path that a server reads from the address."""
     parts = urlsplit(href)
     assert (parts.query, parts.fragment) == ("", ""), href
     assert re.fullmatch(r"[A-Za-z0-9/._~%:-]+", href), href
@@ -117,42 +117,42 @@ def path_of(href: str) -> str:
 
 @given(st.lists(names, min_size=1, max_size=4, unique=True))
 @settings(max_examples=150)
-def test_whatever_a_recording_is_called_it_is_one_item_with_one_link_to_its_page(paths: list[str]) -> None:
-    """Names come from strangers; one that closed its brackets early would hide the others, or lead elsewhere."""
-    called = [encode_name(path.encode()) for path in paths]
-    members = [Member(Delivery(name, 1, "1"), recording(name, State.DONE)) for name in called]
-    metadata = make_metadata(report(*members), PAGES)
-    assert [row["recording"] for row in rows(metadata, "recordings")] == called
-    found = links(metadata)
-    for name, (href, shown) in zip(called, found, strict=True):
-        assert path_of(href) == f"/pages/{PAGE.key(name).removeprefix('transcripts/')}"
-        assert shown.split() == name.split()
+def test_a_recording_of_any_name_is_one_item_with_one_link_to_its_page(paths: list[str]) -> None:
+    """Names are untrusted: one that closes its brackets early could hide other rows or link to another page."""
+    encoded = [encode_name(path.encode()) for path in paths]
+    members = [Member(Delivery(name, 1, "1"), make_recording(name, State.DONE)) for name in encoded]
+    metadata = make_metadata(make_report(*members), PAGES)
+    assert [row["recording"] for row in read_rows(metadata, "recordings")] == encoded
+    links = read_links(metadata)
+    for name, (href, text) in zip(encoded, links, strict=True):
+        assert decode_path(href) == f"/pages/{PAGE.key(name).removeprefix('transcripts/')}"
+        assert text.split() == name.split()
 
 
-def test_a_row_says_what_became_of_a_recording_and_only_finished_ones_have_a_page() -> None:
+def test_a_row_shows_the_state_of_a_recording_and_only_finished_ones_have_a_page() -> None:
     done = Member(
         Delivery("a.wav", 1, "1"),
-        recording("b.wav", State.DONE, "Ask not | what"),
+        make_recording("b.wav", State.DONE, "Ask not | what"),
         flags={"duplicate": "same bytes as b.wav"},
     )
-    waiting = Member(Delivery("c.wav", 1, "1"), recording("c.wav", State.TRANSCRIBED))
+    waiting = Member(Delivery("c.wav", 1, "1"), make_recording("c.wav", State.TRANSCRIBED))
     unread = Member(Delivery("d.wav", 1, "1"), None)
-    metadata = make_metadata(report(done, waiting, unread), PAGES.rstrip("/"))
-    finished, unfinished, new = rows(metadata, "recordings")
-    said = " ".join(map(str, finished.values()))
-    for told in ("a.wav", "1.2", "en", "done", "duplicate", "no_speech", "Ask not | what"):
-        assert told in said
+    metadata = make_metadata(make_report(done, waiting, unread), PAGES.rstrip("/"))
+    finished, unfinished, new = read_rows(metadata, "recordings")
+    row = " ".join(map(str, finished.values()))
+    for expected in ("a.wav", "1.2", "en", "done", "duplicate", "no_speech", "Ask not | what"):
+        assert expected in row
     assert "transcribed" in str(unfinished["state"])
     assert (new["recording"], new["state"], new["seconds"]) == ("d.wav", "received", "")
-    assert links(metadata) == [("http://127.0.0.1:3001/pages/a.wav.html", "a.wav")]
+    assert read_links(metadata) == [("http://127.0.0.1:3001/pages/a.wav.html", "a.wav")]
     assert "broken" not in metadata
 
 
-def test_figures_add_up_and_states_that_nobody_is_in_are_left_out() -> None:
-    twice = recording("a.wav", State.DONE)
+def test_figures_are_totals_and_states_without_recordings_are_left_out() -> None:
+    twice = make_recording("a.wav", State.DONE)
     members = [Member(Delivery(name, 1, "1"), twice) for name in ("a.wav", "b.wav")]
-    metadata = make_metadata(report(*members, Member(Delivery("c.wav", 1, "1"), None)), PAGES)
-    figures = {name: value(metadata, name) for name in metadata if name not in ("recordings", "pages")}
+    metadata = make_metadata(make_report(*members, Member(Delivery("c.wav", 1, "1"), None)), PAGES)
+    figures = {name: get_value(metadata, name) for name in metadata if name not in ("recordings", "pages")}
     assert figures == {
         "deliveries": 3,
         "done": 2,
@@ -164,11 +164,11 @@ def test_figures_add_up_and_states_that_nobody_is_in_are_left_out() -> None:
     }
 
 
-def test_what_nobody_worked_on_has_no_speed_and_what_nobody_finished_no_pages() -> None:
+def test_without_work_there_is_no_speed_and_without_finished_recordings_there_are_no_pages() -> None:
     idle = StepReport("raw", "batch-1", (), worked=0, audio_seconds=0.0, wall_seconds=0.1)
     metadata = make_metadata(idle, PAGES)
     assert {"times_realtime", "pages", "broken"}.isdisjoint(metadata)
-    assert rows(metadata, "recordings") == []
+    assert read_rows(metadata, "recordings") == []
 
 
 @pytest.fixture
@@ -178,7 +178,9 @@ def workspace(tmp_path: Path) -> Workspace:
     return Workspace(store, Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}"))
 
 
-def test_links_lead_to_pages_that_are_there_and_what_is_broken_says_why(workspace: Workspace, tmp_path: Path) -> None:
+def test_links_lead_to_existing_pages_and_a_broken_recording_has_its_reason(
+    workspace: Workspace, tmp_path: Path
+) -> None:
     """Real files of hostile names, through all four steps, down to the bytes on disk."""
     raw_audio = tmp_path / "data" / "raw_audio"
     for i, name in enumerate(HOSTILE):
@@ -199,12 +201,12 @@ def test_links_lead_to_pages_that_are_there_and_what_is_broken_says_why(workspac
     transcript.run(workspace, key, recipe, print)
     metadata = make_metadata(enriched.run(workspace, key, enriched.EnrichOptions(), print), PAGES)
 
-    found = links(metadata)
-    assert len(found) == len(HOSTILE)
-    for href, _ in found:
-        page = tmp_path / "data" / "transcripts" / path_of(href).removeprefix("/pages/")
+    links = read_links(metadata)
+    assert len(links) == len(HOSTILE)
+    for href, _ in links:
+        page = tmp_path / "data" / "transcripts" / decode_path(href).removeprefix("/pages/")
         assert "</html>" in page.read_text(), href
-    (broken,) = rows(metadata, "broken")
-    assert (broken["recording"], broken["state"], broken["kind"]) == ("no|audio.mp3", "quarantined", "not_audio")
-    assert len(str(broken["reason"])) > 20
+    (row,) = read_rows(metadata, "broken")
+    assert (row["recording"], row["state"], row["kind"]) == ("no|audio.mp3", "quarantined", "not_audio")
+    assert len(str(row["reason"])) > 20
     workspace.ledger.close()

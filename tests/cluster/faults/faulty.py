@@ -110,15 +110,15 @@ class Faults:
         content = self.graphql(_LOGS, run=run_id)
         return Log(content["runOrError"]["status"], content["logsForRun"]["events"])
 
-    def wait_until(self, run_id: str, what: str, holds: Callable[[Log], Any], seconds: float = 180.0) -> Log:
-        """Wait until the run's log holds it."""
+    def wait_until(self, run_id: str, description: str, condition: Callable[[Log], Any], seconds: float = 180.0) -> Log:
+        """Wait until the log of a run meets a condition."""
         end = time.monotonic() + seconds
         while True:
             log = self.log(run_id)
-            if holds(log):
+            if condition(log):
                 return log
-            over = log.status in ("SUCCESS", "FAILURE", "CANCELED") or time.monotonic() > end
-            assert not over, f"never {what}:\n{log}\n{self.describe(run_id)}"
+            has_ended = log.status in ("SUCCESS", "FAILURE", "CANCELED") or time.monotonic() > end
+            assert not has_ended, f"never {description}:\n{log}\n{self.describe(run_id)}"
             time.sleep(1)
 
     def wait_for_end(self, run_id: str, status: str, seconds: float = 240.0) -> Log:

@@ -70,7 +70,7 @@ def test_an_evicted_pod_goes_to_the_other_node_class(cluster: Faults) -> None:
     assert cluster.step_pods(run)[-1]["spec"]["nodeSelector"] == {"kubernetes.io/os": "linux"}
 
 
-def test_a_missing_gpu_fails_the_step_with_the_schedulers_words(cluster: Faults) -> None:
+def test_a_missing_gpu_fails_the_step_with_the_schedulers_message(cluster: Faults) -> None:
     run = cluster.launch("run_plain", execution={"step_profiles": {"plain": {"gpu": 3}}})
     log = cluster.wait_for_end(run, "FAILURE")
     assert not log.of("STEP_UP_FOR_RETRY"), "a GPU that is not there is not there a second time"
@@ -81,7 +81,7 @@ def test_a_missing_gpu_fails_the_step_with_the_schedulers_words(cluster: Faults)
     assert not cluster.objects("jobs", f"dagster/run-id={run},app.kubernetes.io/component=step_worker")
 
 
-def test_an_image_that_is_nowhere_fails_the_step_at_once(cluster: Faults) -> None:
+def test_a_missing_image_fails_the_step_at_once(cluster: Faults) -> None:
     run = cluster.launch("run_plain", execution={"job_image": "localhost/nowhere:1"})
     log = cluster.wait_for_end(run, "FAILURE")
     assert not log.of("STEP_UP_FOR_RETRY")
@@ -91,7 +91,7 @@ def test_an_image_that_is_nowhere_fails_the_step_at_once(cluster: Faults) -> Non
     cluster.wait_until_gone(run)
 
 
-def test_quota_is_waited_for_and_the_step_goes_on_when_it_is_free(cluster: Faults) -> None:
+def test_a_step_waits_for_quota_and_starts_when_it_is_free(cluster: Faults) -> None:
     name = f"{cluster.namespace}-quota"
     cluster.apply(
         {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name}, "value": -10}
@@ -126,7 +126,7 @@ def test_quota_is_waited_for_and_the_step_goes_on_when_it_is_free(cluster: Fault
             "run_plain", execution={"step_profiles": {"plain": {"cpu": "50m", "priority_class": name}}}
         )
         cluster.wait_until(
-            run, "told of the quota", lambda log: log.find_engine_event("quota is used up", "requests.cpu=50m")
+            run, "waiting for the quota", lambda log: log.find_engine_event("quota is used up", "requests.cpu=50m")
         )
         cluster.kubectl("delete", "pod", "blocker", "--grace-period=0", "--force")
         cluster.wait_for_end(run, "SUCCESS")
@@ -138,7 +138,7 @@ def test_quota_is_waited_for_and_the_step_goes_on_when_it_is_free(cluster: Fault
         cluster.kubectl("delete", "priorityclass", name)
 
 
-def test_a_cancelled_run_leaves_nothing_over(cluster: Faults) -> None:
+def test_a_cancelled_run_leaves_no_pods(cluster: Faults) -> None:
     run = cluster.launch("run_sleeper", {"sleeper": {"seconds": 300}}, ANYWHERE)
     cluster.wait_at_work(run)
     (owner,) = [
@@ -151,31 +151,31 @@ def test_a_cancelled_run_leaves_nothing_over(cluster: Faults) -> None:
     cluster.wait_until_removed(run)
 
 
-def test_a_deleted_run_takes_its_steps_along(cluster: Faults) -> None:
+def test_the_steps_of_a_deleted_run_are_removed(cluster: Faults) -> None:
     run = cluster.launch("run_sleeper", {"sleeper": {"seconds": 300}}, ANYWHERE)
     cluster.wait_at_work(run)
     cluster.kubectl("delete", "job", f"dagster-run-{run}", "--cascade=background")
     cluster.wait_until_gone(run)
 
 
-def test_a_lost_run_worker_is_explained_and_its_steps_go_with_it(cluster: Faults) -> None:
+def test_a_lost_run_worker_is_explained_and_its_steps_are_removed(cluster: Faults) -> None:
     run = cluster.launch("run_sleeper", {"sleeper": {"seconds": 300}}, ANYWHERE)
     cluster.wait_at_work(run)
     (worker,) = cluster.objects("pods", f"dagster/run-id={run},app.kubernetes.io/component=run_worker")
     cluster.kubectl("delete", "pod", worker["metadata"]["name"], "--grace-period=0", "--force")
     cluster.wait_until_gone(run)
-    # What the daemon's run monitoring asks.
+    # The question of the daemon's run monitoring.
     code = (
         "import dagster as dg, sys; instance = dg.DagsterInstance.get(); run = instance.get_run_by_id(sys.argv[1]);"
         "print(instance.run_launcher.check_run_worker_health(run))"
     )
-    health = in_webserver(cluster, "python", "-P", "-c", code, run)
+    health = run_in_webserver(cluster, "python", "-P", "-c", code, run)
     assert health.startswith("FAILED"), health
     assert "somebody deleted it" in health
     assert cluster.log(run).find_cause("deleted")
 
 
-def in_webserver(cluster: Faults, *command: str) -> str:
+def run_in_webserver(cluster: Faults, *command: str) -> str:
     return cluster.kubectl("exec", "deployment/webserver", "--", *command)
 
 
@@ -196,16 +196,16 @@ def test_the_janitor_removes_an_orphan_and_leaves_the_rest(cluster: Faults) -> N
         "print([(r.kind, r.name) for r in work.plan_removals()]);"
         "print([(r.kind, r.name) for r in work.remove(work.plan_removals())])"
     )
-    planned, removed = in_webserver(cluster, "python", "-P", "-c", code).splitlines()
+    planned, removed = run_in_webserver(cluster, "python", "-P", "-c", code).splitlines()
     assert "('Job', 'orphan')" in planned
     assert "foreign" not in planned
     assert removed == planned
-    left = {job["metadata"]["name"] for job in cluster.objects("jobs")}
-    assert "foreign" in left
-    assert "orphan" not in left
+    remaining = {job["metadata"]["name"] for job in cluster.objects("jobs")}
+    assert "foreign" in remaining
+    assert "orphan" not in remaining
 
 
-def test_preflight_finds_the_rights_there_and_the_image_missing(cluster: Faults) -> None:
+def test_preflight_reports_permissions_and_image(cluster: Faults) -> None:
     image = cluster.objects("pods", "app=webserver")[0]["spec"]["containers"][0]["image"]
     code = (
         "from k8s_run_launcher.cluster import connect_to_cluster; from k8s_run_launcher.preflight import run_preflight;"
@@ -213,14 +213,14 @@ def test_preflight_finds_the_rights_there_and_the_image_missing(cluster: Faults)
         "[print(result.check.name, result.passed, result.sentence) for result in run_preflight(connect_to_cluster(), "
         "read_profiles(), sys.argv[1], {})]"
     )
-    lines = in_webserver(cluster, "python", "-P", "-c", code, image).splitlines()
+    lines = run_in_webserver(cluster, "python", "-P", "-c", code, image).splitlines()
     assert any(line.startswith("rights True all ") for line in lines), lines
     assert any(line.startswith(f"image True {image}") for line in lines), lines
     # The account of the runs has no right to look at nodes, and preflight says so.
     assert "GPU nodes None this account may not look there" in lines
     cluster.kubectl("delete", "rolebinding", "runs")
     try:
-        lines = in_webserver(cluster, "python", "-P", "-c", code.replace("sys.argv[1]", "None")).splitlines()
+        lines = run_in_webserver(cluster, "python", "-P", "-c", code.replace("sys.argv[1]", "None")).splitlines()
         assert any(line.startswith("rights False") and "create jobs" in line for line in lines), lines
     finally:
         cluster.kubectl("create", "rolebinding", "runs", "--role=runs", f"--serviceaccount={cluster.namespace}:runs")

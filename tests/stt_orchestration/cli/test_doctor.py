@@ -1,4 +1,4 @@
-"""``stt doctor`` as a person meets it: what is sound, what is broken, and the remedy."""
+"""``stt doctor``: what it reports about a healthy project and about a damaged one."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from tests.project import Project
 from tests.stt_orchestration.cli.conftest import PROJECT
 
 
-def test_the_doctor_says_what_is_broken_and_how_to_mend_it(own: Project) -> None:
-    good = own.invoke("doctor")
-    assert good.returncode == 0, good.stdout
-    assert "checksums right" in good.stdout
-    assert read_cpu_model(Host.here()) in good.stdout
+def test_problems_are_named_with_their_remedies(bare_project: Project) -> None:
+    healthy = bare_project.invoke("doctor")
+    assert healthy.returncode == 0, healthy.stdout
+    assert "checksums right" in healthy.stdout
+    assert read_cpu_model(Host.here()) in healthy.stdout
     for name in ("ctranslate2", "onnxruntime", "numpy", "av", "faster-whisper"):
-        assert f"{name} {version(name)}" in good.stdout
-    assert f"python {platform.python_version()}" in good.stdout
-    shutil.rmtree(own.data)
-    own.data.write_text("a file where the folder should be")
-    bad = own.invoke("doctor", STT_MODLE="x", ENABLE_EMOTION="true")
-    assert bad.returncode == 1
-    for said in ("broken store", "STT_DATA_DIR", "Did you mean STT_MODEL?", "no model for them"):
-        assert said in bad.stdout, bad.stdout
+        assert f"{name} {version(name)}" in healthy.stdout
+    assert f"python {platform.python_version()}" in healthy.stdout
+    shutil.rmtree(bare_project.data)
+    bare_project.data.write_text("a file where the folder should be")
+    damaged = bare_project.invoke("doctor", STT_MODLE="x", ENABLE_EMOTION="true")
+    assert damaged.returncode == 1
+    for message in ("broken store", "STT_DATA_DIR", "Did you mean STT_MODEL?", "no model for them"):
+        assert message in damaged.stdout, damaged.stdout
 
 
-def test_the_doctor_knows_that_the_homes_of_the_deployment_need_not_be_written(own: Project, tmp_path: Path) -> None:
-    """On a cluster they are part of a read-only file system."""
+def test_the_dagster_home_of_the_deployment_need_not_be_writable(bare_project: Project, tmp_path: Path) -> None:
+    """On a cluster it is part of a read-only file system."""
     for deployed in ("base/dagster.yaml", "overlays/local/dagster.yaml"):
         shutil.copyfile(PROJECT / "deploy" / deployed, tmp_path / "dagster.yaml")
-        assert "keeps storage in PostgreSQL" in own.invoke("doctor", DAGSTER_HOME=str(tmp_path)).stdout
+        assert "keeps storage in PostgreSQL" in bare_project.invoke("doctor", DAGSTER_HOME=str(tmp_path)).stdout

@@ -1,4 +1,4 @@
-"""What the doctor takes for the profiles of the steps when it looks at a cluster."""
+"""The step profiles that ``stt doctor`` checks a cluster with."""
 
 from __future__ import annotations
 
@@ -24,26 +24,30 @@ current-context: none
 Profiles = dict[str, StepProfile]
 
 
-def look(
+def run_doctor(
     home: Path, launcher: dict[str, Any] | None, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[Profiles, list[CheckResult]]:
-    """What preflight is given under an instance with this launcher, and what the doctor itself says."""
-    stated = {"telemetry": {"enabled": False}, **({"run_launcher": launcher} if launcher else {})}
-    (home / "dagster.yaml").write_text(yaml.safe_dump(stated), encoding="utf-8")
+    """Run the checks of a cluster under an instance with this launcher.
+
+    Returns:
+        The profiles that preflight was called with, and the doctor's own results.
+    """
+    config = {"telemetry": {"enabled": False}, **({"run_launcher": launcher} if launcher else {})}
+    (home / "dagster.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     monkeypatch.setenv("DAGSTER_HOME", str(home))
     monkeypatch.setattr(doctor, "connect_to_cluster", lambda: "stt")
-    given: list[Profiles] = []
+    profiles_of_preflight: list[Profiles] = []
 
     def preflight(_: str, profiles: Profiles, *__: object) -> list[CheckResult]:
-        given.append(profiles)
+        profiles_of_preflight.append(profiles)
         return []
 
     monkeypatch.setattr(doctor, "run_preflight", preflight)
     results = list(check_cluster("localhost/stt:dev"))
-    return given[0], results
+    return profiles_of_preflight[0], results
 
 
-def launcher_of_the_deployment(home: Path, file: str) -> dict[str, Any]:
+def read_deployed_launcher(home: Path, file: str) -> dict[str, Any]:
     kubeconfig = home / "kubeconfig"
     kubeconfig.write_text(KUBECONFIG, encoding="utf-8")
     launcher: dict[str, Any] = yaml.safe_load((PROJECT / "deploy" / file).read_text(encoding="utf-8"))["run_launcher"]
@@ -54,33 +58,31 @@ def launcher_of_the_deployment(home: Path, file: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("file", "gpus", "memory"), [("base/dagster.yaml", 1, "16Gi"), ("overlays/local/dagster.yaml", 0, "768Mi")]
 )
-def test_the_profiles_are_those_of_the_launcher(
+def test_preflight_gets_the_profiles_of_the_launcher(
     file: str, gpus: int, memory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    profiles, results = look(tmp_path, launcher_of_the_deployment(tmp_path, file), monkeypatch)
+    profiles, results = run_doctor(tmp_path, read_deployed_launcher(tmp_path, file), monkeypatch)
     assert (profiles["transcript"].gpu, profiles["transcript"].memory) == (gpus, memory)
     assert results == []
 
 
-def test_an_instance_file_that_states_no_profiles_keeps_those_of_before_and_is_told(
+def test_a_step_without_a_complete_profile_keeps_the_built_in_one_with_a_note(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    launcher = launcher_of_the_deployment(tmp_path, "base/dagster.yaml")
-    stated = launcher["config"].pop("step_profiles")
-    profiles, (note,) = look(tmp_path, launcher, monkeypatch)
+    launcher = read_deployed_launcher(tmp_path, "base/dagster.yaml")
+    step_profiles = launcher["config"].pop("step_profiles")
+    profiles, (note,) = run_doctor(tmp_path, launcher, monkeypatch)
     assert (profiles["transcript"].gpu, profiles["transcript"].memory) == (1, "16Gi")
     assert note.passed is None
     assert "raw, normalized, transcript, enriched, benchmark" in note.sentence
     assert "deploy/base/dagster.yaml" in note.remedy
-    launcher["config"]["step_profiles"] = {**stated, "transcript": {"node_selector": {"gpu-type": "a100"}}}
-    profiles, (note,) = look(tmp_path, launcher, monkeypatch)
+    launcher["config"]["step_profiles"] = {**step_profiles, "transcript": {"node_selector": {"gpu-type": "a100"}}}
+    profiles, (note,) = run_doctor(tmp_path, launcher, monkeypatch)
     assert (profiles["transcript"].gpu, profiles["transcript"].node_selector) == (1, {"gpu-type": "a100"})
     assert "no whole profile of transcript:" in note.sentence
 
 
-def test_on_a_laptop_another_launcher_is_configured_and_nothing_is_said_of_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    profiles, results = look(tmp_path, None, monkeypatch)
+def test_without_the_kubernetes_launcher_there_is_no_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    profiles, results = run_doctor(tmp_path, None, monkeypatch)
     assert profiles["transcript"].gpu == 1
     assert results == []

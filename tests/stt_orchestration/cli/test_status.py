@@ -1,4 +1,4 @@
-"""``stt status``, ``stt show`` and ``stt retry`` where they are refused; what they show is proven with the run that made it."""
+"""Errors of ``stt status``, ``stt show`` and ``stt retry``; what they show is tested in test_run.py."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.stt_orchestration.cli.conftest import check_refusal
 
 
 @pytest.mark.parametrize(
-    ("arguments", "more", "code", "sentence"),
+    ("arguments", "variables", "code", "sentence"),
     [
         (["status"], {"STT_LEDGER_URL": "sqlite:////proc/none/ledger.db"}, 1, "/proc/none"),
         (["show", "nothing"], {}, 2, "No recording has 'nothing'"),
@@ -17,7 +17,7 @@ from tests.stt_orchestration.cli.conftest import check_refusal
         (["retry", "nothing"], {}, 2, "No quarantined or failed recording is called 'nothing'"),
     ],
 )
-def test_what_a_person_can_mend_is_a_sentence_and_an_exit_code(
-    own: Project, arguments: list[str], more: dict[str, str], code: int, sentence: str
+def test_a_user_error_gives_a_sentence_and_an_exit_code(
+    bare_project: Project, arguments: list[str], variables: dict[str, str], code: int, sentence: str
 ) -> None:
-    check_refusal(own, arguments, more, code, sentence)
+    check_refusal(bare_project, arguments, variables, code, sentence)

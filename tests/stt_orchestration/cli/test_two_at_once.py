@@ -1,4 +1,4 @@
-"""Two processes on one data folder: both end well, each recording is worked on once, and a dead one stops nobody."""
+"""Two processes on one data folder: both succeed, each recording is worked on once, and a killed process blocks nobody."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ def stt(*arguments: str) -> None:
 
 
 def stt_in_steps(go: Path, *arguments: str) -> None:
-    """The command, in a process that stops itself before each output that it puts in its place, until ``go`` exists."""
+    """The command, in a process that stops itself before it moves an output to its place, until ``go`` exists."""
 
-    def stop(event: str, about: tuple[object, ...]) -> None:
-        if event in {"os.rename", "os.link"} and Path(str(about[1])).parent.name in OUTPUTS and not go.exists():
+    def stop(event: str, arguments: tuple[object, ...]) -> None:
+        if event in {"os.rename", "os.link"} and Path(str(arguments[1])).parent.name in OUTPUTS and not go.exists():
             os.kill(os.getpid(), signal.SIGSTOP)
 
     sys.addaudithook(stop)
@@ -61,8 +61,8 @@ def stt_in_steps(go: Path, *arguments: str) -> None:
 
 
 @dataclass
-class Installation:
-    """A data folder, and processes that work on it."""
+class SharedInstallation:
+    """A data folder that several processes work on."""
 
     root: Path
     weights: Path
@@ -86,8 +86,8 @@ class Installation:
             with open_instance() as opened:
                 yield opened
 
-    def silences(self, count: int) -> None:
-        """Recordings that need no model, each of another length."""
+    def write_silences(self, count: int) -> None:
+        """Write recordings of silence, which need no model, each of another length."""
         (self.data / "raw_audio").mkdir(parents=True)
         for i in range(count):
             path = self.data / "raw_audio" / f"{i}.wav"
@@ -95,105 +95,108 @@ class Installation:
 
     @property
     def go(self) -> Path:
-        """As long as it is missing, processes started with ``stops`` stop at each output."""
+        """The file that lets processes started with ``stops`` continue; without it they stop at each output."""
         return self.root / "go"
 
     def start(self, home: str, *, stops: bool = False) -> Running:
-        """``stt run`` with a Dagster home of that name: processes with different homes do not know of each other's runs."""
+        """Start ``stt run`` with a Dagster home of that name. Processes with different homes do not see each other's runs."""
         folder = self.root / home
         folder.mkdir(exist_ok=True)
         shutil.copyfile(PROJECT / "dagster.yaml", folder / "dagster.yaml")
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("STT_", "WHISPER_", "ENABLE_"))}
         environment |= {"STT_DATA_DIR": str(self.data), "DAGSTER_HOME": str(folder), "STT_MODEL_DIR": str(self.weights)}
         environment |= {"STT_SENSOR_ENABLED": "false"}
-        said = Path(tempfile.mkdtemp(prefix="said-", dir=self.root))
+        output_dir = Path(tempfile.mkdtemp(prefix="output-", dir=self.root))
         command = (stt_in_steps, self.go, "run") if stops else (stt, "run")
-        running = warm.start(*command, output_dir=said, environment=environment)
+        running = warm.start(*command, output_dir=output_dir, environment=environment)
         self.stack.callback(running.kill)
         return running
 
-    def worked_on(self, *homes: str) -> dict[str, int]:
-        """Step -> recordings worked on, over all runs in these homes. The first step is left out: it only reads."""
-        found = dict.fromkeys(STEPS, 0)
+    def count_worked_on(self, *homes: str) -> dict[str, int]:
+        """Step -> recordings worked on, over all runs in these homes. The first step is left out because it only reads."""
+        counts = dict.fromkeys(STEPS, 0)
         for home in homes:
             with self.dagster(home) as home_instance:
                 for run in home_instance.get_runs():
                     for entry in home_instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION):
-                        made = entry.dagster_event.step_materialization_data.materialization  # type: ignore[union-attr]
-                        step = made.asset_key.to_user_string()
+                        materialization = entry.dagster_event.step_materialization_data.materialization  # type: ignore[union-attr]
+                        step = materialization.asset_key.to_user_string()
                         if step in STEPS:
-                            found[step] += int(made.metadata["worked_on"].value)  # type: ignore[arg-type]
-        return found
+                            counts[step] += int(materialization.metadata["worked_on"].value)  # type: ignore[arg-type]
+        return counts
 
-    def log_of(self, home: str) -> str:
+    def read_log(self, home: str) -> str:
         """The log lines of all runs in a home."""
         with self.dagster(home) as home_instance:
             return "\n".join(
                 e.user_message for run in home_instance.get_runs() for e in home_instance.all_logs(run.run_id)
             )
 
-    def outputs(self) -> dict[str, bytes]:
-        found = [path for folder in OUTPUTS for path in (self.data / folder).rglob("*") if path.is_file()]
-        return {str(path.relative_to(self.data)): path.read_bytes() for path in found}
+    def read_outputs(self) -> dict[str, bytes]:
+        paths = [path for folder in OUTPUTS for path in (self.data / folder).rglob("*") if path.is_file()]
+        return {str(path.relative_to(self.data)): path.read_bytes() for path in paths}
 
 
 @pytest.fixture
-def place(tmp_path: Path, base_weights: Weights) -> Iterator[Installation]:
+def shared(tmp_path: Path, base_weights: Weights) -> Iterator[SharedInstallation]:
     with ExitStack() as stack:
-        yield Installation(tmp_path, base_weights.path, stack)
+        yield SharedInstallation(tmp_path, base_weights.path, stack)
 
 
-def ended(running: Running) -> tuple[int, str]:
+def wait_for_exit(running: Running) -> tuple[int, str]:
     out, err = running.communicate(timeout=200)
     assert "Traceback" not in err, err
     return running.returncode, out + err
 
 
-def until(true: Callable[[], object], what: str) -> None:
+def wait_until(condition: Callable[[], object], description: str) -> None:
     limit = time.monotonic() + 100
-    while not true():
-        assert time.monotonic() < limit, f"never: {what}"
+    while not condition():
+        assert time.monotonic() < limit, f"never: {description}"
         time.sleep(0.02)
 
 
-def stands_still(pid: int) -> bool:
-    """Whether all threads have stopped: a signal takes effect some time after it was sent."""
+def is_stopped(pid: int) -> bool:
+    """Whether all threads of the process have stopped. A signal takes effect some time after it was sent."""
     tasks = Path(f"/proc/{pid}/task")
-    if not tasks.is_dir():  # not Linux, which cannot be asked
+    if not tasks.is_dir():  # other systems than Linux do not tell
         time.sleep(0.5)
         return True
     stats = [(task / "stat").read_text() for task in tasks.iterdir()]
     return {stat.rpartition(")")[2].split()[0] for stat in stats} == {"T"}
 
 
-def frozen_at_work(running: Running, place: Installation) -> dict[str, int]:
-    """Wait until a process, started with ``stops``, stands in the middle of a step, holding its batch and not the ledger.
+def freeze_at_work(running: Running, shared: SharedInstallation) -> dict[str, int]:
+    """Wait until a process started with ``stops`` has stopped in the middle of a step, with its batch locked and the ledger free.
 
     Returns:
-        Step -> recordings past it.
+        Step -> recordings that have passed it.
     """
 
     def frozen() -> bool:
         assert running.returncode is None, running.err.read_text()
-        if not stands_still(running.pid):
+        if not is_stopped(running.pid):
             return False
-        locks = (place.data / "ledger.db.locks").glob("*")
-        if any(str(running.pid) in lock.read_text() for lock in locks) and not held(place.data / "ledger.db"):
-            states = place.ledger.count_totals().states
+        locks = (shared.data / "ledger.db.locks").glob("*")
+        if any(str(running.pid) in lock.read_text() for lock in locks) and not is_ledger_locked(
+            shared.data / "ledger.db"
+        ):
+            states = shared.ledger.count_totals().states
             if 0 < states[State.RECEIVED] < COUNT:
-                place.go.touch()  # the next signal to continue is to the end
+                shared.go.touch()  # after the next SIGCONT it runs to its end
                 return True
         running.send_signal(signal.SIGCONT)
         return False
 
-    until(frozen, "a process in the middle of a step")
-    states = [m.state for m in place.ledger.list_newest(COUNT)]
+    wait_until(frozen, "a process in the middle of a step")
+    states = [m.state for m in shared.ledger.list_newest(COUNT)]
     return {
-        step: sum(has_reached(state, past) for state in states) for step, past in zip(STEPS, PIPELINE[1:], strict=True)
+        step: sum(has_reached(state, later_state) for state in states)
+        for step, later_state in zip(STEPS, PIPELINE[1:], strict=True)
     }
 
 
-def held(ledger: Path) -> bool:
+def is_ledger_locked(ledger: Path) -> bool:
     """Whether a thread was stopped while it was writing to the ledger."""
     try:
         with sqlite3.connect(ledger, timeout=0, isolation_level=None) as connection:
@@ -203,112 +206,116 @@ def held(ledger: Path) -> bool:
     return False
 
 
-def test_two_started_on_an_empty_installation_in_the_same_moment_both_end_well(place: Installation) -> None:
-    place.silences(COUNT)
-    both = [place.start("home") for _ in range(2)]
-    assert [ended(running)[0] for running in both] == [0, 0]
-    assert place.ledger.count_totals().states[State.DONE] == COUNT
-    assert place.worked_on("home") == dict.fromkeys(STEPS, COUNT)
+def test_two_processes_started_at_once_on_an_empty_installation_both_succeed(shared: SharedInstallation) -> None:
+    shared.write_silences(COUNT)
+    processes = [shared.start("home") for _ in range(2)]
+    assert [wait_for_exit(running)[0] for running in processes] == [0, 0]
+    assert shared.ledger.count_totals().states[State.DONE] == COUNT
+    assert shared.count_worked_on("home") == dict.fromkeys(STEPS, COUNT)
 
 
-def test_two_that_know_nothing_of_each_other_do_together_what_one_would_do(tmp_path: Path, place: Installation) -> None:
-    place.silences(COUNT)
-    both = [place.start("one"), place.start("two")]
-    assert [ended(running)[0] for running in both] == [0, 0]
-    assert place.ledger.count_totals().states[State.DONE] == COUNT
-    assert place.worked_on("one", "two") == dict.fromkeys(STEPS, COUNT)
-    alone = Installation(tmp_path / "alone", place.weights, place.stack)
-    alone.silences(COUNT)
-    assert ended(alone.start("home"))[0] == 0
-    assert alone.outputs() == place.outputs() != {}
+def test_two_processes_with_different_homes_share_the_work_and_give_the_same_outputs(
+    tmp_path: Path, shared: SharedInstallation
+) -> None:
+    shared.write_silences(COUNT)
+    processes = [shared.start("one"), shared.start("two")]
+    assert [wait_for_exit(running)[0] for running in processes] == [0, 0]
+    assert shared.ledger.count_totals().states[State.DONE] == COUNT
+    assert shared.count_worked_on("one", "two") == dict.fromkeys(STEPS, COUNT)
+    alone = SharedInstallation(tmp_path / "alone", shared.weights, shared.stack)
+    alone.write_silences(COUNT)
+    assert wait_for_exit(alone.start("home"))[0] == 0
+    assert alone.read_outputs() == shared.read_outputs() != {}
 
 
-def says(running: Running, sentence: str) -> None:
-    """Wait until a process has printed it."""
-    until(lambda: sentence in running.out.read_text(), f"{sentence!r}")
+def wait_for_output(running: Running, sentence: str) -> None:
+    """Wait until a process has printed the sentence."""
+    wait_until(lambda: sentence in running.out.read_text(), f"{sentence!r}")
 
 
-def test_the_second_on_the_same_home_waits_for_the_first_and_says_so(place: Installation) -> None:
-    """It left the batch to the other, said that nothing was new, and ended well before anything was done."""
-    place.silences(COUNT)
-    first = place.start("home", stops=True)
-    frozen_at_work(first, place)
-    second, third = place.start("home"), place.start("home")
-    by = f"being worked on by another process ({first.pid} on {os.uname().nodename})"
-    says(second, by)
-    says(third, by)
+def test_a_second_process_on_the_same_home_waits_and_names_the_first(shared: SharedInstallation) -> None:
+    """A regression test: the second process once reported that nothing was new, and ended while the first was at work."""
+    shared.write_silences(COUNT)
+    first = shared.start("home", stops=True)
+    freeze_at_work(first, shared)
+    second, third = shared.start("home"), shared.start("home")
+    message = f"being worked on by another process ({first.pid} on {os.uname().nodename})"
+    wait_for_output(second, message)
+    wait_for_output(third, message)
     third.send_signal(signal.SIGINT)
-    code, said = ended(third)
-    assert code == 130, said
-    assert place.ledger.count_totals().states[State.DONE] < COUNT
+    code, output = wait_for_exit(third)
+    assert code == 130, output
+    assert shared.ledger.count_totals().states[State.DONE] < COUNT
     first.send_signal(signal.SIGCONT)
-    assert ended(first)[0] == 0
-    code, said = ended(second)
+    assert wait_for_exit(first)[0] == 0
+    code, output = wait_for_exit(second)
     assert code == 0
-    assert said.count("done") >= COUNT
-    assert "Nothing new" not in said
-    assert place.worked_on("home") == dict.fromkeys(STEPS, COUNT)
-    with place.dagster("home") as home_instance:
+    assert output.count("done") >= COUNT
+    assert "Nothing new" not in output
+    assert shared.count_worked_on("home") == dict.fromkeys(STEPS, COUNT)
+    with shared.dagster("home") as home_instance:
         assert len(home_instance.get_runs()) == 1
 
 
-def test_who_waits_for_one_that_is_killed_goes_on_itself(place: Installation) -> None:
-    place.silences(COUNT)
-    first = place.start("home", stops=True)
-    before = frozen_at_work(first, place)
-    second = place.start("home")
-    says(second, "being worked on by another process")
+def test_a_process_that_waits_on_the_same_home_continues_when_the_first_is_killed(shared: SharedInstallation) -> None:
+    shared.write_silences(COUNT)
+    first = shared.start("home", stops=True)
+    finished = freeze_at_work(first, shared)
+    second = shared.start("home")
+    wait_for_output(second, "being worked on by another process")
     first.send_signal(signal.SIGKILL)
     first.process.join()
-    assert ended(second)[0] == 0
-    assert place.ledger.count_totals().states[State.DONE] == COUNT
-    assert place.worked_on("home") == {step: COUNT - before[step] for step in STEPS}
+    assert wait_for_exit(second)[0] == 0
+    assert shared.ledger.count_totals().states[State.DONE] == COUNT
+    assert shared.count_worked_on("home") == {step: COUNT - finished[step] for step in STEPS}
 
 
-def test_what_stands_in_a_queue_that_nobody_serves_is_worked_on_here(place: Installation) -> None:
-    """The UI was closed after somebody had launched a batch in it."""
-    place.silences(1)
-    (place.root / "home").mkdir()
-    shutil.copyfile(PROJECT / "dagster.yaml", place.root / "home" / "dagster.yaml")
-    workspace = Workspace(open_store(place.data.as_uri()), place.ledger)
+def test_a_queued_run_without_a_daemon_is_executed_by_the_command(shared: SharedInstallation) -> None:
+    """As after the UI launched a batch and was closed."""
+    shared.write_silences(1)
+    (shared.root / "home").mkdir()
+    shutil.copyfile(PROJECT / "dagster.yaml", shared.root / "home" / "dagster.yaml")
+    workspace = Workspace(open_store(shared.data.as_uri()), shared.ledger)
     run_intake(workspace, [], BatchLimits(), "test")
-    (key,) = place.ledger.list_open_batches(2e9, 10)
-    with place.dagster("home") as home_instance:
+    (key,) = shared.ledger.list_open_batches(2e9, 10)
+    with shared.dagster("home") as home_instance:
         job = build_defs(Settings()).resolve_job_def(JOB_NAME)
-        of_server = RemoteJobOrigin(
+        origin = RemoteJobOrigin(
             RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("stt"), "__repository__"), JOB_NAME
         )
         home_instance.create_run_for_job(
-            job, status=dg.DagsterRunStatus.QUEUED, tags={"dagster/partition": key}, remote_job_origin=of_server
+            job, status=dg.DagsterRunStatus.QUEUED, tags={"dagster/partition": key}, remote_job_origin=origin
         )
-        assert [each.status for each in find_live_runs(home_instance, key)] == [dg.DagsterRunStatus.QUEUED]
-    code, said = ended(place.start("home"))
-    assert code == 0, said
-    assert f"{key} waits in Dagster's queue, and no daemon is there" in said
-    assert place.ledger.count_totals().states[State.DONE] == 1
+        assert [run.status for run in find_live_runs(home_instance, key)] == [dg.DagsterRunStatus.QUEUED]
+    code, output = wait_for_exit(shared.start("home"))
+    assert code == 0, output
+    assert f"{key} waits in Dagster's queue, and no daemon is there" in output
+    assert shared.ledger.count_totals().states[State.DONE] == 1
 
 
-def test_when_the_one_at_work_is_killed_the_one_that_waits_goes_on(place: Installation) -> None:
-    place.silences(COUNT)
-    first = place.start("one", stops=True)
-    before = frozen_at_work(first, place)
-    assert 0 < sum(before.values()) < len(STEPS) * COUNT
-    second = place.start("two")
+def test_a_process_that_waits_on_another_home_continues_when_the_first_is_killed(shared: SharedInstallation) -> None:
+    shared.write_silences(COUNT)
+    first = shared.start("one", stops=True)
+    finished = freeze_at_work(first, shared)
+    assert 0 < sum(finished.values()) < len(STEPS) * COUNT
+    second = shared.start("two")
     holder = f"worked on by {os.uname().nodename}:{first.pid}"
-    until(
-        lambda: (place.root / "two" / "history").exists() and holder in place.log_of("two"),
+    wait_until(
+        lambda: (shared.root / "two" / "history").exists() and holder in shared.read_log("two"),
         "the second says who holds it",
     )
     first.send_signal(signal.SIGKILL)
-    assert ended(second)[0] == 0
-    assert place.ledger.count_totals().states[State.DONE] == COUNT
-    assert place.worked_on("two") == {step: COUNT - before[step] for step in STEPS}, "the rest, and nothing twice"
-    assert list((place.data / "ledger.db.locks").iterdir()) == []
+    assert wait_for_exit(second)[0] == 0
+    assert shared.ledger.count_totals().states[State.DONE] == COUNT
+    assert shared.count_worked_on("two") == {step: COUNT - finished[step] for step in STEPS}, (
+        "only what the first process had left to do"
+    )
+    assert list((shared.data / "ledger.db.locks").iterdir()) == []
 
 
 def open_home(go: Path) -> None:
-    """Wait for the file, then open the home: in a process of its own."""
-    import alembic.command  # noqa: F401 - what the opening needs is there when it begins
+    """Wait for the file, then open the Dagster home. Runs in a process of its own."""
+    import alembic.command  # noqa: F401 - imported before the start signal
 
     os.write(1, b"ready\n")
     while not go.exists():
@@ -317,38 +324,40 @@ def open_home(go: Path) -> None:
         opened.get_runs()
 
 
-def test_many_that_open_a_new_dagster_home_at_once_all_can(tmp_path: Path) -> None:
-    """Unguarded, Dagster makes its databases several times over, and may leave one that never opens again."""
+def test_several_processes_can_open_a_new_dagster_home_at_once(tmp_path: Path) -> None:
+    """Without a lock, Dagster makes its databases several times, and may leave one that cannot be opened."""
     shutil.copyfile(PROJECT / "dagster.yaml", tmp_path / "dagster.yaml")
     environment, go = {**os.environ, "DAGSTER_HOME": str(tmp_path)}, tmp_path / "go"
     openers = [warm.start(open_home, go, output_dir=tmp_path / str(i), environment=environment) for i in range(3)]
     for opener in openers:
-        until(lambda opener=opener: opener.out.read_text() == "ready\n", "an opener stands ready")
+        wait_until(lambda opener=opener: opener.out.read_text() == "ready\n", "an opener stands ready")
     go.touch()
     for opener in openers:
         _, err = opener.communicate(timeout=100)
         assert opener.returncode == 0, err
 
 
-def test_an_interrupt_ends_a_run_soon_and_loses_nothing(place: Installation) -> None:
-    """The detector alone takes many seconds over an hour; it is left between two minutes of it, and the step does not end."""
-    (place.data / "raw_audio").mkdir(parents=True)
-    soundfile.write(place.data / "raw_audio" / "hour.wav", np.zeros(3600 * 16_000, np.int16), 16_000)
-    running = place.start("home")
-    until(
-        lambda: (place.data / "ledger.db").exists() and place.ledger.count_totals().states[State.NORMALIZED],
+def test_an_interrupt_ends_a_run_soon_and_loses_nothing(shared: SharedInstallation) -> None:
+    """The speech detector takes many seconds for an hour of audio. The interrupt ends it in the middle of the recording."""
+    (shared.data / "raw_audio").mkdir(parents=True)
+    soundfile.write(shared.data / "raw_audio" / "hour.wav", np.zeros(3600 * 16_000, np.int16), 16_000)
+    running = shared.start("home")
+    wait_until(
+        lambda: (shared.data / "ledger.db").exists() and shared.ledger.count_totals().states[State.NORMALIZED],
         "a step at work",
     )
     running.send_signal(signal.SIGINT)
-    code, said = ended(running)
-    assert code == 130, said
-    assert "Interrupted. Nothing is lost: `stt run` goes on where this stopped." in said, "not by itself, but by force"
-    assert place.ledger.count_totals().states[State.NORMALIZED] == 1
-    with place.dagster("home") as home_instance:
+    code, output = wait_for_exit(running)
+    assert code == 130, output
+    assert "Interrupted. Nothing is lost: `stt run` goes on where this stopped." in output, (
+        "not by itself, but by force"
+    )
+    assert shared.ledger.count_totals().states[State.NORMALIZED] == 1
+    with shared.dagster("home") as home_instance:
         assert find_live_runs(home_instance) == []
 
 
-DEAF = """
+IGNORES_INTERRUPTS = """
 import signal, sys, time
 from stt_orchestration.cli import interrupts
 from stt_orchestration.cli.console import make_console
@@ -362,13 +371,15 @@ with interrupts.watch_interrupts(make_console()):
 
 
 @pytest.mark.parametrize(("grace", "interrupts"), [("60", 2), ("0.5", 1)], ids=["second", "late"])
-def test_whatever_does_not_end_by_itself_is_ended(grace: str, interrupts: int) -> None:
-    with subprocess.Popen([sys.executable, "-c", DEAF, grace], stdout=subprocess.PIPE, text=True) as deaf:
-        assert deaf.stdout is not None
-        assert deaf.stdout.readline() == "ready\n"
-        deaf.send_signal(signal.SIGINT)
-        assert deaf.stdout.readline().startswith("Stopping")
+def test_a_command_that_ignores_interrupts_is_ended(grace: str, interrupts: int) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", IGNORES_INTERRUPTS, grace], stdout=subprocess.PIPE, text=True
+    ) as command:
+        assert command.stdout is not None
+        assert command.stdout.readline() == "ready\n"
+        command.send_signal(signal.SIGINT)
+        assert command.stdout.readline().startswith("Stopping")
         for _ in range(interrupts - 1):
-            deaf.send_signal(signal.SIGINT)
-        assert "goes on where this stopped" in deaf.communicate(timeout=50)[0]
-        assert deaf.returncode == 130
+            command.send_signal(signal.SIGINT)
+        assert "goes on where this stopped" in command.communicate(timeout=50)[0]
+        assert command.returncode == 130

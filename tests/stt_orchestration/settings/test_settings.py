@@ -35,17 +35,17 @@ def test_every_key_of_the_config_map_is_read(monkeypatch: pytest.MonkeyPatch) ->
     }
     for name, value in values.items():
         monkeypatch.setenv(name, value)
-    read = Settings.read()
-    assert (read.model, read.device, read.effective_compute_type, read.language) == (
+    settings = Settings.read()
+    assert (settings.model, settings.device, settings.effective_compute_type, settings.language) == (
         "large-v3",
         "cuda",
         "float16",
         "en",
     )
-    assert (read.page, read.prosody, read.emotion) == (False, False, True)
+    assert (settings.page, settings.prosody, settings.emotion) == (False, False, True)
 
 
-def test_our_own_name_beats_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_stt_variable_has_priority_over_a_whisper_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WHISPER_MODEL", "small")
     monkeypatch.setenv("STT_MODEL", "tiny.en")
     assert Settings.read().model == "tiny.en"
@@ -100,7 +100,7 @@ def test_two_bad_values_are_both_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(str(refused.value).splitlines()) == 2
 
 
-def test_a_slip_in_a_name_is_noticed() -> None:
+def test_a_misspelled_variable_is_reported() -> None:
     assert find_misspelled({"STT_MODLE": "base", "STT_MODEL": "base", "OTHER": "x"}) == [
         "STT_MODLE sets nothing. Did you mean STT_MODEL?"
     ]

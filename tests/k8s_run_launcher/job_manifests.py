@@ -1,4 +1,4 @@
-"""A profile as the Job that the API server gets, through the very coercion that the launcher uses."""
+"""The Job that the API server gets for a profile, built as the launcher builds it."""
 
 from __future__ import annotations
 
@@ -24,15 +24,20 @@ LAUNCHER = K8sContainerContext(
 )
 
 
-def job_of(profile: StepProfile, lessons: RetryAdjustments | None = None) -> dict[str, Any]:
-    """The Job as the API server would get it, as plain JSON."""
+def build_job(profile: StepProfile, adjustments: RetryAdjustments | None = None) -> dict[str, Any]:
+    """The manifest of a step's Job, as plain JSON.
+
+    Args:
+        profile: Profile of the step.
+        adjustments: Changes for a retry.
+    """
     context = LAUNCHER
-    lessons = lessons or RetryAdjustments()
+    adjustments = adjustments or RetryAdjustments()
     layers = (
         profile.build_shallow_config(100),
         profile.build_deep_config(),
-        lessons.memory_config(),
-        lessons.placement_config(),
+        adjustments.memory_config(),
+        adjustments.placement_config(),
     )
     for layer in layers:
         context = context.merge(K8sContainerContext(run_k8s_config=UserDefinedDagsterK8sConfig.from_dict(layer)))
@@ -41,10 +46,10 @@ def job_of(profile: StepProfile, lessons: RetryAdjustments | None = None) -> dic
     job = construct_dagster_k8s_job(config, ["x"], "step", user_defined_k8s_config=context.run_k8s_config)
     from kubernetes import client
 
-    made: dict[str, Any] = json.loads(json.dumps(client.ApiClient().sanitize_for_serialization(job)))
-    return made
+    manifest: dict[str, Any] = json.loads(json.dumps(client.ApiClient().sanitize_for_serialization(job)))
+    return manifest
 
 
-def pod_of(job: dict[str, Any]) -> dict[str, Any]:
+def get_pod_spec(job: dict[str, Any]) -> dict[str, Any]:
     spec: dict[str, Any] = job["spec"]["template"]["spec"]
     return spec

@@ -11,8 +11,8 @@ from k8s_run_launcher.launcher import ProfiledK8sRunLauncher
 from tests.k8s_run_launcher.api_server import write_kubeconfig
 
 
-def state_launcher(folder: Path, url: str) -> dict[str, Any]:
-    """What ``dagster.yaml`` states of a launcher, with the API server at this address."""
+def make_launcher_config(folder: Path, url: str) -> dict[str, Any]:
+    """Configuration of a launcher, as in ``dagster.yaml``, for the API server at this address."""
     return {
         "service_account_name": "runs",
         "instance_config_map": "none",
@@ -21,9 +21,9 @@ def state_launcher(folder: Path, url: str) -> dict[str, Any]:
     }
 
 
-def make_launcher(stated: dict[str, Any]) -> ProfiledK8sRunLauncher:
-    checked = process_config(ProfiledK8sRunLauncher.config_type(), stated)
+def make_launcher(config: dict[str, Any]) -> ProfiledK8sRunLauncher:
+    checked = process_config(ProfiledK8sRunLauncher.config_type(), config)
     assert checked.success, checked.errors
-    made = ProfiledK8sRunLauncher.from_config_value(None, checked.value)
-    assert isinstance(made, ProfiledK8sRunLauncher)
-    return made
+    launcher = ProfiledK8sRunLauncher.from_config_value(None, checked.value)
+    assert isinstance(launcher, ProfiledK8sRunLauncher)
+    return launcher
