@@ -1,8 +1,8 @@
 """Collects requests of many calls into batches of requests with the same key, and decides which batch is next.
 
 Requests of a more urgent priority go first. Among equal ones those of calls that have had little go first, so a short call is not
-stuck behind a long recording's chunks. Among these, the oldest request goes first where somebody waits for partial results, and the
-fullest batch where nobody does. No request waits for a batch to fill.
+stuck behind a long recording's chunks. Among these, the earliest part of a recording goes first where somebody waits for it,
+and the fullest batch where nobody does. No request waits for a batch to fill.
 """
 
 from __future__ import annotations
@@ -40,12 +40,18 @@ class _Pending(Generic[BatchKey, Item, Result]):
     item: Item
     seconds: float
     call: Call
+    order: int
     future: Future[Result] = field(default_factory=Future)
     submitted_at: float = field(default_factory=time.monotonic)
 
     @property
     def rank(self) -> tuple[int, bool]:
         return self.call.priority, self.call.decoded_s >= SHORT_CALL_S
+
+    @property
+    def place(self) -> tuple[tuple[int, bool], int]:
+        """What is smaller goes first."""
+        return self.rank, self.order
 
 
 class Batcher(Generic[BatchKey, Item, Result]):
@@ -88,7 +94,7 @@ class Batcher(Generic[BatchKey, Item, Result]):
     ) -> None:
         self.close()
 
-    def submit(self, key: BatchKey, item: Item, call: Call, seconds: float = 0.0) -> Future[Result]:
+    def submit(self, key: BatchKey, item: Item, call: Call, seconds: float = 0.0, order: int = 0) -> Future[Result]:
         """Queue a request; the future gets its result.
 
         Args:
@@ -96,11 +102,12 @@ class Batcher(Generic[BatchKey, Item, Result]):
             item: The request.
             call: Whose it is.
             seconds: Its length of audio, which counts for the call.
+            order: Of two requests, equal in all else, the one with the lower number goes first.
 
         Raises:
             RuntimeError: The batcher is closed.
         """
-        entry: _Pending[BatchKey, Item, Result] = _Pending(key, item, seconds, call)
+        entry: _Pending[BatchKey, Item, Result] = _Pending(key, item, seconds, call, order)
         with self._condition:
             if self._closed:
                 raise RuntimeError("The engine is closed; it answers no more.")
@@ -136,7 +143,7 @@ class Batcher(Generic[BatchKey, Item, Result]):
             key = self._choose_key()
             # Near the end, divide the requests evenly among the workers, so that none is idle while another has a full batch.
             size = min(self._max_batch_size(key), math.ceil(len(self._pending) / len(self._threads)))
-            with_key = sorted((entry for entry in self._pending if entry.key == key), key=lambda entry: entry.rank)
+            with_key = sorted((entry for entry in self._pending if entry.key == key), key=lambda entry: entry.place)
             chosen = {id(entry) for entry in with_key[:size]}
             self._pending = [entry for entry in self._pending if id(entry) not in chosen]
             # False if the caller cancelled the request.
@@ -153,10 +160,10 @@ class Batcher(Generic[BatchKey, Item, Result]):
             oldest = next(entry for entry in self._pending if entry.call.priority == best[0])
             if time.monotonic() - oldest.submitted_at > LONGEST_WAIT_S:
                 return oldest.key
+        if best[0] == Priority.INTERACTIVE:
+            return min(self._pending, key=lambda entry: entry.place).key
         counts = Counter(entry.key for entry in self._pending)
         first = dict.fromkeys(entry.key for entry in self._pending if entry.rank == best)  # oldest key first
-        if best[0] == Priority.INTERACTIVE:
-            return next(iter(first))
         return max(first, key=lambda key: min(counts[key], self._max_batch_size(key)) / self._max_batch_size(key))
 
     def _run_worker(self, core: int | None) -> None:

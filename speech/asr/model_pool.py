@@ -108,13 +108,18 @@ class ModelPool:
         finally:
             self._batcher.discard(call)
 
-    def submit(self, request: Request[R], call: Call) -> Future[R]:
+    def submit(self, request: Request[R], call: Call, order: int = 0) -> Future[R]:
         """Queue a request; the future gets its result.
+
+        Args:
+            request: What is asked.
+            call: Whose it is.
+            order: Of a call's requests, those of a lower number go first.
 
         Raises:
             RuntimeError: The pool is closed.
         """
-        return self._batcher.submit(request.batch_key, request, call, request.seconds)
+        return self._batcher.submit(request.batch_key, request, call, request.seconds, order)
 
     def _run_batch(self, _: Hashable, requests: Sequence[Request[Any]]) -> Sequence[Any]:
         return requests[0].run_batch(self.model, requests)
@@ -164,7 +169,8 @@ class Session:
         except StopIteration as stop:
             results[index] = stop.value
             return
-        future = self._pool.submit(request, self._call)
+        # What an earlier part needs further goes before later parts, so that results come in order.
+        future = self._pool.submit(request, self._call, index)
         future.add_done_callback(
             lambda done: self._events.put(lambda: self._advance(works, index, done.result(), results))
         )

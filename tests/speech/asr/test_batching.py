@@ -184,13 +184,14 @@ def test_discarding_a_call_cancels_its_waiting_requests_and_no_others() -> None:
     assert list_order(worker) == [2]
 
 
-def test_of_urgent_requests_the_oldest_goes_first_even_where_its_batch_is_not_full() -> None:
+def test_of_urgent_requests_the_earliest_part_goes_first_even_where_its_batch_is_not_full() -> None:
     """Somebody reads partial results, and they come in order."""
     worker = Worker()
     with Batcher(worker, workers=1, max_batch_size=lambda _: 2) as batcher:
         start_busy(worker, batcher)
         call = Call(Priority.INTERACTIVE)
-        waiting = [batcher.submit(kind, n, call) for kind, n in [("rare", 1), ("a", 2), ("a", 3)]]
+        parts = [("a", 2), ("a", 3), ("rare", 1)]  # the first part asks again, after the others have been queued
+        waiting = [batcher.submit(kind, n, call, order=n) for kind, n in parts]
         worker.go.set()
         for future in waiting:
             future.result(10)
