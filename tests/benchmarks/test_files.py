@@ -9,7 +9,7 @@ import pytest
 from benchmarks.files import RefusedError, check_output_file
 
 
-def test_an_output_file_is_checked_without_leaving_anything(tmp_path: Path) -> None:
+def test_checking_an_output_file_writes_nothing(tmp_path: Path) -> None:
     target = tmp_path / "deep" / "x.json"
     check_output_file(target, overwrite=False)
     assert list(tmp_path.iterdir()) == []

@@ -110,8 +110,8 @@ Connect = Callable[[Callable[[Request], Response]], ApiServer]
 def test_a_missing_permission_is_named_and_a_forbidden_check_is_unknown(connect: Connect) -> None:
     def respond(request: Request) -> Response:
         if request.method == "POST":
-            asked = request.body["spec"]["resourceAttributes"]
-            return {"status": {"allowed": asked["verb"] != "watch"}}
+            requested = request.body["spec"]["resourceAttributes"]
+            return {"status": {"allowed": requested["verb"] != "watch"}}
         return make_status(403) if request.path.endswith("/nodes") else {"items": []}
 
     server = connect(respond)
@@ -123,8 +123,8 @@ def test_a_missing_permission_is_named_and_a_forbidden_check_is_unknown(connect:
         ("GPU nodes", None, "this account may not look there"),
         ("store", True, "there"),
     ]
-    asked = [r.body["spec"]["resourceAttributes"] for r in server.requests if r.method == "POST"]
-    assert [(a["group"], a["resource"] + f"/{a['subresource']}".rstrip("/"), a["verb"]) for a in asked] == list(
+    requested = [r.body["spec"]["resourceAttributes"] for r in server.requests if r.method == "POST"]
+    assert [(a["group"], a["resource"] + f"/{a['subresource']}".rstrip("/"), a["verb"]) for a in requested] == list(
         REQUIRED_PERMISSIONS
     )
 

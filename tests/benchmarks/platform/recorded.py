@@ -25,8 +25,8 @@ V2_MOUNT = "30 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegat
 UNLIMITED_V1 = "9223372036854771712"
 
 
-def linux(root: Path, files: Mapping[str, str], **facts: object) -> Host:
-    """A Linux machine with these files; four cores, all usable. Keyword arguments replace its facts."""
+def make_linux(root: Path, files: Mapping[str, str], **facts: object) -> Host:
+    """A Linux machine with these files and four usable cores. Keyword arguments replace its facts."""
     for name, text in files.items():
         path = root / name.lstrip("/")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,7 +44,7 @@ def linux(root: Path, files: Mapping[str, str], **facts: object) -> Host:
     return Host(**host)  # type: ignore[arg-type]
 
 
-def v2(group: str, limits: Mapping[str, str], *, inside: str = "/") -> dict[str, str]:
+def make_cgroup_v2(group: str, limits: Mapping[str, str], *, inside: str = "/") -> dict[str, str]:
     """Files of a process in a control group of version 2: ``group`` as the process sees it, limits as relative path -> content."""
     return {
         "/proc/self/cgroup": f"0::{group}\n",
@@ -53,20 +53,20 @@ def v2(group: str, limits: Mapping[str, str], *, inside: str = "/") -> dict[str,
     }
 
 
-def v1(group: str, limits: Mapping[str, str], *, shown: str = "/") -> dict[str, str]:
-    """The same for version 1 with its two hierarchies; the mounts show what is below ``shown``."""
+def make_cgroup_v1(group: str, limits: Mapping[str, str], *, root_of_mount: str = "/") -> dict[str, str]:
+    """The same for version 1 with its two hierarchies. The mounts show the groups below ``root_of_mount``."""
     return {
         "/proc/self/cgroup": f"4:memory:{group}\n3:cpu,cpuacct:{group}\n1:name=systemd:{group}\n0::/\n",
         "/proc/self/mountinfo": (
-            f"40 31 0:30 {shown} /sys/fs/cgroup/cpu,cpuacct ro - cgroup cgroup rw,cpu,cpuacct\n"
-            f"41 31 0:31 {shown} /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory\n"
+            f"40 31 0:30 {root_of_mount} /sys/fs/cgroup/cpu,cpuacct ro - cgroup cgroup rw,cpu,cpuacct\n"
+            f"41 31 0:31 {root_of_mount} /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory\n"
             "42 31 0:32 / /sys/fs/cgroup/unified ro - cgroup2 cgroup2 rw\n"
         ),
         **{f"/sys/fs/cgroup/{name}": text for name, text in limits.items()},
     }
 
 
-def mac(root: Path, machine: str, values: Mapping[str, str]) -> Host:
+def make_mac(root: Path, machine: str, values: Mapping[str, str]) -> Host:
     """A Mac: no files, no affinity, named kernel values."""
     return Host(
         system="Darwin",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks.platform.cgroups import read_cpu_counters, read_cpu_limit
-from tests.benchmarks.platform.recorded import GIB, linux, v1, v2
+from tests.benchmarks.platform.recorded import GIB, make_cgroup_v1, make_cgroup_v2, make_linux
 
 POD = "/kubepods/pod7d9c/3f2a"
 V1_POD = {
@@ -16,16 +16,16 @@ V1_POD = {
 
 
 def test_counters_of_both_versions_have_the_same_unit(tmp_path: Path) -> None:
-    old = linux(
+    old = make_linux(
         tmp_path / "1",
-        v1(
+        make_cgroup_v1(
             POD,
             {**V1_POD, f"cpu,cpuacct{POD}/cpu.stat": "nr_periods 200\nnr_throttled 50\nthrottled_time 2500000000\n"},
         ),
     )
-    new = linux(
+    new = make_linux(
         tmp_path / "2",
-        v2(
+        make_cgroup_v2(
             "/",
             {
                 "cpu.max": "100000 100000",
@@ -49,7 +49,7 @@ def test_counters_are_those_of_the_tightest_limit(tmp_path: Path) -> None:
         "a/cpu.max": "100000 100000",
         "a/cpu.stat": stat.format(2),
     }
-    host = linux(tmp_path, v2("/a/b", limits))
+    host = make_linux(tmp_path, make_cgroup_v2("/a/b", limits))
     limit, counters = read_cpu_limit(host), read_cpu_counters(host)
     assert limit is not None
     assert str(limit.group) == "/sys/fs/cgroup/a"
@@ -59,4 +59,4 @@ def test_counters_are_those_of_the_tightest_limit(tmp_path: Path) -> None:
 
 def test_without_a_limit_there_are_no_counters(tmp_path: Path) -> None:
     limits = {"cpu.max": "max 100000", "cpu.stat": "nr_periods 5\nnr_throttled 5\nthrottled_usec 5\n"}
-    assert read_cpu_counters(linux(tmp_path, v2("/", limits))) is None
+    assert read_cpu_counters(make_linux(tmp_path, make_cgroup_v2("/", limits))) is None

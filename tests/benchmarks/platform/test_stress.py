@@ -90,8 +90,8 @@ def run_stress_in(group: Path, output: Path, weights: Weights, *options: str) ->
 
 
 def test_a_tight_quota_is_found_by_the_counters_of_the_kernel(tmp_path: Path, base_weights: Weights) -> None:
-    with control_group(0.3) as tight:
-        output = run_stress_in(tight, tmp_path / "tight.json", base_weights)
+    with control_group(0.3) as group:
+        output = run_stress_in(group, tmp_path / "tight.json", base_weights)
     report = read_stress(tmp_path / "tight.json")
     assert report.cpu_limit == 0.3
     (row,) = report.rows
@@ -102,8 +102,8 @@ def test_a_tight_quota_is_found_by_the_counters_of_the_kernel(tmp_path: Path, ba
 
 
 def test_a_large_quota_and_no_quota_are_clear(tmp_path: Path, base_weights: Weights) -> None:
-    with control_group((os.cpu_count() or 1) + 1) as roomy:
-        output = run_stress_in(roomy, tmp_path / "roomy.json", base_weights, "--unisolated")
+    with control_group((os.cpu_count() or 1) + 1) as group:
+        output = run_stress_in(group, tmp_path / "roomy.json", base_weights, "--unisolated")
     (row,) = read_stress(tmp_path / "roomy.json").rows
     assert row.throttling is not None
     assert row.throttling.periods > 0

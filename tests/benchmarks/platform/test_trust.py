@@ -1,4 +1,4 @@
-"""Trust in a measurement: each rule kept and broken; a broken one says by how much."""
+"""Trust in a measurement: each rule, kept and broken, and the message with the amount."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def test_a_good_run_breaks_no_rule() -> None:
         (make_result(STEADY, cpu_s=2.0, steal_s=1.5), "alone", "50% of the time only (the host took 1.5 s)"),
     ],
 )
-def test_each_rule_can_be_broken_alone_and_says_by_how_much(result: BenchmarkResult, rule: str, sentence: str) -> None:
+def test_each_rule_can_be_broken_alone_and_names_the_amount(result: BenchmarkResult, rule: str, sentence: str) -> None:
     assert list(list_broken(result)) == [rule]
     assert sentence in list_broken(result)[rule]
 
 
-def test_an_uncertain_ratio_and_pairs_that_could_not_be_compared_are_reported() -> None:
+def test_an_uncertain_ratio_and_pairs_that_cannot_be_compared_are_reported() -> None:
     certain = compute_ratio(("a", make_result(STEADY)), ("b", make_result(STEADY, ids=("two",))))
     uncertain = compute_ratio(
         ("a", make_result([50.0, 150.0, 100.0, 20.0, 180.0])), ("b", make_result(STEADY, ids=("two",)))

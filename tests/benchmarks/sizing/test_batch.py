@@ -22,10 +22,10 @@ def test_a_batch_ends_in_time_by_the_bound_of_graham(basis: Basis) -> None:
     assert size.done_h <= 6.0
     # The bound holds for any schedule without idle cores; here the longest recording comes last.
     recordings = [1800.0] * 998 + [3600.0]
-    free = np.zeros(size.pods * 2)
+    busy_s = np.zeros(size.pods * 2)
     for seconds in recordings:
-        free[free.argmin()] += seconds * basis.mean_s / basis.audio_s
-    assert free.max() / 3600 + load.start_s / 3600 <= size.done_h
+        busy_s[busy_s.argmin()] += seconds * basis.mean_s / basis.audio_s
+    assert busy_s.max() / 3600 + load.start_s / 3600 <= size.done_h
     assert size_on_cpus(basis, BatchLoad(500.0, 6.0), 2).pods > size_on_cpus(basis, BatchLoad(500.0, 12.0), 2).pods
 
 
@@ -48,7 +48,7 @@ def test_a_deadline_of_days_counts_as_one_day() -> None:
     assert size_on_cpus(basis, BatchLoad(900.0, 60.0), 1).pods == size_on_cpus(basis, BatchLoad(900.0, 24.0), 1).pods
 
 
-BAD: dict[str, tuple[Callable[[Basis, Prices], object], str]] = {
+BAD_REQUESTS: dict[str, tuple[Callable[[Basis, Prices], object], str]] = {
     "more cores than a cluster has": (
         lambda b, p: size_on_cpus(b, BatchLoad(1e300, 5.0), 1),
         "More than 100,000 would be needed",
@@ -60,8 +60,8 @@ BAD: dict[str, tuple[Callable[[Basis, Prices], object], str]] = {
 }
 
 
-@pytest.mark.parametrize("case", BAD)
-def test_what_cannot_be_sized_is_refused_with_one_sentence(case: str, basis: Basis, prices: Prices) -> None:
-    request, sentence = BAD[case]
+@pytest.mark.parametrize("case", BAD_REQUESTS)
+def test_a_bad_request_is_refused_with_one_sentence(case: str, basis: Basis, prices: Prices) -> None:
+    request, sentence = BAD_REQUESTS[case]
     with pytest.raises(RefusedError, match=sentence.replace("(", r"\(")):
         request(basis, prices)

@@ -12,7 +12,7 @@ from benchmarks.sizing.plan import make_plan
 from benchmarks.sizing.prices import Prices
 from benchmarks.sizing.service import Target
 
-BAD: dict[str, tuple[Callable[[Basis, Prices], object], str]] = {
+BAD_REQUESTS: dict[str, tuple[Callable[[Basis, Prices], object], str]] = {
     "nothing asked": (lambda b, p: make_plan(b, p, p.cpu_node(None, 0.2)), "Nothing to size"),
     "pods larger than a node": (
         lambda b, p: make_plan(b, p, p.cpu_node(None, 0.2), target=Target(1.0), pod_cpus=[4]),
@@ -21,8 +21,8 @@ BAD: dict[str, tuple[Callable[[Basis, Prices], object], str]] = {
 }
 
 
-@pytest.mark.parametrize("case", BAD)
-def test_what_cannot_be_sized_is_refused_with_one_sentence(case: str, basis: Basis, prices: Prices) -> None:
-    request, sentence = BAD[case]
+@pytest.mark.parametrize("case", BAD_REQUESTS)
+def test_a_bad_request_is_refused_with_one_sentence(case: str, basis: Basis, prices: Prices) -> None:
+    request, sentence = BAD_REQUESTS[case]
     with pytest.raises(RefusedError, match=sentence.replace("(", r"\(")):
         request(basis, prices)

@@ -43,15 +43,15 @@ def test_a_wrong_price_file_is_refused_with_its_field(tmp_path: Path) -> None:
         read_prices(path)
 
 
-BAD: dict[str, tuple[Callable[[Basis, Prices], object], str]] = {
+BAD_REQUESTS: dict[str, tuple[Callable[[Basis, Prices], object], str]] = {
     "no price": (lambda b, p: p.cpu_node(None, None), "has no price for the CPU-only node n2-standard-4"),
     "negative price": (lambda b, p: p.cpu_node(None, -0.1), "-0.1 per hour is none"),
     "unknown node": (lambda b, p: p.cpu_node("x9", 1.0), "no CPU-only node x9"),
 }
 
 
-@pytest.mark.parametrize("case", BAD)
-def test_what_cannot_be_sized_is_refused_with_one_sentence(case: str, basis: Basis, prices: Prices) -> None:
-    request, sentence = BAD[case]
+@pytest.mark.parametrize("case", BAD_REQUESTS)
+def test_a_bad_request_is_refused_with_one_sentence(case: str, basis: Basis, prices: Prices) -> None:
+    request, sentence = BAD_REQUESTS[case]
     with pytest.raises(RefusedError, match=sentence.replace("(", r"\(")):
         request(basis, prices)

@@ -16,9 +16,9 @@ from tests.benchmarks.sizing.conftest import NOISE
 
 
 def test_a_report_on_a_poor_measurement_begins_with_a_warning(prices: Prices, tmp_path: Path) -> None:
-    short = load_basis(Path("x_base.json"), make_result(NOISE[:8], partial=True, cpu_s=1.0), None)
+    poor = load_basis(Path("x_base.json"), make_result(NOISE[:8], partial=True, cpu_s=1.0), None)
     write_sizing(
-        make_plan(short, prices, prices.cpu_node(None, 0.19), target=Target(5.0)), SizingOutput.from_folder(tmp_path)
+        make_plan(poor, prices, prices.cpu_node(None, 0.19), target=Target(5.0)), SizingOutput.from_folder(tmp_path)
     )
     text = (tmp_path / "sizing_report.md").read_text()
     assert text.index("Do not order from this yet") < text.index("at least 30 are wanted") < text.index("## Service")

@@ -62,7 +62,7 @@ def test_an_uncertain_measurement_gives_a_wider_interval_of_pods() -> None:
     assert high - low > 2 * (higher - lower)
 
 
-BAD: dict[str, tuple[Callable[[Basis, Prices], object], str]] = {
+BAD_REQUESTS: dict[str, tuple[Callable[[Basis, Prices], object], str]] = {
     "negative load": (lambda b, p: Target(-1.0), "-1 is not possible for the load"),
     "more requests than there are": (lambda b, p: Target(1e300), "1e.300 is not possible for the load"),
     "a peak of a billion": (lambda b, p: Target(1.0, peak=1e9), "1e.09 is not possible for the peak"),
@@ -73,8 +73,8 @@ BAD: dict[str, tuple[Callable[[Basis, Prices], object], str]] = {
 }
 
 
-@pytest.mark.parametrize("case", BAD)
-def test_what_cannot_be_sized_is_refused_with_one_sentence(case: str, basis: Basis, prices: Prices) -> None:
-    request, sentence = BAD[case]
+@pytest.mark.parametrize("case", BAD_REQUESTS)
+def test_a_bad_request_is_refused_with_one_sentence(case: str, basis: Basis, prices: Prices) -> None:
+    request, sentence = BAD_REQUESTS[case]
     with pytest.raises(RefusedError, match=sentence.replace("(", r"\(")):
         request(basis, prices)

@@ -1,4 +1,4 @@
-"""Writing a sizing: all files or none, and files of others stay."""
+"""Writing a sizing: all files or none, and other files stay."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from benchmarks.sizing.write import SizingOutput, write_sizing
 SERVICE_FILES = {"sizing_report.md", "sizing.json", "latency.png", "load.png", "deployment.yaml", "hpa.yaml"}
 
 
-def test_a_sizing_is_written_whole_and_its_report_has_the_figures(basis: Basis, prices: Prices, tmp_path: Path) -> None:
+def test_a_sizing_is_written_completely_and_its_report_has_the_figures(
+    basis: Basis, prices: Prices, tmp_path: Path
+) -> None:
     plan = make_plan(
         basis,
         prices,

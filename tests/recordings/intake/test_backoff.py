@@ -21,7 +21,7 @@ def test_the_delay_grows_with_every_run_until_it_reaches_the_longest() -> None:
     delays = [compute_delay_s(PastRuns(count, "r", 0.0)) for count in range(1, 10_000)]
     assert delays[:3] == [FIRST_DELAY_S, 2 * FIRST_DELAY_S, 4 * FIRST_DELAY_S]
     assert delays[-1] == max(delays) == LONGEST_DELAY_S
-    assert all(here <= following for here, following in pairwise(delays))
+    assert all(delay <= next_delay for delay, next_delay in pairwise(delays))
 
 
 def test_a_batch_without_a_run_is_due_at_once_and_a_cancelled_one_after_the_longest_delay() -> None:

@@ -1,4 +1,4 @@
-"""Arrivals in a bucket: limited ticks, and one transcript of each content, however deliveries and listings behave."""
+"""Scans of a bucket: limited ticks, and one transcript of each content, also with late and unordered listings."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ LIMITS = BucketScanLimits(max_recent=3, max_reconciled=2, margin_s=10.0)
 NOW = 1e9
 
 
-def entry(name: str, modified: float, version: str = "1") -> InputEntry:
+def make_entry(name: str, modified: float, version: str = "1") -> InputEntry:
     return InputEntry(name, 1, version, modified)
 
 
-def never_out_of_time() -> bool:
+def has_no_time_limit() -> bool:
     return False
 
 
 class KnownIds:
-    """Answers like a ledger which ids are known, and records how many were looked up per call."""
+    """Returns the known ids, like a ledger, and records how many ids each call looked up."""
 
     def __init__(self, entries: Sequence[InputEntry] = ()) -> None:
         self.ids = {Delivery(e.name, e.size, e.version).id for e in entries}
@@ -60,7 +60,7 @@ def scan_all(
     """Scan until nothing is left. Returns the names that arrived, which are known from then on, and the cursor."""
     arrived: list[str] = []
     while True:
-        scan = scan_recent([e for e in listing if e.name > cursor.after], known, cursor, LIMITS, NOW, never_out_of_time)
+        scan = scan_recent([e for e in listing if e.name > cursor.after], known, cursor, LIMITS, NOW, has_no_time_limit)
         arrived += [d.name for d in scan.arrived]
         known.ids |= {d.id for d in scan.arrived}
         cursor = BucketScanCursor.load(scan.cursor.dump())
@@ -70,40 +70,40 @@ def scan_all(
 
 def test_the_first_scan_takes_everything_in_limited_ticks() -> None:
     known = KnownIds()
-    arrived, _ = scan_all([entry(f"{i:02}", i) for i in range(10)], known, BucketScanCursor())
+    arrived, _ = scan_all([make_entry(f"{i:02}", i) for i in range(10)], known, BucketScanCursor())
     assert arrived == [f"{i:02}" for i in range(10)]
     assert max(known.lookups) == LIMITS.max_recent
 
 
 def test_old_known_objects_need_no_lookup_and_equal_times_are_looked_up() -> None:
-    old = [entry(f"{i:02}", i) for i in range(50)]
+    old = [make_entry(f"{i:02}", i) for i in range(50)]
     known, cursor = KnownIds(), BucketScanCursor()
     for _ in range(2):
         _, cursor = scan_all(old, known, cursor)
     known.lookups.clear()
-    same_moment = entry("00-new", 49.0 - LIMITS.margin_s)
-    too_old = entry("01-new", 48.9 - LIMITS.margin_s)
+    same_moment = make_entry("00-new", 49.0 - LIMITS.margin_s)
+    too_old = make_entry("01-new", 48.9 - LIMITS.margin_s)
     arrived, _ = scan_all(sorted([*old, same_moment, too_old], key=lambda e: e.name), known, cursor)
     assert arrived == ["00-new"]
     assert sum(known.lookups) == 11 + 1
 
 
 def test_an_object_that_appears_behind_a_running_scan_is_found_by_the_next() -> None:
-    """The first scan has already seen newer objects, and still the next one must look this one up."""
+    """Although the first scan has seen newer objects, the next one must look this one up."""
     known = KnownIds()
-    first = [entry(name, 100.0) for name in "bcd"]
+    first = [make_entry(name, 100.0) for name in "bcd"]
     _, cursor = scan_all(first, known, BucketScanCursor())
     _, cursor = scan_all(first, known, cursor)
     scan = scan_recent(
-        [*first, entry("e", 200.0), entry("f", 300.0)],
+        [*first, make_entry("e", 200.0), make_entry("f", 300.0)],
         known,
         cursor,
         BucketScanLimits(4, 2, 10.0),
         NOW,
-        never_out_of_time,
+        has_no_time_limit,
     )
     known.ids |= {d.id for d in scan.arrived}
-    everything = [entry("a", 150.0), *first, entry("e", 200.0), entry("f", 300.0)]
+    everything = [make_entry("a", 150.0), *first, make_entry("e", 200.0), make_entry("f", 300.0)]
     arrived, cursor = scan_all(everything, known, scan.cursor)
     again, _ = scan_all(everything, known, cursor)
     assert sorted(arrived + again) == ["a", "f"]
@@ -111,16 +111,16 @@ def test_an_object_that_appears_behind_a_running_scan_is_found_by_the_next() -> 
 
 def test_an_object_dated_in_the_future_hides_no_other() -> None:
     known = KnownIds()
-    future = [entry("a", NOW + 1e6)]
+    future = [make_entry("a", NOW + 1e6)]
     cursor = BucketScanCursor()
     for _ in range(3):
         _, cursor = scan_all(future, known, cursor)
-    arrived, _ = scan_all([*future, entry("b", NOW)], known, cursor)
+    arrived, _ = scan_all([*future, make_entry("b", NOW)], known, cursor)
     assert arrived == ["b"]
 
 
 def test_a_tick_out_of_time_is_continued_by_the_next() -> None:
-    listing = [entry(f"{i:05}", 1.0) for i in range(12_000)]
+    listing = [make_entry(f"{i:05}", 1.0) for i in range(12_000)]
     known, cursor, ticks = KnownIds(listing), BucketScanCursor(), 0
     limits = BucketScanLimits(max_recent=10**6)
     while True:
@@ -133,7 +133,7 @@ def test_a_tick_out_of_time_is_continued_by_the_next() -> None:
 
 
 def test_reconciling_looks_up_everything_and_starts_again() -> None:
-    listing = [entry(f"{i}", 0.0) for i in range(5)]
+    listing = [make_entry(f"{i}", 0.0) for i in range(5)]
     known, cursor, names = KnownIds(listing[:4]), BucketScanCursor(since=1e9), []
     for _ in range(6):
         part = reconcile([e for e in listing if e.name > cursor.reconciled_to], known, cursor, LIMITS)
@@ -181,9 +181,9 @@ uploads = st.builds(
 
 def make_wav(content: int) -> bytes:
     with io.BytesIO() as file:
-        with wave.open(file, "wb") as written:
-            written.setparams((1, 2, 16_000, 0, "NONE", ""))
-            written.writeframes(bytes(200 * content))
+        with wave.open(file, "wb") as writer:
+            writer.setparams((1, 2, 16_000, 0, "NONE", ""))
+            writer.writeframes(bytes(200 * content))
         return file.getvalue()
 
 
@@ -193,22 +193,22 @@ SHA256 = {content: hashlib.sha256(wav).hexdigest() for content, wav in SOUNDS.it
 
 @dataclass
 class UnreliableStore(DirectoryStore):
-    """A bucket whose listings are late and out of order. No real server can be made to do that. A look at a single object is right.
+    """A bucket whose listings are late and out of order. No real server can be made to do that. A single object is always current.
 
     Attributes:
-        shown: Name -> its versions: the tick from which listings show it, content, date.
+        visible_versions: Name -> its versions: the tick from which listings show it, content, date.
     """
 
     root: Path
     tick: int = 0
     shuffled: int | None = None
-    shown: dict[str, list[tuple[int, int, float]]] = field(default_factory=dict)
+    visible_versions: dict[str, list[tuple[int, int, float]]] = field(default_factory=dict)
 
     has_atomic_writes = True
 
     def list_inputs(self, after: str = "") -> Iterator[InputEntry | IgnoredEntry]:
         listed = []
-        for name, versions in sorted(self.shown.items()):
+        for name, versions in sorted(self.visible_versions.items()):
             visible = [v for v in versions if v[0] <= self.tick]
             if visible and name > after:
                 listed.append(self._entry(name, *visible[-1][1:]))
@@ -217,12 +217,12 @@ class UnreliableStore(DirectoryStore):
         yield from listed
 
     def find_input(self, name: str) -> InputEntry | None:
-        return self._entry(name, *self.shown[name][-1][1:])
+        return self._entry(name, *self.visible_versions[name][-1][1:])
 
     @contextmanager
     def fetch(self, key: str) -> Iterator[Path]:
         path = self.root / "fetched"
-        path.write_bytes(SOUNDS[self.shown[key.removeprefix(f"{Folder.RAW}/")][-1][1]])
+        path.write_bytes(SOUNDS[self.visible_versions[key.removeprefix(f"{Folder.RAW}/")][-1][1]])
         yield path
 
     def _entry(self, name: str, content: int, modified: float) -> InputEntry:
@@ -250,9 +250,14 @@ def transcribe(workspace: Workspace, key: str, transcripts: Counter[str]) -> Non
 
 
 @settings(max_examples=100)  # of ten deliveries each
-@given(st.lists(uploads, min_size=10, max_size=10), st.integers(1, 4), st.integers(1, 3), st.sampled_from([0.0, 5.0]))
-def test_every_content_is_transcribed_once_and_every_name_shows_its_newest(
-    empty_ledger: Path, sent: list[Upload], max_recent: int, reconciled: int, margin_s: float
+@given(
+    st.lists(uploads, min_size=10, max_size=10),
+    st.integers(1, 4),
+    st.integers(1, 3),
+    st.sampled_from([0.0, 5.0]),
+)
+def test_every_content_is_transcribed_once_and_every_name_has_its_newest_content(
+    empty_ledger: Path, upload_sequence: list[Upload], max_recent: int, reconciled: int, margin_s: float
 ) -> None:
     limits = BucketScanLimits(max_recent, reconciled, margin_s)
     with tempfile.TemporaryDirectory(dir=MEMORY_DIR) as folder:
@@ -271,22 +276,26 @@ def test_every_content_is_transcribed_once_and_every_name_shows_its_newest(
                 transcribe(workspace, waiting.pop(), transcripts)
             return bool(scan.arrived or ledger.list_waiting(1))
 
-        for upload in sent:
+        for upload in upload_sequence:
             now += upload.later_s
-            seen_from = store.tick + 1 + upload.late
-            store.shown.setdefault(upload.name, []).append((seen_from, upload.content, now - upload.dated_back_s))
+            visible_from = store.tick + 1 + upload.late
+            store.visible_versions.setdefault(upload.name, []).append(
+                (visible_from, upload.content, now - upload.dated_back_s)
+            )
             for shuffled, run in upload.ticks:
                 store.shuffled = store.tick if shuffled else None
                 tick(run)
         store.shuffled = None
         store.tick += 10  # from now on listings show everything
-        quiet = 0
-        while quiet < 2 * (len(store.shown) // reconciled + 1):  # two full reconciliations that find nothing
-            quiet = 0 if tick(run=True) else quiet + 1
+        quiet_ticks = 0
+        while quiet_ticks < 2 * (
+            len(store.visible_versions) // reconciled + 1
+        ):  # two full reconciliations that find nothing
+            quiet_ticks = 0 if tick(run=True) else quiet_ticks + 1
 
         totals = ledger.count_totals()
         assert totals.is_consistent
-        for name, versions in store.shown.items():
+        for name, versions in store.visible_versions.items():
             members = [m for m in ledger.find(name) if m.delivery.name == name and m.recording is not None]
             newest = SHA256[versions[-1][1]]
             assert newest in {m.recording.sha256 for m in members if m.state is State.DONE and m.recording}

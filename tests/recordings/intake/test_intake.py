@@ -1,4 +1,4 @@
-"""Taking in what has arrived: once, without waiting, and unfinished batches again."""
+"""Intake: new files are taken in once and without waiting, and unfinished batches are requested again."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from tests.recordings.step_pipeline import (
 )
 
 
-def test_a_command_takes_in_its_paths_and_what_is_already_in_the_input_folder(
+def test_intake_takes_the_given_paths_and_the_files_in_the_input_folder(
     pipeline: StepPipeline, inbox: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In one call: the user does not wait for two scans of a sensor."""
+    """One call is enough: the user does not wait for two scans of a sensor."""
     monkeypatch.setattr(intake, "_SETTLE_S", 0)
     pipeline.write_silence("here.wav")
     result = run_intake(pipeline.workspace, [inbox / "calls"], BatchLimits(max_recordings=2), "test")
@@ -66,7 +66,7 @@ def test_only_unfinished_batches_without_a_run_are_requested_again(
         return PastRuns()
 
     assert find_unattended_batches(pipeline.workspace, (), never_run, 10) == {}, (
-        "whoever formed them may be about to request a run"
+        "the process that formed them may be about to request a run"
     )
     monkeypatch.setattr(intake, "_ORPHANED_AFTER_S", -1)
     assert find_unattended_batches(pipeline.workspace, (), never_run, 10) == {key: key for key in keys[1:]}
@@ -82,7 +82,7 @@ def test_only_unfinished_batches_without_a_run_are_requested_again(
 SAMPLES = Path(__file__).resolve().parents[3] / "samples"
 
 
-def test_a_command_uploads_into_the_bucket_and_makes_batches_of_everything_there(
+def test_intake_uploads_into_the_bucket_and_forms_batches_of_all_its_inputs(
     make_bucket: Callable[..., BucketBackend], tmp_path: Path
 ) -> None:
     backend = make_bucket()
@@ -99,7 +99,7 @@ def test_a_command_uploads_into_the_bucket_and_makes_batches_of_everything_there
 LIMITS = BucketScanLimits(max_recent=3, max_reconciled=2, margin_s=10.0)
 
 
-def test_a_scan_takes_everything_or_says_where_the_next_one_continues(
+def test_a_scan_takes_everything_or_returns_where_the_next_one_continues(
     make_bucket: Callable[..., BucketBackend], sqlite_ledger: Ledger
 ) -> None:
     backend = make_bucket()

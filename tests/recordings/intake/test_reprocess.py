@@ -1,4 +1,4 @@
-"""Finished recordings that the current options would make differently are planned again."""
+"""Finished recordings whose outputs differ from the current options are planned again."""
 
 from __future__ import annotations
 
@@ -38,24 +38,28 @@ def test_only_recordings_made_with_other_options_are_planned_again(pipeline: Ste
     first = pipeline.form_batch()
     pipeline.run(first)
     assert plan_names(pipeline, CURRENT_OPTIONS) == ({}, [])
-    plain = replace(CURRENT_OPTIONS, enrich=EnrichOptions(prosody=False))
-    assert plan_names(pipeline, plain, "missing.wav") == ({}, [])
-    planned = plan(pipeline.workspace, plain, {"b.wav"}.__contains__, BatchLimits(), "test")
+    without_prosody = replace(CURRENT_OPTIONS, enrich=EnrichOptions(prosody=False))
+    assert plan_names(pipeline, without_prosody, "missing.wav") == ({}, [])
+    planned = plan(pipeline.workspace, without_prosody, {"b.wav"}.__contains__, BatchLimits(), "test")
     (key,) = planned.batches
     assert pipeline.workspace.ledger.count_totals().is_consistent
-    assert count_worked(pipeline.run(key, enrich=plain.enrich)) == {"normalized": 0, "transcript": 0, "enriched": 1}
-    assert plan_names(pipeline, plain) == ({"enriched": 1}, [{"a.wav", "twin.wav"}]), "under all its names"
-    narrow = replace(CURRENT_OPTIONS, transcribe=Options(language="en", beam_size=1))
-    assert plan_names(pipeline, narrow) == ({"transcript": 2}, [{"a.wav", "twin.wav"}, {"b.wav"}])
-    other = replace(CURRENT_OPTIONS, model_sha256="1" * 64)
-    assert plan_names(pipeline, other)[0] == {"transcript": 2}
+    assert count_worked(pipeline.run(key, enrich=without_prosody.enrich)) == {
+        "normalized": 0,
+        "transcript": 0,
+        "enriched": 1,
+    }
+    assert plan_names(pipeline, without_prosody) == ({"enriched": 1}, [{"a.wav", "twin.wav"}]), "under all its names"
+    small_beam = replace(CURRENT_OPTIONS, transcribe=Options(language="en", beam_size=1))
+    assert plan_names(pipeline, small_beam) == ({"transcript": 2}, [{"a.wav", "twin.wav"}, {"b.wav"}])
+    other_model = replace(CURRENT_OPTIONS, model_sha256="1" * 64)
+    assert plan_names(pipeline, other_model)[0] == {"transcript": 2}
     mono = replace(CURRENT_OPTIONS, normalize=NormalizeOptions(keep_channels=False))
     assert plan_names(pipeline, mono)[0] == {"normalized": 2}
     assert pipeline.workspace.ledger.list_open_batches(2e9, 10) == [], "nothing is unfinished before a run begins"
 
 
-def test_what_cannot_be_made_again_is_not_planned(pipeline: StepPipeline) -> None:
-    """Otherwise every ``stt run`` would start a run that can do nothing."""
+def test_a_recording_without_its_input_is_not_planned(pipeline: StepPipeline) -> None:
+    """Otherwise every ``stt run`` would start a run without any work."""
     pipeline.write_silence("a.wav")
     pipeline.run(pipeline.form_batch())
     mono = replace(CURRENT_OPTIONS, normalize=NormalizeOptions(keep_channels=False))

@@ -1,4 +1,4 @@
-"""Files arrive when they have settled; a scan looks at a limited number, and its cursor survives anything."""
+"""Files arrive when they have settled. A scan looks at a limited number, and accepts any stored cursor."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from recordings.storage.base import IgnoredEntry, InputEntry
 find_none_known = lambda ids: set()  # noqa: E731
 
 
-def entry(name: str, size: int = 1, version: str = "1") -> InputEntry:
+def make_entry(name: str, size: int = 1, version: str = "1") -> InputEntry:
     return InputEntry(name, size, version, 0.0)
 
 
@@ -23,31 +23,31 @@ def list_after(entries: Sequence[InputEntry | IgnoredEntry], cursor: SettlingCur
 
 
 def test_a_file_arrives_when_two_scans_find_it_unchanged() -> None:
-    first = find_settled([entry("a")], find_none_known, SettlingCursor(), SettlingLimits())
+    first = find_settled([make_entry("a")], find_none_known, SettlingCursor(), SettlingLimits())
     assert (first.settled, first.unsettled) == ((), 1)
-    second = find_settled([entry("a")], find_none_known, first.cursor, SettlingLimits())
+    second = find_settled([make_entry("a")], find_none_known, first.cursor, SettlingLimits())
     assert second.settled == (Delivery("a", 1, "1"),)
 
 
 def test_a_growing_file_waits_until_it_stops() -> None:
     cursor = SettlingCursor()
     for size in (1, 2, 3):
-        result = find_settled([entry("a", size, str(size))], find_none_known, cursor, SettlingLimits())
+        result = find_settled([make_entry("a", size, str(size))], find_none_known, cursor, SettlingLimits())
         assert result.settled == ()
         cursor = result.cursor
-    assert find_settled([entry("a", 3, "3")], find_none_known, cursor, SettlingLimits()).settled == (
+    assert find_settled([make_entry("a", 3, "3")], find_none_known, cursor, SettlingLimits()).settled == (
         Delivery("a", 3, "3"),
     )
 
 
 def test_a_known_file_does_not_arrive_again() -> None:
-    result = find_settled([entry("a")], lambda ids: set(ids), SettlingCursor(), SettlingLimits())
+    result = find_settled([make_entry("a")], lambda ids: set(ids), SettlingCursor(), SettlingLimits())
     assert (result.settled, result.unsettled, result.cursor.pending) == ((), 0, {})
 
 
 @given(st.integers(1, 40), st.integers(1, 7), st.integers(1, 7))
 def test_limited_scans_find_every_file_in_the_end(files: int, entries: int, pending: int) -> None:
-    listing = [entry(f"{i:03}") for i in range(files)]
+    listing = [make_entry(f"{i:03}") for i in range(files)]
     cursor, arrived = SettlingCursor(), set()
     for _ in range(3 * files * (files // entries + 2)):
         result = find_settled(

@@ -96,11 +96,11 @@ def test_a_path_with_dots_never_leads_out_of_the_input_folder(
     pipeline: StepPipeline, inbox: Path, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(inbox / "calls")
-    before = sorted(pipeline.data.iterdir())
+    entries = sorted(pipeline.data.iterdir())
     with suppress(UploadError):
         names = upload_files(pipeline.workspace.store, [Path(path)]).names
         assert not any(".." in name.split("/") for name in names), names
-    assert sorted(pipeline.data.iterdir()) == before
+    assert sorted(pipeline.data.iterdir()) == entries
 
 
 def test_a_path_that_only_passes_the_input_folder_is_not_inside_it(pipeline: StepPipeline, inbox: Path) -> None:

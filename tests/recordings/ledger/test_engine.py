@@ -1,4 +1,4 @@
-"""Opening a ledger: migrations, other versions, and errors a person can act on."""
+"""Opening a ledger: migrations, other versions, and errors with a remedy."""
 
 from __future__ import annotations
 
@@ -17,37 +17,41 @@ from recordings.ledger.ledger import Ledger
 from recordings.ledger.schema import metadata
 
 
-def test_the_migrations_make_the_tables_that_the_code_describes(ledger: Ledger) -> None:
+def test_the_migrations_make_the_tables_of_the_schema(ledger: Ledger) -> None:
     with ledger._read() as connection:
         differences = compare_metadata(MigrationContext.configure(connection), metadata)
         version = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
-    # Columns are explained where readers of the code find it; the databases are not told.
-    assert [each for each in differences if not (isinstance(each, list) and each[0][0] == "modify_comment")] == []
+    # Comments of columns are only in the code, not in the databases.
+    assert [
+        difference
+        for difference in differences
+        if not (isinstance(difference, list) and difference[0][0] == "modify_comment")
+    ] == []
     assert version == engine._HEAD
 
 
 @pytest.mark.parametrize("version", ["9999", "0000", "16e3655b4d9b"])
 def test_a_ledger_of_a_newer_release_or_of_another_program_is_refused(ledger: Ledger, url: str, version: str) -> None:
-    """Dagster's own databases have such a version too, and an address is soon mistyped."""
+    """A mistyped URL may be that of Dagster's database, which has a version too."""
     with ledger._write() as connection:
         connection.execute(sa.text("UPDATE alembic_version SET version_num = :version"), {"version": version})
     with pytest.raises(LedgerError, match=rf"has version {version}.*use the release that wrote it"):
         Ledger.open(url)
 
 
-def test_a_ledger_locked_by_another_process_says_so(
+def test_a_ledger_locked_by_another_process_raises_an_error_that_says_so(
     sqlite_ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine, "_BUSY_SECONDS", 0.1)
-    impatient = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
+    waiting_ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
     holder = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
     with pytest.raises(LedgerError, match=r"Another process held it.*nothing is lost"):
-        impatient.register([Delivery("a", 1, "1")])
+        waiting_ledger.register([Delivery("a", 1, "1")])
     holder.execute("ROLLBACK")
-    assert impatient.register([Delivery("a", 1, "1")]) == 1
+    assert waiting_ledger.register([Delivery("a", 1, "1")]) == 1
     holder.close()
-    impatient.close()
+    waiting_ledger.close()
 
 
 def test_a_server_that_is_not_there_is_named_without_its_password() -> None:

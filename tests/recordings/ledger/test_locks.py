@@ -1,4 +1,4 @@
-"""Of all who want to work on a batch one does, the others wait, and a dead one is waited for by nobody."""
+"""The lock of a batch: one process holds it, others wait, and the lock of a killed process is free."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ from recordings.ledger.ledger import Ledger
 ledger, count = Ledger.open(sys.argv[1]), Path(sys.argv[2])
 for _ in range(10):
     with ledger.lock_batch("batch-x", lambda line: None):
-        seen = int(count.read_text())
+        value = int(count.read_text())
         time.sleep(0.002)
-        count.write_text(str(seen + 1))
+        count.write_text(str(value + 1))
 """
 
 
-def test_a_killed_holder_is_named_while_it_lives_and_waited_for_no_longer(ledger: Ledger, url: str) -> None:
-    said: list[str] = []
+def test_the_holder_of_a_lock_is_named_and_the_lock_is_free_after_it_was_killed(ledger: Ledger, url: str) -> None:
+    messages: list[str] = []
     waiting = Event()
 
-    def say(line: str) -> None:
-        said.append(line)
+    def report(line: str) -> None:
+        messages.append(line)
         waiting.set()
 
-    def take() -> bool:
-        with ledger.lock_batch("batch-x", say):
+    def take_lock() -> bool:
+        with ledger.lock_batch("batch-x", report):
             return True
 
     with (
@@ -60,18 +60,18 @@ def test_a_killed_holder_is_named_while_it_lives_and_waited_for_no_longer(ledger
     ):
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        with ledger.lock_batch("batch-y", said.append):
-            assert said == [], "another batch is nobody's business"
-        taken = pool.submit(take)
+        with ledger.lock_batch("batch-y", messages.append):
+            assert messages == [], "the lock of another batch is independent"
+        taken = pool.submit(take_lock)
         assert waiting.wait(60)
-        assert f"{os.uname().nodename}:{holder.pid}" in said[0]
+        assert f"{os.uname().nodename}:{holder.pid}" in messages[0]
         assert not taken.done()
         holder.send_signal(signal.SIGKILL)
         assert taken.result(timeout=60)
 
 
-def test_of_many_processes_only_one_is_inside(url: str, tmp_path: Path) -> None:
-    """Each reads a number and writes it back one higher: were two inside at once, a step would be lost."""
+def test_processes_exclude_each_other(url: str, tmp_path: Path) -> None:
+    """Each process reads a number and writes it back increased by one. If two held the lock at once, a count would be lost."""
     count = tmp_path / "count"
     count.write_text("0")
     workers = [subprocess.Popen([sys.executable, "-c", COUNTER, url, str(count)]) for _ in range(4)]
@@ -79,47 +79,47 @@ def test_of_many_processes_only_one_is_inside(url: str, tmp_path: Path) -> None:
     assert count.read_text() == "40"
 
 
-def test_threads_of_one_process_exclude_each_other_too(ledger: Ledger) -> None:
+def test_threads_of_one_process_exclude_each_other(ledger: Ledger) -> None:
     inside: list[int] = []
-    most: list[int] = []
+    counts: list[int] = []
 
     def work(number: int) -> None:
         with ledger.lock_batch("batch-x", lambda line: None):
             inside.append(number)
             time.sleep(0.005)
-            most.append(len(inside))
+            counts.append(len(inside))
             inside.remove(number)
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(work, range(16)))
-    assert most == [1] * 16
+    assert counts == [1] * 16
 
 
-def test_the_lock_lies_beside_the_ledger_and_leaves_nothing(sqlite_ledger: Ledger, tmp_path: Path) -> None:
+def test_the_lock_file_lies_beside_the_ledger_and_is_removed(sqlite_ledger: Ledger, tmp_path: Path) -> None:
     with sqlite_ledger.lock_batch("../batch\n/x", lambda line: None):
         (held,) = (path for path in tmp_path.rglob("*") if path.suffix == ".lock")
         assert held.parent == tmp_path / "ledger.db.locks"
     assert list((tmp_path / "ledger.db.locks").iterdir()) == []
 
 
-def test_whoever_waited_on_a_file_that_was_removed_does_not_hold_the_lock(tmp_path: Path) -> None:
-    """Between opening the file and locking it, the holder before gives the lock back and another process takes it anew."""
+def test_a_lock_on_a_removed_file_is_not_held(tmp_path: Path) -> None:
+    """After the file is opened and before it is locked, the holder releases the lock, and a third process takes it."""
     path = tmp_path / "x.lock"
     first, second, third = FileLock(path), FileLock(path), FileLock(path)
-    real = fcntl.flock
+    original_flock = fcntl.flock
     assert first.acquire()
 
-    def too_late(descriptor: int, operation: int) -> None:
-        fcntl.flock = real
+    def flock_too_late(descriptor: int, operation: int) -> None:
+        fcntl.flock = original_flock
         first.release()
         assert third.acquire()
-        real(descriptor, operation)
+        original_flock(descriptor, operation)
 
-    fcntl.flock = too_late
+    fcntl.flock = flock_too_late
     try:
         assert not second.acquire()
     finally:
-        fcntl.flock = real
+        fcntl.flock = original_flock
     third.release()
     assert second.acquire()
     second.release()
@@ -129,7 +129,7 @@ def test_whoever_waited_on_a_file_that_was_removed_does_not_hold_the_lock(tmp_pa
 def test_a_file_system_without_locks_is_refused_in_a_sentence(
     sqlite_ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    """What such a mount answers stands in for the mount: none can be had without being root."""
+    """``flock`` fails as on such a mount, because only root can mount one."""
 
     def refuse(*_: object) -> None:
         raise OSError(number, os.strerror(number))

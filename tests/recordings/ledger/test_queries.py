@@ -7,7 +7,7 @@ from recordings.states import State
 from tests.recordings.ledger.deliveries import register
 
 
-def test_the_counts_add_up_whatever_the_deliveries_have_become(ledger: Ledger) -> None:
+def test_the_counts_add_up_for_deliveries_in_all_states(ledger: Ledger) -> None:
     a, b, c, d = register(ledger, "a", "b", "c", "d")
     ledger.assign_recording(a, "0" * 64, 1)
     ledger.assign_recording(b, "0" * 64, 1)
@@ -22,7 +22,7 @@ def test_the_counts_add_up_whatever_the_deliveries_have_become(ledger: Ledger) -
     assert d in [m.delivery for m in ledger.list_newest(10)]
 
 
-def test_names_are_found_by_part_and_wildcards_mean_themselves(ledger: Ledger) -> None:
+def test_names_are_found_by_a_part_and_wildcards_are_literal(ledger: Ledger) -> None:
     register(ledger, "a/100%.wav", "a/1000.wav", "a/x_y.wav", "a/xzy.wav")
     assert [m.delivery.name for m in ledger.find("100%")] == ["a/100%.wav"]
     assert [m.delivery.name for m in ledger.find("x_y")] == ["a/x_y.wav"]

@@ -1,4 +1,4 @@
-"""A database server that restarts is waited for, by whoever has spoken with it before."""
+"""A ledger that was connected once waits for its database server to restart."""
 
 from __future__ import annotations
 
@@ -20,53 +20,53 @@ AWAY_S = 3.0
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[PostgresServer]:
-    """One of our own: it is killed."""
-    with postgres_server() as made:
-        yield made
+    """A server for this module alone, because the tests kill it."""
+    with postgres_server() as postgres:
+        yield postgres
 
 
 @pytest.fixture
 def url(server: PostgresServer) -> str:
-    """As a driver is named for SQLAlchemy itself."""
+    """The server's URL with the driver, as SQLAlchemy needs it."""
     return server.sqlalchemy_url.render_as_string(hide_password=False)
 
 
-def killed_for_a_while(server: PostgresServer) -> threading.Timer:
-    """Dead at once; alive again later."""
+def kill_for_a_while(server: PostgresServer) -> threading.Timer:
+    """Kill the server. Returns the started timer that starts it again."""
     server.kill()
-    back = threading.Timer(AWAY_S, server.start)
-    back.start()
-    return back
+    restart = threading.Timer(AWAY_S, server.start)
+    restart.start()
+    return restart
 
 
 def test_the_ledger_waits_for_its_server(server: PostgresServer) -> None:
     ledger = Ledger.open(server.url)
-    before = ledger.register([Delivery("before.wav", 1, "1")])
-    back = killed_for_a_while(server)
+    count_before = ledger.register([Delivery("before.wav", 1, "1")])
+    restart = kill_for_a_while(server)
     try:
-        after = ledger.register([Delivery("after.wav", 1, "1")])
-        assert (before, after) == (1, 1)
+        count_after = ledger.register([Delivery("after.wav", 1, "1")])
+        assert (count_before, count_after) == (1, 1)
         assert ledger.count_totals().is_consistent
     finally:
-        back.join()
+        restart.join()
         ledger.close()
 
 
-def test_work_under_a_lock_goes_on_when_its_server_restarts_and_the_lock_is_free_afterwards(
+def test_work_under_a_lock_continues_after_a_restart_and_the_lock_is_free_afterwards(
     server: PostgresServer,
 ) -> None:
     ledger = Ledger.open(server.url)
-    said: list[str] = []
-    with ledger.lock_batch("batch-x", said.append):
-        killed_for_a_while(server).join()
+    messages: list[str] = []
+    with ledger.lock_batch("batch-x", messages.append):
+        kill_for_a_while(server).join()
         assert ledger.count_totals().inputs >= 0
-    with ledger.lock_batch("batch-x", said.append):
+    with ledger.lock_batch("batch-x", messages.append):
         pass
     ledger.close()
-    assert said == []
+    assert messages == []
 
 
-def test_patience_ends(server: PostgresServer, url: str) -> None:
+def test_reconnecting_ends_after_the_timeout(server: PostgresServer, url: str) -> None:
     engine = sa.create_engine(url, poolclass=sa.NullPool)
     with_reconnect(engine, timeout_s=1.5)
     server.kill()
@@ -78,17 +78,17 @@ def test_patience_ends(server: PostgresServer, url: str) -> None:
     engine.connect().close()
 
 
-def test_what_no_waiting_mends_is_told_at_once(url: str) -> None:
+def test_an_error_that_waiting_cannot_solve_is_raised_at_once(url: str) -> None:
     engine = sa.create_engine(sa.make_url(url).set(database="nowhere"), poolclass=sa.NullPool)
     with_reconnect(engine, timeout_s=3600)
     with pytest.raises(sa.exc.OperationalError, match='"nowhere" does not exist'):
         engine.connect()
 
 
-def test_a_server_that_vanishes_under_a_question_is_noticed_within_minutes(url: str) -> None:
-    """The kernel would repeat the question for a quarter of an hour; keepalives are silent meanwhile."""
+def test_a_server_that_vanishes_during_a_query_is_noticed_within_minutes(url: str) -> None:
+    """Without ``tcp_user_timeout``, the kernel would send the query again for about 15 minutes."""
     engine = sa.create_engine(url, poolclass=sa.NullPool)
     with_reconnect(engine)
     with engine.connect() as connection:
-        asked = connection.connection.dbapi_connection.get_dsn_parameters()  # type: ignore[union-attr]
-    assert int(asked["tcp_user_timeout"]) <= 120_000
+        parameters = connection.connection.dbapi_connection.get_dsn_parameters()  # type: ignore[union-attr]
+    assert int(parameters["tcp_user_timeout"]) <= 120_000

@@ -1,4 +1,4 @@
-"""Changes of state: compare-and-set, refused transitions, retries, and which facts may be noted."""
+"""Changes of state: compare-and-set, refused transitions, retries, and the facts of a recording."""
 
 from __future__ import annotations
 
@@ -14,24 +14,26 @@ from recordings.states import TRANSITIONS, State
 from tests.recordings.ledger.deliveries import register
 
 
-def test_of_many_movers_exactly_one_makes_the_move(ledger: Ledger, url: str) -> None:
+def test_exactly_one_of_several_concurrent_transitions_succeeds(ledger: Ledger, url: str) -> None:
     (delivery,) = register(ledger, "a")
     ledger.assign_recording(delivery, "0" * 64, 1)
-    others = [Ledger.open(url) for _ in range(8)]
+    ledgers = [Ledger.open(url) for _ in range(8)]
     with ThreadPoolExecutor(8) as pool:
-        moved = list(pool.map(lambda each: each.transition("0" * 64, State.RECEIVED, State.NORMALIZED), others))
+        moved = list(
+            pool.map(lambda other_ledger: other_ledger.transition("0" * 64, State.RECEIVED, State.NORMALIZED), ledgers)
+        )
     assert sorted(moved) == [False] * 7 + [True]
-    for each in others:
-        each.close()
+    for other_ledger in ledgers:
+        other_ledger.close()
 
 
-def test_a_move_that_the_states_do_not_know_is_refused(ledger: Ledger) -> None:
+def test_an_unknown_transition_is_refused(ledger: Ledger) -> None:
     assert (State.QUARANTINED, State.DONE) not in TRANSITIONS
     with pytest.raises(ValueError, match="never goes from received to done"):
         ledger.transition("0" * 64, State.RECEIVED, State.DONE)
 
 
-def test_a_retry_waits_for_a_batch_of_its_own(ledger: Ledger) -> None:
+def test_a_retry_waits_for_a_new_batch(ledger: Ledger) -> None:
     (a,) = register(ledger, "a")
     ledger.claim(make_batch_key([a]), [a], "test")
     ledger.assign_recording(a, "0" * 64, 1)
@@ -43,6 +45,6 @@ def test_a_retry_waits_for_a_batch_of_its_own(ledger: Ledger) -> None:
     assert ledger.count_totals().states[State.RECEIVED] == 1
 
 
-def test_every_fact_is_a_column_and_every_column_that_changes_is_a_fact() -> None:
+def test_facts_are_exactly_the_columns_that_can_change() -> None:
     fixed = {"sha256", "name", "size", "state", "changed_at"}
     assert set(RecordingFacts.__annotations__) == {column.name for column in recordings.c} - fixed

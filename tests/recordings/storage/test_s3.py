@@ -66,10 +66,10 @@ def test_two_prefixes_share_nothing(make_bucket: MakeBucket) -> None:
 
 def test_a_page_in_the_bucket_has_the_content_type_of_html(make_bucket: MakeBucket) -> None:
     backend = make_bucket()
-    page, other = (f"{Folder.ENRICHED}/{name}.mp3.html" for name in "xy")
+    page, copy = (f"{Folder.ENRICHED}/{name}.mp3.html" for name in "xy")
     with backend.store.create(page) as path:
         path.write_text("<p>")
-    backend.store.copy(page, other)
-    for key in (page, other):
+    backend.store.copy(page, copy)
+    for key in (page, copy):
         response = backend.client.head_object(Bucket=BUCKET, Key=f"{backend.prefix}/{key}")
         assert response["ContentType"] == "text/html; charset=utf-8"

@@ -1,4 +1,4 @@
-"""The contract of every store, tested on a directory and in a bucket: what is listed, and that a write is whole or not there."""
+"""The contract of every store, tested on a directory and in a bucket: listings, and writes that are complete or absent."""
 
 from __future__ import annotations
 
@@ -40,25 +40,25 @@ def test_a_listing_can_continue_after_any_name(backend: StoreBackend) -> None:
         assert list_names(backend.store, after=name) == all_names[i + 1 :]
 
 
-def test_find_input_returns_what_the_listing_showed(backend: StoreBackend) -> None:
+def test_find_input_returns_the_entry_of_the_listing(backend: StoreBackend) -> None:
     backend.put(b"a/x.wav", b"content")
     (listed,) = backend.store.list_inputs()
     assert isinstance(listed, InputEntry)
-    seen = backend.store.find_input("a/x.wav")
-    assert seen is not None
-    assert (seen.name, seen.size, seen.version) == (listed.name, 7, listed.version)
+    found_entry = backend.store.find_input("a/x.wav")
+    assert found_entry is not None
+    assert (found_entry.name, found_entry.size, found_entry.version) == (listed.name, 7, listed.version)
     for missing in ("a", "a/y.wav", "a/x.wav/z", "caf%E9.wav", "x" * 2000):
         assert backend.store.find_input(missing) is None
 
 
-def test_other_bytes_under_a_name_are_another_version(backend: StoreBackend) -> None:
+def test_other_bytes_under_the_same_name_have_another_version(backend: StoreBackend) -> None:
     backend.put(b"x.wav", b"one")
-    before = backend.store.find_input("x.wav")
+    first = backend.store.find_input("x.wav")
     backend.put(b"x.wav", b"two")
-    after = backend.store.find_input("x.wav")
-    assert before is not None
-    assert after is not None
-    assert before.version != after.version
+    second = backend.store.find_input("x.wav")
+    assert first is not None
+    assert second is not None
+    assert first.version != second.version
 
 
 def test_names_that_are_not_inputs_are_listed_with_the_reason(backend: StoreBackend) -> None:
@@ -86,7 +86,7 @@ def test_names_that_are_not_inputs_are_listed_with_the_reason(backend: StoreBack
         ("bytes=-300", 0, b"0123456789"),
     ],
 )
-def test_a_range_is_read_with_the_size_and_etag_of_the_whole(
+def test_a_range_is_read_with_size_and_etag_of_the_whole_object(
     backend: StoreBackend, byte_range: str | None, start: int, content: bytes
 ) -> None:
     write(backend, KEY, b"0123456789")
@@ -148,7 +148,7 @@ def test_a_reader_can_read_the_old_content_to_the_end_during_a_write(backend: St
         assert reader.read() == b"old"
 
 
-def test_of_many_conditional_writers_one_succeeds_and_its_content_stays(backend: StoreBackend) -> None:
+def test_one_of_several_conditional_writes_succeeds_and_its_content_stays(backend: StoreBackend) -> None:
     def attempt(number: int) -> bool:
         try:
             write(backend, KEY, str(number).encode(), if_absent=True)
@@ -172,12 +172,12 @@ def test_a_missing_key_cannot_be_fetched(backend: StoreBackend) -> None:
 
 def test_a_copy_has_the_same_content(backend: StoreBackend) -> None:
     write(backend, KEY, b"content")
-    other = f"{Folder.TRANSCRIPTS}/b \u00fc %41.json"
-    backend.store.copy(KEY, other)
-    assert read(backend, other) == b"content"
+    copy = f"{Folder.TRANSCRIPTS}/b \u00fc %41.json"
+    backend.store.copy(KEY, copy)
+    assert read(backend, copy) == b"content"
     with pytest.raises(FileNotFoundError):
-        backend.store.copy(f"{Folder.TRANSCRIPTS}/nothing.json", other)
-    assert read(backend, other) == b"content"
+        backend.store.copy(f"{Folder.TRANSCRIPTS}/nothing.json", copy)
+    assert read(backend, copy) == b"content"
     assert backend.list_leftovers() == []
 
 

@@ -1,4 +1,4 @@
-"""Temporary files: they are removed when their writer has died, and never while it writes."""
+"""Temporary files are removed after their writer has ended, and never while it writes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from recordings.layout import Folder
 from recordings.storage.directory import DirectoryStore
 
 
-def test_a_file_left_by_a_killed_writer_is_swept(store: DirectoryStore) -> None:
+def test_a_temporary_file_of_a_killed_writer_is_swept(store: DirectoryStore) -> None:
     scratch = store.root / Folder.NORMALIZED / ".tmp"
     scratch.mkdir()
     (scratch / "left").write_text("x")

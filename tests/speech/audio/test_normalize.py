@@ -86,7 +86,7 @@ def test_an_inverted_channel_does_not_cancel_the_mix(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["wav", "mp3 without header"], ids=["announced", "found out"])
-def test_too_long_is_refused(tmp_path: Path, encoding: str) -> None:
+def test_a_recording_that_is_too_long_is_refused(tmp_path: Path, encoding: str) -> None:
     bad = expect_error(encode(tmp_path / "a", encoding), max_hours=5 / 3600)
     assert bad.kind == "too_long"
     assert "STT_MAX_RECORDING_HOURS" in bad.sentence

@@ -23,14 +23,14 @@ from tests.speech.audio.encodings import (
 @pytest.mark.parametrize("encoding", ["m4a", "mkv", "flac"])
 def test_a_small_damage_is_left_out_and_flagged_and_later_times_stay_right(tmp_path: Path, encoding: str) -> None:
     path = encode(tmp_path / "a", encoding, seconds=30)
-    whole = normalize_beside(path).duration_s
+    duration_s = normalize_beside(path).duration_s
     data = bytearray(path.read_bytes())
     middle = len(data) // 2
     data[middle : middle + 400] = np.random.default_rng(0).bytes(400)
     path.write_bytes(data)
     result = normalize_beside(path)
     assert "could not be decoded" in result.flags["partial"]
-    assert result.duration_s == pytest.approx(whole, abs=0.15)
+    assert result.duration_s == pytest.approx(duration_s, abs=0.15)
 
 
 def test_a_single_flipped_bit_in_flac_is_detected(tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_a_single_flipped_bit_in_flac_is_detected(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["m4a", "opus", "mkv"])
-def test_a_recording_damaged_all_over_is_refused(tmp_path: Path, encoding: str) -> None:
+def test_a_recording_with_damage_everywhere_is_refused(tmp_path: Path, encoding: str) -> None:
     path = encode(tmp_path / "a", encoding)
     data = bytearray(path.read_bytes())
     begin, end = 1_500, len(data) - 4_000  # headers and the index of the MP4 stay intact

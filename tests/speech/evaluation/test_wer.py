@@ -6,7 +6,7 @@ import pytest
 
 from speech.evaluation.wer import WordErrors, compute_confidence_interval, count_word_errors, sum_word_errors
 
-SPOKEN = "(the second capital of the State) in being a printed book"
+REFERENCE = "(the second capital of the State) in being a printed book"
 
 
 def test_substitutions_deletions_and_insertions_are_counted_separately() -> None:
@@ -33,8 +33,8 @@ def test_other_languages_keep_their_words_unchanged() -> None:
 
 def test_words_in_parentheses_count_only_when_they_were_spoken() -> None:
     hypothesis = "the second capital of the state in being a printed book"
-    assert count_word_errors(SPOKEN, hypothesis, "en").insertions == 6
-    assert count_word_errors(SPOKEN, hypothesis, "en", keep_parenthesised=True) == WordErrors(0, 0, 0, 11)
+    assert count_word_errors(REFERENCE, hypothesis, "en").insertions == 6
+    assert count_word_errors(REFERENCE, hypothesis, "en", keep_parenthesised=True) == WordErrors(0, 0, 0, 11)
 
 
 def test_a_reference_without_words_has_errors_and_no_rate() -> None:

@@ -45,51 +45,51 @@ def test_any_transcript_gives_cues_in_order_that_hold_all_of_its_text(transcript
     for line in (line for cue in result for line in cue.lines):
         assert line == line.strip() != ""
         assert _columns(line) <= RULES.max_line_chars or " " not in line
-    shown = _visible("".join(line.removeprefix("- ") for cue in result for line in cue.lines))
+    cue_text = _visible("".join(line.removeprefix("- ") for cue in result for line in cue.lines))
     for channel, alphabet in enumerate(ALPHABETS):
         letters = set("".join(alphabet))
-        said = "".join(
+        channel_text = "".join(
             segment.text
             for segment in sorted(transcript.segments, key=lambda segment: segment.start)
             if (segment.channel or 0) == channel
         )
-        assert "".join(character for character in shown if character in letters) == _visible(said)
+        assert "".join(character for character in cue_text if character in letters) == _visible(channel_text)
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.text("abcdefgh.,'", min_size=1, max_size=50), max_size=80), st.sampled_from([0.0, 0.1, 0.4, 1.2]))
-def test_no_word_is_ever_split(words: list[str], each: float) -> None:
-    segments = [make_spoken_segment(" ".join(words), 1.0, each)] if words else []
+def test_no_word_is_ever_split(words: list[str], word_s: float) -> None:
+    segments = [make_spoken_segment(" ".join(words), 1.0, word_s)] if words else []
     for with_words in (True, False):
         given_segments = segments if with_words else [s.model_copy(update={"words": ()}) for s in segments]
-        shown = make_cues(make_transcript(*given_segments, duration=600.0))
-        assert [word for cue in shown for line in cue.lines for word in line.split(" ")] == words
+        cues = make_cues(make_transcript(*given_segments, duration=600.0))
+        assert [word for cue in cues for line in cue.lines for word in line.split(" ")] == words
 
 
-def test_nothing_said_gives_no_cues() -> None:
+def test_an_empty_transcript_gives_no_cues() -> None:
     assert make_cues(make_transcript()) == []
     assert report_reading_speed([]).cues == 0
 
 
 def test_cues_end_at_sentences_and_lines_at_commas() -> None:
-    said = make_spoken_segment(
+    segment = make_spoken_segment(
         "The committee met on Tuesday afternoon, although nobody had told the chairman. It adjourned without a vote.",
         0.0,
         0.35,
     )
-    assert [cue.lines for cue in make_cues(make_transcript(said))] == [
+    assert [cue.lines for cue in make_cues(make_transcript(segment))] == [
         ("The committee met on Tuesday afternoon,", "although nobody had told the chairman."),
         ("It adjourned without a vote.",),
     ]
 
 
-def test_a_text_that_fits_one_line_stays_on_one() -> None:
+def test_a_text_that_fits_on_one_line_is_not_broken() -> None:
     (cue,) = make_cues(make_transcript(make_spoken_segment("It fits, as it happens, on one line.", 0.0, 0.3)))
     assert len(cue.lines) == 1
 
 
 def test_a_silence_ends_a_cue() -> None:
-    """Else the second half could be read seconds before it is said."""
+    """Otherwise the second half would be shown seconds before it is spoken."""
     words = (
         Word(word=" Wait", start=1.0, end=1.5, probability=1),
         Word(word=" for", start=1.5, end=1.8, probability=1),
@@ -116,14 +116,14 @@ def test_a_cue_never_outlasts_the_recording() -> None:
     assert (cue.start_ms, cue.end_ms) == (1000, 2500)
 
 
-def test_a_last_word_comes_as_spoken_unless_it_could_not_be_seen() -> None:
+def test_a_last_word_keeps_its_time_unless_its_cue_would_be_too_short() -> None:
     (on_time,) = make_cues(make_transcript(make_spoken_segment("Bye.", 9.5, 0.4), duration=10.0))
     assert (on_time.start_ms, on_time.end_ms) == (9500, 10_000)
     (early,) = make_cues(make_transcript(make_spoken_segment("Bye.", 9.99, 0.4), duration=10.0))
     assert (early.start_ms, early.end_ms) == (9583, 10_000)
 
 
-def test_a_cue_lingers_no_longer_than_the_bbc_allows() -> None:
+def test_a_cue_stays_no_longer_than_the_bbc_allows() -> None:
     (cue,) = make_cues(make_transcript(make_spoken_segment("incomprehensibilities notwithstanding", 1.0, 0.05)))
     assert cue.end_ms == 1100 + 1500
 
@@ -139,7 +139,7 @@ def test_speech_too_fast_to_read_is_counted_not_hidden() -> None:
     assert slow.above_max_cps == 0
 
 
-def test_a_short_gap_is_closed_because_it_would_flicker() -> None:
+def test_a_short_gap_between_cues_is_closed() -> None:
     first, second = (
         make_spoken_segment("The first sentence ends.", 0.0, 0.5),
         make_spoken_segment("The second follows it.", 2.4, 0.5, number=1),
@@ -157,7 +157,7 @@ def test_two_channels_at_once_share_a_cue_with_a_dash_for_each() -> None:
     assert cue.start_ms == 1000
 
 
-def test_an_answer_spoken_into_the_end_of_a_question_shares_its_cue() -> None:
+def test_an_answer_that_overlaps_the_end_of_a_question_shares_its_cue() -> None:
     left = make_spoken_segment("How are you today?", 1.0, 0.4, channel=0)
     right = make_spoken_segment("Fine, thank you.", 2.1, 0.3, channel=1, number=1)
     (cue,) = make_cues(make_transcript(left, right, channels=2))
@@ -219,10 +219,10 @@ def test_where_words_and_text_disagree_the_text_is_shown() -> None:
     assert cue.lines == ("Right text.",)
 
 
-def test_other_rules_are_obeyed() -> None:
+def test_changed_rules_are_applied() -> None:
     rules = CueRules(max_line_chars=20, max_lines=3)
-    said = make_spoken_segment("one two three four five six seven eight nine ten", 0.0, 0.4)
-    result = make_cues(make_transcript(said), rules)
+    segment = make_spoken_segment("one two three four five six seven eight nine ten", 0.0, 0.4)
+    result = make_cues(make_transcript(segment), rules)
     assert all(len(cue.lines) <= 3 and all(len(line) <= 20 for line in cue.lines) for cue in result)
     assert max(len(cue.lines) for cue in result) == 3
     with pytest.raises(ValueError, match="no text fits"):

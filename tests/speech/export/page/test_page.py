@@ -1,4 +1,4 @@
-"""The listening page: complete, self-contained, and deaf to whatever a recording is called or says."""
+"""The page with text and sound: complete, self-contained, and safe against hostile names and texts."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ SIBLINGS = {"Text": "a.txt", "SRT": "a.srt", "WebVTT": "a.vtt", "JSON": "../whis
 
 
 class _Page(HTMLParser):
-    """What a browser would see: elements with attributes, and the text of title, words, style and script."""
+    """The parsed page: elements with attributes, and the text of title, words, style and script."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
         self.elements: list[tuple[str, dict[str, str]]] = []
         self.words: list[tuple[str, str]] = []
         self.texts: dict[str, str] = {}
-        self.said = ""
+        self.transcript_text = ""
         self._open: list[tuple[str, dict[str, str]]] = []
         self.feed(html)
         self.close()
@@ -59,7 +59,7 @@ class _Page(HTMLParser):
         if tag == "span" and "data-t" in attrs:
             self.words[-1] = (self.words[-1][0], self.words[-1][1] + data)
         if any(attributes.get("class") == "said" for _, attributes in self._open):
-            self.said += data
+            self.transcript_text += data
 
     def all(self, tag: str) -> list[dict[str, str]]:
         return [attributes for name, attributes in self.elements if name == tag]
@@ -132,32 +132,34 @@ TALK = _transcript(
 )
 
 
-def test_every_word_stands_in_order_with_its_times() -> None:
+def test_words_are_in_order_with_their_times() -> None:
     page = _Page(_render(TALK, audio=SOUND))
     expected = [
         (f"{word.start:g} {word.end:g}", word.word.strip()) for segment in TALK.segments for word in segment.words
     ]
     assert page.words == expected
-    assert page.said.split() == ["Good", "morning,", "well-known", "world.再見。"]
+    assert page.transcript_text.split() == ["Good", "morning,", "well-known", "world.再見。"]
 
 
-def test_words_the_model_doubted_are_marked_and_the_mark_is_explained() -> None:
+def test_words_of_low_probability_are_marked_with_an_explanation() -> None:
     html = _render(TALK)
     page = _Page(html)
     doubted = [attrs for attrs in page.all("span") if "data-p" in attrs and "data-t" in attrs]
     assert [attrs["data-p"] for attrs in doubted] == ["31"] * 3
     assert "less than 50 %" in html
-    sure = _transcript(_segment(_words(" sure", probability=0.5)))
-    assert "less than 50 %" not in _render(sure)
-    assert 'data-p="' not in _render(sure)
+    certain = _transcript(_segment(_words(" sure", probability=0.5)))
+    assert "less than 50 %" not in _render(certain)
+    assert 'data-p="' not in _render(certain)
 
 
-def test_the_page_asks_nothing_of_any_server() -> None:
+def test_the_page_makes_no_request_to_a_server() -> None:
     for audio in (SOUND, LinkedAudio("a.mp3"), None):
         html = _render(TALK, audio=audio)
         page = _Page(html)
-        own = re.sub(r"(base64,|sha256-)[A-Za-z0-9+/=]+", "", html)
-        assert not re.search(r"https?:|//[a-z]|url\(|@import|fetch\(|xmlhttprequest|websocket", own.lower())
+        without_embedded = re.sub(r"(base64,|sha256-)[A-Za-z0-9+/=]+", "", html)
+        assert not re.search(
+            r"https?:|//[a-z]|url\(|@import|fetch\(|xmlhttprequest|websocket", without_embedded.lower()
+        )
         assert not {"link", "img", "iframe", "object", "embed", "form", "base"} & {tag for tag, _ in page.elements}
         assert [attrs for attrs in page.all("script") if "src" in attrs] == []
         sources = [value for _, attrs in page.elements for name, value in attrs.items() if name in {"src", "href"}]
@@ -167,7 +169,7 @@ def test_the_page_asks_nothing_of_any_server() -> None:
 
 
 def test_the_policy_allows_exactly_the_style_and_script_of_the_page() -> None:
-    """With anything but their true checksums the page would be dead; with unsafe-inline it would be open."""
+    """With wrong checksums a browser would run neither; with ``unsafe-inline`` it would run injected code too."""
     page = _Page(_render(TALK, audio=SOUND))
     (policy,) = [meta["content"] for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy"]
     rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
@@ -180,7 +182,7 @@ def test_the_policy_allows_exactly_the_style_and_script_of_the_page() -> None:
     linked = _Page(_render(TALK, audio=LinkedAudio("a.mp3"))).all("meta")[1]["content"]
     assert "media-src 'self' file:;" in linked
     assert "media-src 'none';" in _Page(_render(TALK)).all("meta")[1]["content"]
-    # The policy forbids both, so one of them would silently do nothing.
+    # The policy forbids style and on... attributes, so they would silently have no effect.
     assert not any(name == "style" or name.startswith("on") for _, attrs in page.elements for name in attrs)
 
 
@@ -205,7 +207,7 @@ def test_hostile_names_and_texts_are_only_text(audio: EmbeddedAudio | LinkedAudi
 
 
 @pytest.mark.parametrize("href", ["https://example.org/a.txt", "//example.org/a", "javascript:alert(1)", "/etc/x", "#"])
-def test_a_link_that_leads_away_is_refused(href: str) -> None:
+def test_a_link_to_another_folder_or_host_is_refused(href: str) -> None:
     with pytest.raises(ValueError, match="only link to files beside it"):
         _render(TALK, siblings={"Text": href})
     with pytest.raises(ValueError, match="only link to files beside it"):
@@ -217,7 +219,7 @@ def test_a_file_name_becomes_a_link_to_that_file() -> None:
     assert relative_href("../input_audio/a b.wav") == "../input_audio/a%20b.wav"
 
 
-def test_the_head_says_where_the_transcript_came_from() -> None:
+def test_the_head_describes_recording_model_and_flags() -> None:
     html = _render(
         TALK.model_copy(update={"meta": TALK.meta.model_copy(update={"flags": {"partial": "It ends early."}})})
     )
@@ -229,7 +231,7 @@ def test_the_head_says_where_the_transcript_came_from() -> None:
     assert page.all("main")[0]["lang"] == "en"
 
 
-def test_what_was_not_measured_is_not_shown() -> None:
+def test_values_that_were_not_measured_are_not_shown() -> None:
     forced = _transcript(
         _segment((), text="no times"),
         language_probability=None,
@@ -257,17 +259,19 @@ def test_a_flagged_segment_shows_its_evidence() -> None:
 
 
 def test_speakers_are_named_only_where_there_are_several() -> None:
-    two = _transcript(
+    two_channels = _transcript(
         _segment(_words(" Hello."), channel=0), _segment(_words(" Hi.", start=2.0), 1, channel=1), channels=2
     )
-    labels = [attrs["class"] for attrs in _Page(_render(two)).all("p") if attrs.get("class", "").startswith("who")]
+    labels = [
+        attrs["class"] for attrs in _Page(_render(two_channels)).all("p") if attrs.get("class", "").startswith("who")
+    ]
     assert labels == ["who c0", "who c1"]
-    assert "Channel 2" in _render(two)
-    one = _transcript(_segment(_words(" Hello."), channel=0), _segment(_words(" Hi.", start=2.0), 1, channel=0))
-    assert "who c0" not in _render(one)
+    assert "Channel 2" in _render(two_channels)
+    one_channel = _transcript(_segment(_words(" Hello."), channel=0), _segment(_words(" Hi.", start=2.0), 1, channel=0))
+    assert "who c0" not in _render(one_channel)
 
 
-def test_an_empty_transcript_says_so_and_why() -> None:
+def test_an_empty_transcript_is_shown_with_its_reason() -> None:
     empty = _transcript(language=None, language_probability=None, flags={"no_speech": "Only noise in 61.5 s."})
     html = _render(empty)
     page = _Page(html)
@@ -277,15 +281,15 @@ def test_an_empty_transcript_says_so_and_why() -> None:
     assert page.all("input") == []
 
 
-def test_without_audio_nothing_pretends_to_play() -> None:
+def test_without_audio_there_are_no_controls() -> None:
     silent, sounding = _Page(_render(TALK)), _Page(_render(TALK, audio=LinkedAudio("a.mp3")))
     assert (silent.all("audio"), silent.all("button")) == ([], [])
     assert sounding.all("audio")[0]["src"] == "a.mp3"
     assert [attrs["data-t"] for attrs in sounding.all("button")] == ["0", "23.33"]
 
 
-def test_an_hour_stays_small() -> None:
-    """Ten thousand words cost less than 60 bytes each beside their text."""
+def test_the_page_of_a_long_recording_is_small() -> None:
+    """Each of ten thousand words takes less than 60 bytes in addition to its text."""
     texts = ["word"] * 100
     segments = [
         _segment(_words(*(f" {text}" for text in texts), start=36.0 * i, probability=0.4), i) for i in range(100)
@@ -294,7 +298,7 @@ def test_an_hour_stays_small() -> None:
     assert (len(html.encode()) - len(_render(_transcript(segments[0]), audio=SOUND).encode())) / 9900 - 5 < 60
 
 
-def _decoded(audio: EmbeddedAudio) -> np.ndarray:
+def _decode(audio: EmbeddedAudio) -> np.ndarray:
     """Samples of an embedded file, shape (channels, samples)."""
     with av.open(io.BytesIO(audio.data)) as container:
         return np.concatenate([frame.to_ndarray() for frame in container.decode(audio=0)], axis=1)
@@ -306,27 +310,27 @@ def test_embedded_audio_is_the_recording_channel_by_channel(tmp_path: Path) -> N
     audio = embed_mp3(tmp_path / "two.wav")
     assert audio.mime == "audio/mpeg"
     assert len(audio.data) == pytest.approx(len(samples) / rate * 64_000 / 8, rel=0.05)
-    decoded = _decoded(audio)
+    decoded = _decode(audio)
     assert decoded.shape[0] == 2
     assert decoded.shape[1] / rate == pytest.approx(len(samples) / rate, abs=0.1)
-    # Whoever is silent on a channel stays silent there: the loudness of every half second is the same before and after.
+    # Channels are not mixed: the loudness of every half second of a channel is the same before and after.
     step = rate // 2
     for channel in range(2):
-        before = [np.std(samples[i : i + step, channel]) for i in range(0, len(samples) - step, step)]
-        after = [np.std(decoded[channel, i : i + step]) for i in range(0, len(samples) - step, step)]
-        assert np.corrcoef(before, after)[0, 1] > 0.9
+        loudness_before = [np.std(samples[i : i + step, channel]) for i in range(0, len(samples) - step, step)]
+        loudness_after = [np.std(decoded[channel, i : i + step]) for i in range(0, len(samples) - step, step)]
+        assert np.corrcoef(loudness_before, loudness_after)[0, 1] > 0.9
 
 
-def test_one_channel_stays_one_and_five_are_mixed(tmp_path: Path) -> None:
-    """A downmix by surround rules would drop the fourth channel of five as the one for bass."""
+def test_one_channel_is_kept_and_five_are_mixed(tmp_path: Path) -> None:
+    """A downmix by surround rules would drop the fourth of five channels as the bass channel."""
     rate = 16_000
     time = np.arange(25 * rate, dtype="float32") / rate  # longer than the blocks it is read in
     tones = [200.0, 400.0, 800.0, 1600.0, 3200.0]
     five = np.stack([0.5 * np.sin(2 * np.pi * tone * time) for tone in tones], axis=1).astype("float32")
     soundfile.write(tmp_path / "one.wav", five[:, 0], rate, subtype="PCM_16")
     soundfile.write(tmp_path / "five.wav", five, rate, subtype="PCM_16")
-    assert _decoded(embed_mp3(tmp_path / "one.wav")).shape[0] == 1
-    mixed = _decoded(embed_mp3(tmp_path / "five.wav"))
+    assert _decode(embed_mp3(tmp_path / "one.wav")).shape[0] == 1
+    mixed = _decode(embed_mp3(tmp_path / "five.wav"))
     assert mixed.shape[0] == 1
     assert mixed.shape[1] / rate == pytest.approx(25, abs=0.1)
     spectrum = np.abs(np.fft.rfft(mixed[0, rate : 2 * rate]))
