@@ -45,5 +45,8 @@ def is_due(past: PastRuns, now: float) -> bool:
 
 
 def make_run_key(batch_key: str, past: PastRuns) -> str:
-    """What tells the orchestrator that this request is a new one: the run it follows is part of it, so each is followed once."""
+    """The key by which the orchestrator knows a request for a run.
+
+    It contains the id of the run before, so each run is followed by one new run at most.
+    """
     return f"{batch_key}-after-{past.newest}" if past.count else batch_key

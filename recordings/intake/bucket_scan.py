@@ -28,12 +28,12 @@ _ENTRIES_PER_CLOCK_CHECK = 5_000  # entries between two looks at the clock; a se
 
 @dataclass(frozen=True, slots=True)
 class BucketScanLimits:
-    """The bounds of one tick; ``python -m benchmarks arrivals`` measures what they come to.
+    """The limits of one tick; ``python -m benchmarks arrivals`` measures how long such a tick takes.
 
     Attributes:
-        max_recent: Entries that the skim asks the ledger about; so many new objects are taken in a tick at most.
+        max_recent: Most entries that the skim asks the ledger about, and so most new objects that it registers in a tick.
         max_reconciled: Entries of the slow scan.
-        margin_s: How much older than the newest known an object may be dated and still be new to the skim, in seconds.
+        margin_s: Seconds by which an object's date may be older than the newest known one and the skim still asks about it.
     """
 
     max_recent: int = 20_000
@@ -46,11 +46,11 @@ class BucketScanCursor:
     """State kept between two ticks.
 
     Attributes:
-        after: The name behind which the skim goes on; empty at the beginning of a scan.
-        since: Objects modified before, less the margin, were known to an earlier scan; seconds since the epoch.
-        began_with: The newest modification known when this scan began: the next one's ``since``.
+        after: The name behind which the skim continues; empty at the beginning of a scan.
+        since: An earlier scan has found the objects modified before this time, less the margin; seconds since the epoch.
+        began_with: The newest modification known when this scan began: ``since`` of the next scan.
         newest: The newest modification known now.
-        reconciled_to: The name behind which the slow scan goes on.
+        reconciled_to: The name behind which the slow scan continues.
     """
 
     after: str = ""
@@ -65,7 +65,10 @@ class BucketScanCursor:
 
     @classmethod
     def load(cls, text: str | None) -> BucketScanCursor:
-        """From JSON. A cursor of another version, or none, begins anew: that costs a scan, never an object."""
+        """From JSON. A missing cursor, or one of another version, is replaced by an empty one.
+
+        The scan then starts again; no object is lost.
+        """
         try:
             stored = json.loads(text or "null")
             if stored.pop("version") != CURSOR_VERSION:
@@ -85,8 +88,8 @@ class BucketScanResult:
     Attributes:
         arrived: New deliveries, ready to be registered.
         cursor: For the next tick.
-        ignored: Why -> how many entries are no inputs.
-        has_more: Whether the scan goes on at the next tick.
+        ignored: Reason -> number of entries that are not inputs.
+        has_more: Whether the scan continues at the next tick.
     """
 
     arrived: tuple[Delivery, ...]
@@ -112,8 +115,8 @@ def scan_recent(
     Args:
         listing: Entries in the store's order.
         find_known: Tells which delivery ids have been registered before.
-        cursor: What the last tick left.
-        limits: Bounds of this tick.
+        cursor: State after the last tick.
+        limits: Limits of this tick.
         now: Seconds since the epoch. A modification date in the future counts as ``now``; otherwise objects before that date would
             not be looked up.
         is_out_of_time: Returns True when the time for listing in this tick is used up.
@@ -121,46 +124,46 @@ def scan_recent(
     cutoff = cursor.since - limits.margin_s
     young: list[InputEntry] = []
     ignored: Counter[str] = Counter()
-    last, more = cursor.after, False
-    for some in _split_listing(listing):
-        last = some[-1].name
-        found = [entry for entry in some if entry.modified >= cutoff]
-        if len(found) > limits.max_recent - len(young):
-            found = found[: limits.max_recent - len(young)]
-            more = True
-            last = found[-1].name
-        young += [entry for entry in found if isinstance(entry, InputEntry)]
-        ignored.update(entry.reason for entry in found if isinstance(entry, IgnoredEntry))
-        if more or len(young) >= limits.max_recent or is_out_of_time():
-            more = True
+    last_name, has_more = cursor.after, False
+    for page in _split_listing(listing):
+        last_name = page[-1].name
+        recent = [entry for entry in page if entry.modified >= cutoff]
+        if len(recent) > limits.max_recent - len(young):
+            recent = recent[: limits.max_recent - len(young)]
+            has_more = True
+            last_name = recent[-1].name
+        young += [entry for entry in recent if isinstance(entry, InputEntry)]
+        ignored.update(entry.reason for entry in recent if isinstance(entry, IgnoredEntry))
+        if has_more or len(young) >= limits.max_recent or is_out_of_time():
+            has_more = True
             break
     newest = max([cursor.newest, *(min(entry.modified, now) for entry in young)])
-    if more:
-        after = replace(cursor, after=last, newest=newest)
+    if has_more:
+        next_cursor = replace(cursor, after=last_name, newest=newest)
     else:
-        after = replace(cursor, after="", since=cursor.began_with, began_with=newest, newest=newest)
-    return BucketScanResult(_find_new(young, find_known), after, dict(ignored), more)
+        next_cursor = replace(cursor, after="", since=cursor.began_with, began_with=newest, newest=newest)
+    return BucketScanResult(_find_new(young, find_known), next_cursor, dict(ignored), has_more)
 
 
 def reconcile(
     listing: Listing, find_known: FindKnown, cursor: BucketScanCursor, limits: BucketScanLimits
 ) -> BucketScanResult:
     """Ask about the next slice of a listing that begins behind ``cursor.reconciled_to``; see ``scan_recent``."""
-    some = list(islice(listing, limits.max_reconciled))
-    more = len(some) == limits.max_reconciled
-    after = replace(cursor, reconciled_to=some[-1].name if more else "")
+    page = list(islice(listing, limits.max_reconciled))
+    has_more = len(page) == limits.max_reconciled
+    next_cursor = replace(cursor, reconciled_to=page[-1].name if has_more else "")
     return BucketScanResult(
-        _find_new([entry for entry in some if isinstance(entry, InputEntry)], find_known), after, {}, more
+        _find_new([entry for entry in page if isinstance(entry, InputEntry)], find_known), next_cursor, {}, has_more
     )
 
 
 def _find_new(entries: Sequence[InputEntry], find_known: FindKnown) -> tuple[Delivery, ...]:
-    found = {(delivery := to_delivery(entry)).id: delivery for entry in entries}
-    registered = find_known(list(found))
-    return tuple(delivery for identity, delivery in found.items() if identity not in registered)
+    deliveries = {(delivery := to_delivery(entry)).id: delivery for entry in entries}
+    registered = find_known(list(deliveries))
+    return tuple(delivery for identity, delivery in deliveries.items() if identity not in registered)
 
 
 def _split_listing(listing: Listing) -> Iterator[list[InputEntry | IgnoredEntry]]:
     entries = iter(listing)
-    while some := list(islice(entries, _ENTRIES_PER_CLOCK_CHECK)):
-        yield some
+    while page := list(islice(entries, _ENTRIES_PER_CLOCK_CHECK)):
+        yield page

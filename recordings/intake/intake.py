@@ -49,9 +49,9 @@ _ORPHANED_AFTER_S = 60.0
 
 def scan_folder(workspace: Workspace, cursor: SettlingCursor, limits: SettlingLimits) -> SettlingResult:
     """Scan the input folder once, from where the cursor stopped, and register what has settled since the last scan."""
-    found = find_settled(workspace.store.list_inputs(cursor.after), workspace.ledger.find_known, cursor, limits)
-    workspace.ledger.register(found.settled)
-    return found
+    result = find_settled(workspace.store.list_inputs(cursor.after), workspace.ledger.find_known, cursor, limits)
+    workspace.ledger.register(result.settled)
+    return result
 
 
 def scan_bucket(
@@ -63,17 +63,17 @@ def scan_bucket(
         workspace: Store and ledger.
         cursor: State after the last scan.
         limits: Limits of this scan.
-        max_listing_s: For how long it lists at most, seconds.
+        max_listing_s: Longest time for listing, seconds.
     """
-    store, known = workspace.store, workspace.ledger.find_known
-    until = time.monotonic() + max_listing_s
-    found = scan_recent(
-        store.list_inputs(cursor.after), known, cursor, limits, time.time(), lambda: time.monotonic() > until
+    store, find_known = workspace.store, workspace.ledger.find_known
+    deadline = time.monotonic() + max_listing_s
+    recent = scan_recent(
+        store.list_inputs(cursor.after), find_known, cursor, limits, time.time(), lambda: time.monotonic() > deadline
     )
-    checked = reconcile(store.list_inputs(cursor.reconciled_to), known, found.cursor, limits)
-    arrived = tuple(dict.fromkeys(found.arrived + checked.arrived))
+    reconciled = reconcile(store.list_inputs(cursor.reconciled_to), find_known, recent.cursor, limits)
+    arrived = tuple(dict.fromkeys(recent.arrived + reconciled.arrived))
     workspace.ledger.register(arrived)
-    return BucketScanResult(arrived, checked.cursor, found.ignored, found.has_more)
+    return BucketScanResult(arrived, reconciled.cursor, recent.ignored, recent.has_more)
 
 
 def scan_bucket_repeatedly(
@@ -88,14 +88,14 @@ def scan_bucket_repeatedly(
         max_scan_s: Seconds after which no further scan begins; the caller's next call continues there.
 
     Returns:
-        The result of the last scan. Its ``more`` tells whether the listing goes on.
+        The result of the last scan. Its ``has_more`` tells whether the listing continues.
     """
-    until = time.monotonic() + max_scan_s
+    deadline = time.monotonic() + max_scan_s
     while True:
-        found = scan_bucket(workspace, cursor, limits, max(0.0, until - time.monotonic()))
-        if not found.has_more or time.monotonic() >= until:
-            return found
-        cursor = found.cursor
+        result = scan_bucket(workspace, cursor, limits, max(0.0, deadline - time.monotonic()))
+        if not result.has_more or time.monotonic() >= deadline:
+            return result
+        cursor = result.cursor
 
 
 def register_old_enough(workspace: Workspace, age_s: float) -> int:
@@ -126,14 +126,14 @@ def form_batches(workspace: Workspace, limits: BatchLimits, origin: str, max_bat
     If another process claims one of the deliveries first, that batch is not created; its other deliveries wait for the next call.
     """
     waiting = workspace.ledger.list_waiting(max_batches * limits.max_recordings)
-    made: list[str] = []
+    keys: list[str] = []
     for members in split_into_batches(waiting, limits):
-        if len(made) == max_batches:
+        if len(keys) == max_batches:
             break
         key = make_batch_key(members)
         if workspace.ledger.claim(key, members, origin):
-            made.append(key)
-    return made
+            keys.append(key)
+    return keys
 
 
 def find_unattended_batches(
@@ -190,11 +190,11 @@ def run_intake(workspace: Workspace, paths: Sequence[Path], limits: BatchLimits,
     if workspace.store.has_atomic_writes:
         register_old_enough(workspace, 0.0)
     else:
-        found = scan_folder(workspace, SettlingCursor(), _NO_LIMITS)
-        if found.unsettled:
+        scan = scan_folder(workspace, SettlingCursor(), _NO_LIMITS)
+        if scan.unsettled:
             time.sleep(_SETTLE_S)
-            found = scan_folder(workspace, found.cursor, _NO_LIMITS)
-        unsettled = found.unsettled
+            scan = scan_folder(workspace, scan.cursor, _NO_LIMITS)
+        unsettled = scan.unsettled
     while form_batches(workspace, limits, origin, max_batches=1000):
         pass
     return IntakeResult(unsettled, delivered.refused, _make_selection(delivered) if paths else lambda _: True)

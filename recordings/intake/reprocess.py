@@ -27,10 +27,10 @@ class CurrentOptions:
     """The options of all steps.
 
     Attributes:
-        normalize: Of ``normalized``.
+        normalize: Options of ``normalized``.
         model_sha256: sha256 of the model weights to use.
-        transcribe: Of ``transcript``.
-        enrich: Of ``enriched``.
+        transcribe: Options of ``transcript``.
+        enrich: Options of ``enriched``.
     """
 
     normalize: NormalizeOptions
@@ -46,9 +46,8 @@ class Reprocessing:
     Attributes:
         batches: The batches made of them.
         recordings_by_step: Step -> number of recordings to be reprocessed from that step on. Includes recordings that another
-            process claimed
-            first.
-        seconds: Their audio.
+            process claimed first.
+        seconds: Length of their audio.
     """
 
     batches: tuple[str, ...]
@@ -61,54 +60,54 @@ def plan(
 ) -> Reprocessing:
     """Make batches of the finished recordings whose outputs were made under other options than ``current``.
 
-    What cannot be done again, because the delivered or the normalized bytes were removed, is left as it is.
+    A recording whose delivered or normalized bytes were removed cannot be done again and is left as it is.
 
     Args:
         workspace: Store and ledger.
-        current: The options of now.
+        current: The current options.
         is_selected: Returns True for a name that is selected. A recording is selected if one of its names is.
-        limits: Of a batch.
-        origin: Who makes the batches.
+        limits: Limits of a batch.
+        origin: Who creates the batches: the name of a sensor, a schedule or a command.
     """
-    found: list[tuple[str, list[Member]]] = []
-    for _, members in groupby(
+    outdated: list[tuple[str, list[Member]]] = []
+    for _, group in groupby(
         workspace.ledger.iter_finished(), lambda member: member.recording and member.recording.sha256
     ):
-        same = list(members)
-        recording = same[0].recording
-        if recording is None or not any(is_selected(member.delivery.name) for member in same):
+        members = list(group)
+        recording = members[0].recording
+        if recording is None or not any(is_selected(member.delivery.name) for member in members):
             continue
-        step = _find_first_outdated(workspace, RecordingGroup(recording, tuple(same)), current)
+        step = _find_first_outdated(workspace, RecordingGroup(recording, tuple(members)), current)
         if step is not None:
-            found.append((step, same))
-    found.sort(key=lambda each: each[1][0].delivery.name)
-    batches = _make_batches(workspace, [member for _, same in found for member in same], limits, origin)
-    recordings = (same[0].recording for _, same in found)
+            outdated.append((step, members))
+    outdated.sort(key=lambda item: item[1][0].delivery.name)
+    batches = _make_batches(workspace, [member for _, members in outdated for member in members], limits, origin)
+    recordings = (members[0].recording for _, members in outdated)
     return Reprocessing(
-        tuple(batches), Counter(step for step, _ in found), sum(r.seconds or 0.0 for r in recordings if r)
+        tuple(batches), Counter(step for step, _ in outdated), sum(r.seconds or 0.0 for r in recordings if r)
     )
 
 
 def _make_batches(workspace: Workspace, members: Sequence[Member], limits: BatchLimits, origin: str) -> list[str]:
-    next_try = [replace(member.delivery, attempt=member.delivery.attempt + 1) for member in members]
-    made = [(make_batch_key(deliveries), deliveries) for deliveries in split_into_batches(next_try, limits)]
-    return [key for key, deliveries in made if workspace.ledger.reclaim(key, deliveries, origin)]
+    next_attempts = [replace(member.delivery, attempt=member.delivery.attempt + 1) for member in members]
+    batches = [(make_batch_key(deliveries), deliveries) for deliveries in split_into_batches(next_attempts, limits)]
+    return [key for key, deliveries in batches if workspace.ledger.reclaim(key, deliveries, origin)]
 
 
 def _find_first_outdated(workspace: Workspace, group: RecordingGroup, current: CurrentOptions) -> str | None:
     """The first step whose output was made under other options and can be made again; None when there is none."""
     recording, store = group.recording, workspace.store
-    above, heard = recording.normalized_key or "", recording.transcript_key or ""
-    if normalized.get_work_key(recording.sha256, current.normalize) != above and find_unchanged_delivery(
+    normalized_key, transcript_key = recording.normalized_key or "", recording.transcript_key or ""
+    if normalized.get_work_key(recording.sha256, current.normalize) != normalized_key and find_unchanged_delivery(
         workspace, group
     ):
         return normalized.STEP
     outdated = None
-    if transcript.get_work_key(above, current.model_sha256, current.transcribe) != heard:
+    if transcript.get_work_key(normalized_key, current.model_sha256, current.transcribe) != transcript_key:
         outdated = transcript.STEP
-    elif enriched.get_work_key(heard, current.enrich) != recording.enriched_key or (
+    elif enriched.get_work_key(transcript_key, current.enrich) != recording.enriched_key or (
         enriched.ANNOTATIONS_MISSING in recording.flags and enriched.list_pending(workspace, group, current.enrich)
     ):
         outdated = enriched.STEP
-    there = outdated and all(store.exists(NORMALIZED_AUDIO.key(member.delivery.name)) for member in group.members)
-    return outdated if there else None
+    has_audio = outdated and all(store.exists(NORMALIZED_AUDIO.key(member.delivery.name)) for member in group.members)
+    return outdated if has_audio else None

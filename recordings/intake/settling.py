@@ -70,7 +70,7 @@ class SettlingResult:
 
     Attributes:
         settled: New deliveries, ready to be registered.
-        cursor: For the next look.
+        cursor: For the next scan.
         unsettled: Number of new files that are not yet known to be complete.
         ignored: Reason -> number of entries that are not inputs.
         has_more: Whether the listing has more entries than this scan was allowed to read.
@@ -98,38 +98,40 @@ def find_settled(
         limits: Limits of this scan.
     """
     iterator = iter(listing)
-    seen = list(islice(iterator, limits.max_entries))
-    more = next(iterator, None) is not None
-    entries = [entry for entry in seen if isinstance(entry, InputEntry)]
-    found = {(delivery := to_delivery(entry)).id: delivery for entry in entries}
-    registered = find_known(list(found))
-    new = [delivery for identity, delivery in found.items() if identity not in registered]
+    listed = list(islice(iterator, limits.max_entries))
+    has_more = next(iterator, None) is not None
+    entries = [entry for entry in listed if isinstance(entry, InputEntry)]
+    deliveries = {(delivery := to_delivery(entry)).id: delivery for entry in entries}
+    registered = find_known(list(deliveries))
+    new = [delivery for identity, delivery in deliveries.items() if identity not in registered]
     settled = tuple(d for d in new if cursor.pending.get(d.name) == (d.size, d.version))
     unsettled = [d for d in new if cursor.pending.get(d.name) != (d.size, d.version)]
-    here = {entry.name for entry in entries}
+    names = {entry.name for entry in entries}
     # Files that this scan did not reach keep waiting as they were.
-    elsewhere = {
+    unvisited = {
         name: state
         for name, state in cursor.pending.items()
-        if name not in here and _is_unvisited(name, cursor, seen, more)
+        if name not in names and _is_unvisited(name, cursor, listed, has_more)
     }
-    pending = elsewhere | {
-        d.name: (d.size, d.version) for d in unsettled[: max(0, limits.max_pending - len(elsewhere))]
+    pending = unvisited | {
+        d.name: (d.size, d.version) for d in unsettled[: max(0, limits.max_pending - len(unvisited))]
     }
     return SettlingResult(
         settled=settled,
-        cursor=SettlingCursor(after=seen[-1].name if more else "", pending=pending),
+        cursor=SettlingCursor(after=listed[-1].name if has_more else "", pending=pending),
         unsettled=len(unsettled),
-        ignored=dict(Counter(entry.reason for entry in seen if isinstance(entry, IgnoredEntry))),
-        has_more=more,
+        ignored=dict(Counter(entry.reason for entry in listed if isinstance(entry, IgnoredEntry))),
+        has_more=has_more,
     )
 
 
 def to_delivery(entry: InputEntry) -> Delivery:
-    """The delivery that an entry of a listing is."""
+    """Make the delivery of a listed entry."""
     return Delivery(name=entry.name, size=entry.size, version=entry.version)
 
 
-def _is_unvisited(name: str, cursor: SettlingCursor, seen: Sequence[InputEntry | IgnoredEntry], has_more: bool) -> bool:
-    place = decode_name(name)
-    return place <= decode_name(cursor.after) or (has_more and place > decode_name(seen[-1].name))
+def _is_unvisited(
+    name: str, cursor: SettlingCursor, listed: Sequence[InputEntry | IgnoredEntry], has_more: bool
+) -> bool:
+    path = decode_name(name)
+    return path <= decode_name(cursor.after) or (has_more and path > decode_name(listed[-1].name))

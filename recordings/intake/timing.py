@@ -33,7 +33,7 @@ from recordings.workspace import Workspace
 
 
 class _GeneratedStore(DirectoryStore):
-    """A store that lists what was generated, as fast as a list is read."""
+    """A store that lists generated entries from memory, so that listing costs almost nothing."""
 
     has_atomic_writes = True
 
@@ -56,13 +56,13 @@ def measure(known: int = 1_000_000, new: int = 100_000) -> dict[str, Any]:
         which the new objects are registered and the first become batches; ``served``: seconds by the clock with a real server
         (``listing`` once, ticks that take everything, ticks with everything known), or None.
     """
-    everything = _generate_entries(known)
+    entries = _generate_entries(known)
     with tempfile.TemporaryDirectory() as folder:
-        taking = _ticks_until_all(_create_workspace(Path(folder, "new"), everything[:new]), new, time.process_time)
-        workspace = _create_workspace(Path(folder, "known"), everything)
-        _insert_known_deliveries(workspace.ledger.address, everything)
-        newest = everything[-1].modified
-        cursor = BucketScanCursor(since=newest, began_with=newest, newest=newest)  # as after two walks
+        taking = _ticks_until_all(_create_workspace(Path(folder, "new"), entries[:new]), new, time.process_time)
+        workspace = _create_workspace(Path(folder, "known"), entries)
+        _insert_known_deliveries(workspace.ledger.address, entries)
+        newest = entries[-1].modified
+        cursor = BucketScanCursor(since=newest, began_with=newest, newest=newest)  # as after two scans
         steady = []
         for _ in range(20):
             began = time.process_time()
@@ -74,7 +74,7 @@ def measure(known: int = 1_000_000, new: int = 100_000) -> dict[str, Any]:
 
 
 def _generate_entries(count: int) -> list[InputEntry]:
-    """Uploads of a day, a second apart or less, in the order of their names."""
+    """Uploads of one day in the order of their names, at most a second apart."""
     begin = time.time() - 86_400
     return [
         InputEntry(f"2026/11/{i // 1000:05}/call-{i:08}.mp3", 480_000, f"{i:032x}", begin + 80_000 * i / count)
@@ -89,8 +89,8 @@ def _insert_known_deliveries(address: str, entries: Sequence[InputEntry]) -> Non
     with engine.begin() as connection:
         connection.exec_driver_sql("PRAGMA cache_size = -500000")  # KiB: the indexes of a million rows
         for begin in range(0, len(entries), 50_000):
-            some = [to_delivery(entry) for entry in entries[begin : begin + 50_000]]
-            rows = [(d.id, d.name, d.size, d.version, 0, "{}", "{}", "long-ago", 0.0) for d in some]
+            deliveries = [to_delivery(entry) for entry in entries[begin : begin + 50_000]]
+            rows = [(d.id, d.name, d.size, d.version, 0, "{}", "{}", "long-ago", 0.0) for d in deliveries]
             connection.exec_driver_sql(f"INSERT INTO deliveries ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)  # noqa: S608
     engine.dispose()
 
@@ -102,9 +102,9 @@ def _create_workspace(root: Path, entries: Sequence[InputEntry]) -> Workspace:
 
 def _tick(workspace: Workspace, cursor: BucketScanCursor) -> BucketScanCursor:
     """One tick of the sensor, without Dagster's own work on its result."""
-    found = scan_bucket(workspace, cursor, BucketScanLimits())
+    result = scan_bucket(workspace, cursor, BucketScanLimits())
     form_batches(workspace, BatchLimits(), "benchmark", RUNS_PER_TICK)
-    return found.cursor
+    return result.cursor
 
 
 def _ticks_until_all(workspace: Workspace, count: int, clock: Callable[[], float]) -> list[float]:
@@ -122,21 +122,21 @@ def _measure_real_server(root: Path, count: int = 10_000) -> dict[str, Any] | No
     if not url.startswith("s3://"):
         return None
     bucket, _, prefix = url.removeprefix("s3://").partition("/")
-    own = "/".join(filter(None, [prefix.strip("/"), f"benchmark-{secrets.token_hex(4)}"]))
+    test_prefix = "/".join(filter(None, [prefix.strip("/"), f"benchmark-{secrets.token_hex(4)}"]))
     objects = S3Client(bucket)
     root.mkdir()
-    nothing = root / "nothing"
-    nothing.touch()
-    keys = [f"{own}/{Folder.RAW}/{i // 1000:03}/{i:08}.mp3" for i in range(count)]
-    store = BucketStore(objects, own)
+    empty_file = root / "nothing"
+    empty_file.touch()
+    keys = [f"{test_prefix}/{Folder.RAW}/{i // 1000:03}/{i:08}.mp3" for i in range(count)]
+    store = BucketStore(objects, test_prefix)
     with ThreadPoolExecutor(16) as pool:
         try:
-            list(pool.map(lambda key: objects.upload(nothing, key), keys))
+            list(pool.map(lambda key: objects.upload(empty_file, key), keys))
             began = time.perf_counter()
             listed = sum(1 for _ in store.list_inputs())
-            listing = time.perf_counter() - began
+            listing_s = time.perf_counter() - began
             workspace = Workspace(store, Ledger.open(f"sqlite:///{root / 'ledger.db'}"))
-            first = _ticks_until_all(workspace, count, time.perf_counter)
+            taking = _ticks_until_all(workspace, count, time.perf_counter)
             cursor, steady = BucketScanCursor(), []
             for _ in range(7):
                 began = time.perf_counter()
@@ -145,8 +145,8 @@ def _measure_real_server(root: Path, count: int = 10_000) -> dict[str, Any] | No
             workspace.ledger.close()
         finally:
             list(pool.map(objects.remove, keys))
-    # The first two walks ask about everything.
-    return {"objects": listed, "listing": listing, "taking": first, "steady": steady[2:]}
+    # The first two scans ask about everything.
+    return {"objects": listed, "listing": listing_s, "taking": taking, "steady": steady[2:]}
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ log = logging.getLogger("stt")
 
 
 class UploadError(Exception):
-    """A path that was named cannot be taken in. Says which, why and what to do."""
+    """A given path cannot be taken in. The message says which one, why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +37,7 @@ class UploadResult:
     Attributes:
         names: The names under which the files now stand, in the order given.
         already_inside: Names of given paths that are already in the input folder and were not copied. The empty string is the
-            input folder
-            itself.
+            input folder itself.
         refused: A sentence for every file that could not be taken in; the others were.
     """
 
@@ -59,25 +58,25 @@ def upload_files(store: Store, paths: Sequence[Path]) -> UploadResult:
         paths: Files and folders outside the input folder; a path inside it is delivered already.
 
     Raises:
-        UploadError: A path does not exist or is no place for recordings, and then nothing was copied; or all that was named was
-            refused, because it cannot be read or its name is taken by other bytes.
+        UploadError: A path does not exist or recordings may not be taken from there, and then nothing was copied; or every given
+            path was refused, because it cannot be read or its name is taken by other bytes.
         OSError: The input folder cannot be written.
     """
     root = store.folder
     # Not resolve(): if the given path is a symbolic link, the recording gets the name of the link.
-    asked = [Path(os.path.abspath(path)) for path in paths]  # noqa: PTH100
-    for path, absolute in zip(paths, asked, strict=True):
+    absolute_paths = [Path(os.path.abspath(path)) for path in paths]  # noqa: PTH100
+    for path, absolute in zip(paths, absolute_paths, strict=True):
         _check_uploadable(path, absolute, root)
     names: list[str] = []
-    inside: list[str] = []
+    already_inside: list[str] = []
     refused: list[str] = []
-    for path, absolute in zip(paths, asked, strict=True):
+    for path, absolute in zip(paths, absolute_paths, strict=True):
         if root is not None and absolute.is_relative_to(root / Folder.RAW):
             below = absolute.relative_to(root / Folder.RAW)
-            inside.append(encode_name(os.fsencode(below)) if below.parts else "")
+            already_inside.append(encode_name(os.fsencode(below)) if below.parts else "")
             continue
-        if absolute.is_file() and (why := get_ignore_reason(absolute.name)):
-            log.warning("%s is not taken in: %s.", path, why)
+        if absolute.is_file() and (reason := get_ignore_reason(absolute.name)):
+            log.warning("%s is not taken in: %s.", path, reason)
             continue
         for file in _walk_files(absolute, root, refused) if absolute.is_dir() else (absolute,):
             try:
@@ -85,9 +84,9 @@ def upload_files(store: Store, paths: Sequence[Path]) -> UploadResult:
                 _upload_reference(store, file, names[-1])
             except UploadError as error:
                 refused.append(str(error))
-    if refused and not names and not inside:
+    if refused and not names and not already_inside:
         raise UploadError("\n".join(refused))
-    return UploadResult(tuple(names), tuple(inside), tuple(refused))
+    return UploadResult(tuple(names), tuple(already_inside), tuple(refused))
 
 
 def _check_uploadable(path: Path, absolute: Path, root: Path | None) -> None:
@@ -111,7 +110,7 @@ def _walk_files(folder: Path, leave_out: Path | None, refused: list[str]) -> Ite
         refused.append(f"The folder {error.filename} cannot be taken in: {explain(error)}")
 
     for parent, folders, files in os.walk(folder, onerror=unreadable):
-        if leave_out is not None and Path(parent).samefile(leave_out):  # under whichever name
+        if leave_out is not None and Path(parent).samefile(leave_out):  # it may have several names
             folders.clear()
             continue
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -122,7 +121,7 @@ def _walk_files(folder: Path, leave_out: Path | None, refused: list[str]) -> Ite
 
 
 def _is_regular(path: Path, otherwise: bool) -> bool:
-    """Whether it is a regular file, and ``otherwise`` when nobody can tell."""
+    """Whether it is a regular file; ``otherwise`` if that cannot be found out."""
     try:
         return stat.S_ISREG(path.lstat().st_mode)
     except OSError:
@@ -139,8 +138,8 @@ def _upload_file(store: Store, source: Path, base: Path) -> str:
             log.info("%s was delivered by somebody else in this moment.", name)
         else:
             return name
-    with _open_readable(source), store.fetch(key) as here:
-        if not filecmp.cmp(source, here, shallow=False):
+    with _open_readable(source), store.fetch(key) as stored:
+        if not filecmp.cmp(source, stored, shallow=False):
             raise UploadError(
                 f"{source} would overwrite {store.locate(key)}, which holds other bytes. "
                 "Rename it, or put it into a folder and name that."
@@ -156,14 +155,14 @@ def _upload_reference(store: Store, source: Path, name: str) -> None:
 
 
 def _copy_to_store(store: Store, source: Path, key: str, *, if_absent: bool = False) -> None:
-    with _open_readable(source) as bytes_there:
-        before = _get_size_and_mtime(os.fstat(bytes_there.fileno()))
+    with _open_readable(source) as source_file:
+        status_before = _get_size_and_mtime(os.fstat(source_file.fileno()))
         try:
             with store.create(key, if_absent=if_absent) as target:
-                with target.open("wb") as copied:
-                    shutil.copyfileobj(bytes_there, copied)
+                with target.open("wb") as target_file:
+                    shutil.copyfileobj(source_file, target_file)
                 shutil.copystat(source, target)
-                if _get_size_and_mtime(os.fstat(bytes_there.fileno())) != before:
+                if _get_size_and_mtime(os.fstat(source_file.fileno())) != status_before:
                     raise UploadError(f"{source} is being written to right now. Deliver it again when it is whole.")
         except UnwritableKeyError as error:
             raise UploadError(f"{source} has no place: {error} Rename it.") from error

@@ -59,10 +59,10 @@ class BatchLedger(LedgerEngine):
         with self._write() as connection:
             returned = 0
             for ids in _split([str(row["id"]) for row in rows], _VARIABLES):
-                gone = deliveries.c.id.in_(ids) & ~is_present()
+                absent = deliveries.c.id.in_(ids) & ~is_present()
                 returned += connection.execute(
                     sa.update(deliveries)
-                    .where(gone)
+                    .where(absent)
                     .values(
                         sha256=None,
                         batch_key=None,
@@ -75,8 +75,8 @@ class BatchLedger(LedgerEngine):
                     )
                 ).rowcount
             insert = self._insert_new(deliveries).returning(deliveries.c.id)
-            new = len(connection.execute(insert, rows).all())
-        return returned + new
+            inserted = len(connection.execute(insert, rows).all())
+        return returned + inserted
 
     def find_known(self, ids: Sequence[str]) -> set[str]:
         """The ids of those deliveries that the ledger knows as the current file under their name.
@@ -85,9 +85,9 @@ class BatchLedger(LedgerEngine):
         """
         known: set[str] = set()
         with self._read() as connection:
-            for part in _split(ids, _VARIABLES):
-                here = deliveries.c.id.in_(part) & is_present()
-                known.update(connection.scalars(sa.select(deliveries.c.id).where(here)))
+            for id_block in _split(ids, _VARIABLES):
+                is_current = deliveries.c.id.in_(id_block) & is_present()
+                known.update(connection.scalars(sa.select(deliveries.c.id).where(is_current)))
         return known
 
     def list_waiting(self, limit: int) -> list[Delivery]:
@@ -102,22 +102,24 @@ class BatchLedger(LedgerEngine):
             return [delivery_from_row(row) for row in connection.execute(query)]
 
     def claim(self, key: str, members: Sequence[Delivery], origin: str) -> bool:
-        """Make a batch of waiting deliveries: all of them, or nothing when somebody else took one first."""
+        """Make a batch of waiting deliveries: of all of them, or nothing when another process took one first."""
         with self._write() as connection:
-            taken = 0
-            for part in _split(sorted(d.id for d in members), _VARIABLES):
-                free = deliveries.c.id.in_(part) & deliveries.c.batch_key.is_(None)
+            claimed = 0
+            for id_block in _split(sorted(d.id for d in members), _VARIABLES):
+                is_free = deliveries.c.id.in_(id_block) & deliveries.c.batch_key.is_(None)
                 # PostgreSQL locks the rows in this order, so two claims of the same deliveries cannot deadlock.
-                connection.execute(sa.select(deliveries.c.id).where(free).order_by(deliveries.c.id).with_for_update())
-                taken += connection.execute(sa.update(deliveries).where(free).values(batch_key=key)).rowcount
-            if taken != len(members):
+                connection.execute(
+                    sa.select(deliveries.c.id).where(is_free).order_by(deliveries.c.id).with_for_update()
+                )
+                claimed += connection.execute(sa.update(deliveries).where(is_free).values(batch_key=key)).rowcount
+            if claimed != len(members):
                 connection.rollback()
                 return False
             _insert_batch(connection, key, members, origin)
         return True
 
     def reclaim(self, key: str, members: Sequence[Delivery], origin: str) -> bool:
-        """Make a batch of deliveries that other batches hold, or nothing when somebody was quicker with one of them.
+        """Make a batch of deliveries that other batches hold, or nothing when another process took one of them first.
 
         Args:
             key: The new batch.
@@ -126,9 +128,9 @@ class BatchLedger(LedgerEngine):
         """
         with self._write() as connection:
             for member in sorted(members, key=lambda member: member.id):  # ordered, so that two calls cannot deadlock
-                here = (deliveries.c.id == member.id) & (deliveries.c.attempt == member.attempt - 1)
-                new = {"batch_key": key, "attempt": member.attempt}
-                if not connection.execute(sa.update(deliveries).where(here).values(**new)).rowcount:
+                is_unchanged = (deliveries.c.id == member.id) & (deliveries.c.attempt == member.attempt - 1)
+                values = {"batch_key": key, "attempt": member.attempt}
+                if not connection.execute(sa.update(deliveries).where(is_unchanged).values(**values)).rowcount:
                     connection.rollback()
                     return False
             _insert_batch(connection, key, members, origin)
@@ -153,7 +155,7 @@ class BatchLedger(LedgerEngine):
         return members
 
     def count_members(self, batch_key: str) -> int:
-        """How many deliveries a batch was made of, counted without regard to what became of them."""
+        """How many deliveries a batch was made of, whatever their state is now."""
         query = sa.select(sa.func.count()).select_from(batch_members).where(batch_members.c.batch_key == batch_key)
         with self._read() as connection:
             return connection.scalar(query) or 0

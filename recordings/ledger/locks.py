@@ -25,17 +25,17 @@ _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.05, 1.0
 
 
 class LocksUnavailableError(OSError):
-    """The file system cannot lock, so two processes could not be kept apart."""
+    """The file system has no locks, so two processes could work on the same batch."""
 
 
 class Lock(Protocol):
     """Something that one thread of one process can hold."""
 
     def acquire(self) -> bool:
-        """Take it without waiting; False when somebody else holds it."""
+        """Take the lock without waiting; False when somebody else holds it."""
 
     def holder(self) -> str:
-        """Who holds it, for a person: host and process id, as far as can be told."""
+        """Who holds the lock, for a person: host and process id, or ``another process`` if that is unknown."""
 
     def release(self) -> None:
         """Release the lock. Does nothing if it is not held."""
@@ -46,9 +46,9 @@ def hold_lock(lock: Lock, subject: str, on_wait: Callable[[str], None]) -> Itera
     """Wait for a lock and hold it.
 
     Args:
-        lock: Which.
-        subject: What it stands for; a sentence about waiting begins with it.
-        on_wait: Told at once and then every minute who holds the lock.
+        lock: The lock.
+        subject: What is locked; the sentence about waiting begins with it.
+        on_wait: Called with a sentence that names the holder, at once and then every minute.
     """
     until_acquired = Retrying(
         retry=retry_if_result(lambda acquired: not acquired),
@@ -68,8 +68,8 @@ def hold_lock(lock: Lock, subject: str, on_wait: Callable[[str], None]) -> Itera
 class FileLock:
     """A lock on a file of its own. Threads exclude each other too: the lock belongs to the opened file, not to the process.
 
-    The file is removed when the lock is given back; one that a killed holder left behind locks nobody out. On NFS the lock
-    counts for all clients, unless the mount says ``local_lock`` or ``nolock``.
+    The file is removed when the lock is released. If a holder is killed, its file stays, but the lock is free. On NFS the lock
+    holds for all clients, unless the mount has the option ``local_lock`` or ``nolock``.
     """
 
     def __init__(self, path: Path) -> None:
@@ -132,9 +132,9 @@ class FileLock:
 
 
 class AdvisoryLock:
-    """A lock in PostgreSQL, held by a connection of its own; the server takes it back when the connection ends.
+    """A lock in PostgreSQL, held by its own connection; the server releases it when the connection ends.
 
-    It needs a session: a pooler between us and the server must not share connections out by the transaction.
+    The lock belongs to a session, so a connection pooler in front of the server must not run in transaction mode.
     """
 
     def __init__(self, engine: Engine, name: str) -> None:
@@ -148,10 +148,10 @@ class AdvisoryLock:
             # Autocommit: a transaction that stays open for hours would prevent VACUUM.
             self._connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
             self._connection.detach()  # never returned to the pool: the lock must end when this connection closes
-            named = sa.text("SELECT set_config('application_name', :name, false)")
-            self._connection.execute(named, {"name": f"stt {host_and_pid()}"[:63]})
-        taken = sa.text("SELECT pg_try_advisory_lock(:number)")
-        return bool(self._connection.scalar(taken, {"number": self._lock_id}))
+            statement = sa.text("SELECT set_config('application_name', :name, false)")
+            self._connection.execute(statement, {"name": f"stt {host_and_pid()}"[:63]})
+        query = sa.text("SELECT pg_try_advisory_lock(:number)")
+        return bool(self._connection.scalar(query, {"number": self._lock_id}))
 
     def holder(self) -> str:
         """See ``Lock.holder``."""

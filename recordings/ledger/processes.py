@@ -27,8 +27,8 @@ def is_gone(identity: str) -> bool:
 
     False for processes of other hosts and for text that is not an identity: they cannot be checked here.
 
-    A number may have been given to another process since, so the boot and the start of the process count too, where both sides
-    know them. A process that has ended and that its parent has not looked after yet is gone.
+    The system may give a process id to another process later, so boot id and start time are compared too, where both are known. A
+    zombie (a process that has ended, but whose parent has not read its exit status) counts as ended.
     """
     host, pid, boot, started = (*identity.split(":"), "", "", "", "")[:4]
     if host != socket.gethostname() or not pid.isdecimal():
@@ -40,7 +40,7 @@ def is_gone(identity: str) -> bool:
     except ProcessLookupError:
         return True
     except PermissionError:
-        pass  # it lives, and is somebody else's
+        pass  # it is alive and belongs to another user
     stat = _read_proc_stat(int(pid))
     return bool(stat and (stat[_STATE] in _DEAD_STATES or (started and stat[_STARTED] != started)))
 

@@ -34,7 +34,7 @@ class Totals:
 
 
 class QueryLedger(LedgerEngine):
-    """Answers what people and later steps ask."""
+    """Reads the ledger for reports, commands and later steps."""
 
     def list_current(self, sha256: str) -> list[Member]:
         """The deliveries of a recording whose names no newer delivery has taken over."""
@@ -62,7 +62,7 @@ class QueryLedger(LedgerEngine):
         with self._read() as connection:
             rows = connection.execute(query).all()
         counts = {State(row[0]): row[1] for row in rows}
-        return Totals(rows[0][2] if rows else 0, {each: counts.get(each, 0) for each in State})
+        return Totals(rows[0][2] if rows else 0, {s: counts.get(s, 0) for s in State})
 
     def find(self, text: str, limit: int = 20) -> list[Member]:
         """Deliveries by name, part of a name, delivery id or beginning of a sha256; the newest first."""
@@ -78,7 +78,7 @@ class QueryLedger(LedgerEngine):
             return [member_from_row(row) for row in connection.execute(query)]
 
     def list_newest(self, limit: int) -> list[Member]:
-        """The newest deliveries, by name within one moment."""
+        """The newest deliveries, the newest first; those with the same time are sorted by name."""
         query = select_members().order_by(deliveries.c.received_at.desc(), deliveries.c.name).limit(limit)
         with self._read() as connection:
             return [member_from_row(row) for row in connection.execute(query)]

@@ -41,8 +41,8 @@ def with_reconnect(engine: Engine, timeout_s: float = RECONNECT_TIMEOUT_S) -> No
     """Retry every new connection of a PostgreSQL engine until it works or the timeout ends. Does nothing for SQLite.
 
     Args:
-        engine: Whose connections.
-        timeout_s: How long one waits, seconds. Then the server's last refusal is raised as always.
+        engine: The engine that opens the connections.
+        timeout_s: How long to wait for a connection, seconds. After that the server's last error is raised.
     """
     if engine.dialect.name != "postgresql":
         return
@@ -52,7 +52,7 @@ def with_reconnect(engine: Engine, timeout_s: float = RECONNECT_TIMEOUT_S) -> No
             options.setdefault(name, value)
 
         def is_temporary(error: BaseException) -> bool:
-            permanent = any(words in str(error) for words in _PERMANENT_ERRORS)
+            permanent = any(text in str(error) for text in _PERMANENT_ERRORS)
             return isinstance(error, dialect.loaded_dbapi.OperationalError) and not permanent
 
         def warn(state: RetryCallState) -> None:

@@ -78,11 +78,11 @@ class RecordingLedger(LedgerEngine):
         Args:
             sha256: Which recording.
             source: The state it must be in.
-            target: The state it is to be in.
-            facts: Set with it; ``kind`` and ``reason`` are cleared unless given.
+            target: The new state.
+            facts: Columns to set with it; ``kind`` and ``reason`` are cleared unless given.
 
         Returns:
-            False when the recording was not in ``source``: somebody else moved it, and nothing was changed.
+            False when the recording was not in ``source``: another process changed its state, and nothing was changed here.
 
         Raises:
             ValueError: This transition is not allowed.
@@ -107,14 +107,14 @@ class RecordingLedger(LedgerEngine):
         Args:
             sha256: Which recording.
             source: The state it must be in.
-            target: The state it is to be in.
-            step: Whose outputs.
-            key: The work key they were made under.
-            members: The deliveries under whose names they stand.
+            target: The new state.
+            step: The step that made the outputs.
+            key: The work key of the outputs.
+            members: The deliveries under whose names the outputs are stored.
             facts: See ``transition``.
 
         Returns:
-            False when somebody else moved the recording, and nothing was changed.
+            False when another process changed the recording's state; nothing was changed here.
         """
         check_transition(source, target)
         with self._write() as connection:
@@ -130,7 +130,7 @@ class RecordingLedger(LedgerEngine):
 
     def reset_for_retry(self, members: Sequence[Member]) -> int:
         """Reset quarantined and failed deliveries to ``received`` for a retry in a new batch. Returns how many were reset."""
-        rearmed = 0
+        reset_count = 0
         with self._write() as connection:
             for member in members:
                 if member.state not in (State.QUARANTINED, State.FAILED):
@@ -143,18 +143,18 @@ class RecordingLedger(LedgerEngine):
                         )
                         .values(state=State.RECEIVED, kind=None, reason=None, flags={}, changed_at=time.time())
                     )
-                rearmed += connection.execute(
+                reset_count += connection.execute(
                     sa.update(deliveries)
                     .where(deliveries.c.id == member.delivery.id)
                     .values(batch_key=None, kind=None, reason=None, attempt=deliveries.c.attempt + 1)
                 ).rowcount
-        return rearmed
+        return reset_count
 
 
 def _transition(connection: Connection, sha256: str, source: State, target: State, facts: RecordingFacts) -> bool:
-    here = (recordings.c.sha256 == sha256) & (recordings.c.state == source)
+    is_in_source = (recordings.c.sha256 == sha256) & (recordings.c.state == source)
     values = {"kind": None, "reason": None, **facts, "state": target, "changed_at": time.time()}
-    return connection.execute(sa.update(recordings).where(here).values(**values)).rowcount == 1
+    return connection.execute(sa.update(recordings).where(is_in_source).values(**values)).rowcount == 1
 
 
 def _record_outputs(connection: Connection, step: str, key: str, members: Sequence[Member]) -> None:

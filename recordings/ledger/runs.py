@@ -1,4 +1,4 @@
-"""What each run of a step cost. Appended to, never changed, so that a prediction can be compared with what came."""
+"""What each run of a step cost. Rows are appended and never changed, so that predictions can be compared with real runs."""
 
 from __future__ import annotations
 

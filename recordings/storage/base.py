@@ -51,7 +51,14 @@ class IgnoredEntry:
 
 @dataclass(frozen=True, slots=True)
 class ObjectStat:
-    """What is under a key: key, bytes, ETag without quotes (another for other bytes), modification in seconds since the epoch."""
+    """What is stored under a key.
+
+    Attributes:
+        key: The key.
+        size: Bytes.
+        etag: Without quotes; it changes with the content.
+        modified: Last modification, seconds since the epoch.
+    """
 
     key: str
     size: int
@@ -65,12 +72,12 @@ class RangeStream:
 
     Attributes:
         size: Bytes of the whole object.
-        start: Position of the first byte that comes.
-        length: How many come.
-        is_partial: Whether the requested range comes; a server may ignore the range and send everything.
+        start: Position of the first byte in ``blocks``.
+        length: Number of bytes in ``blocks``.
+        is_partial: Whether only the requested range is sent; a server may ignore the range and send everything.
         etag: Which version, without quotes.
-        modified: Seconds since the epoch.
-        blocks: The bytes, ``BLOCK_BYTES`` at most at a time, read as they are taken.
+        modified: Last modification, seconds since the epoch.
+        blocks: The bytes, at most ``BLOCK_BYTES`` at a time; each block is read when it is asked for.
     """
 
     size: int
@@ -83,10 +90,10 @@ class RangeStream:
 
 
 class InvalidRangeError(Exception):
-    """The requested range of bytes lies behind the end.
+    """The requested range begins behind the last byte.
 
     Attributes:
-        size: How many it has.
+        size: Bytes of the whole object.
     """
 
     def __init__(self, size: int) -> None:
@@ -101,12 +108,12 @@ class UnknownStoreError(ValueError):
 class UnwritableKeyError(Exception):
     """The key can never be written: a folder has this name, a file has the name of a needed folder, or the path is too long.
 
-    The fault of a name, not of the machine, so it is no ``OSError``: trying again changes nothing.
+    The name is at fault, not the machine, so this is no ``OSError``: another try fails in the same way.
     """
 
 
 class KeyExistsError(Exception):
-    """The key already exists, and ``first`` was given."""
+    """The key already exists, and ``if_absent`` was given."""
 
 
 class Store(Protocol):
@@ -114,14 +121,14 @@ class Store(Protocol):
 
     @property
     def folder(self) -> Path | None:
-        """Where everything lies on this machine; None when it lies elsewhere."""
+        """The local folder that holds everything; None when the store is not on this machine."""
 
     @property
     def has_atomic_writes(self) -> bool:
         """Whether a listing shows only complete objects (true for S3, false for a directory)."""
 
     def prepare(self) -> None:
-        """Make its folders, or see that the bucket is there; to be called once, before anything is written.
+        """Create the folders, or check that the bucket exists. Call it once, before anything is written.
 
         Raises:
             OSError: Its folders cannot be made, or the bucket cannot be reached.
@@ -154,7 +161,7 @@ class Store(Protocol):
         """What is under a key; None when it holds no bytes. In a directory a symbolic link below the top folder holds none."""
 
     def open_range(self, key: str, byte_range: str | None = None) -> RangeStream:
-        """Begin to read a key's bytes, or a stretch of them; all come from one version.
+        """Begin to read a key's bytes, or a range of them; all come from one version.
 
         Args:
             key: Which key, under the same rule as ``stat``.
@@ -191,10 +198,13 @@ class Store(Protocol):
         """Where a person finds the key: a path or a URI."""
 
     def temp_path(self, folder: Folder, name: str) -> Path:
-        """A local path for work in progress, which a later process on this machine can go on with; swept when it is old."""
+        """A local path for work in progress.
+
+        A later process on this machine can continue the work; ``sweep`` removes the file when it is old.
+        """
 
     def sweep(self, older_than_s: float) -> int:
-        """Remove what a killed process left half written; returns how many."""
+        """Remove files and uploads that a killed process left unfinished; returns how many."""
 
 
 def get_ignore_reason(base_name: str) -> str | None:

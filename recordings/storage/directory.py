@@ -86,7 +86,7 @@ class DirectoryStore:
         return self.root / relative
 
     def list_inputs(self, after: str = "") -> Iterator[InputEntry | IgnoredEntry]:
-        """See ``Store.list_inputs``. A folder that vanishes or cannot be read while we look is reported as ignored, not fatal."""
+        """See ``Store.list_inputs``. A folder that vanishes or cannot be read is reported as ignored; the listing goes on."""
         yield from _walk(os.fsencode(self.root / Folder.RAW), after)
 
     def find_input(self, name: str) -> InputEntry | None:
@@ -124,26 +124,28 @@ class DirectoryStore:
         if path is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.locate(key))
         file = path.open("rb")
-        found = _object_stat(key, os.fstat(file.fileno()))
+        object_stat = _object_stat(key, os.fstat(file.fileno()))
         try:
-            stretch = _parse_range(byte_range, found.size) if byte_range else None
+            byte_span = _parse_range(byte_range, object_stat.size) if byte_range else None
         except InvalidRangeError:
             file.close()
             raise
-        start, length = stretch or (0, found.size)
+        start, length = byte_span or (0, object_stat.size)
         blocks = _read_blocks(file, start, length)
-        return RangeStream(found.size, start, length, stretch is not None, found.etag, found.modified, blocks)
+        return RangeStream(
+            object_stat.size, start, length, byte_span is not None, object_stat.etag, object_stat.modified, blocks
+        )
 
     def _resolve_file(self, key: str) -> Path | None:
-        """The key's own file; None when there is none, or when a symbolic link stands anywhere below the top folder.
+        """The file of a key; None when there is none, or when a part of the path below the top folder is a symbolic link.
 
-        The top folder itself may be one, to a volume of its own.
+        The top folder itself may be a symbolic link, for example to another volume.
         """
         top, _, below = key.partition("/")
         try:
-            home = (self.root / top).resolve(strict=True)
-            path = (home / below).resolve(strict=True)
-            return path if path == home / below and stat.S_ISREG(path.lstat().st_mode) else None
+            top_folder = (self.root / top).resolve(strict=True)
+            path = (top_folder / below).resolve(strict=True)
+            return path if path == top_folder / below and stat.S_ISREG(path.lstat().st_mode) else None
         except (OSError, ValueError, RuntimeError) as error:
             # ValueError: the name contains NUL. RuntimeError: a loop of symbolic links, before Python 3.13.
             if isinstance(error, OSError) and error.errno not in {*_NOT_FOUND_ERRNOS, errno.ELOOP}:
@@ -154,10 +156,10 @@ class DirectoryStore:
     def create(self, key: str, *, if_absent: bool = False) -> Iterator[Path]:
         """See ``Store.create``."""
         target = self._path(key)
-        with add_path_to_errors(target), temporary_file(self._temp_folder(key.split("/", 1)[0])) as ours:
-            yield ours
-            _flush(ours)
-            _publish(ours, target, if_absent)
+        with add_path_to_errors(target), temporary_file(self._temp_folder(key.split("/", 1)[0])) as temporary:
+            yield temporary
+            _flush(temporary)
+            _publish(temporary, target, if_absent)
 
     def get_unwritable_reason(self, key: str) -> str | None:
         """See ``Store.get_unwritable_reason``."""
@@ -172,7 +174,7 @@ class DirectoryStore:
         try:
             return self._path(key).is_file()
         except OSError as error:
-            if error.errno not in _NOT_FOUND_ERRNOS:  # a name that is too long, say, is no trouble
+            if error.errno not in _NOT_FOUND_ERRNOS:  # a name that is too long, for example, means "not found"
                 raise
             return False
 
@@ -192,7 +194,7 @@ class DirectoryStore:
         return path
 
     def sweep(self, older_than_s: float) -> int:
-        """See ``Store.sweep``. What another process writes right now is locked, and young where there are no locks."""
+        """See ``Store.sweep``. A file that another process is writing is locked; without locks, its age protects it."""
         oldest = time.time() - older_than_s
         return sum(sweep_files(self._temp_folder(folder), oldest) for folder in Folder)
 
@@ -207,16 +209,21 @@ def _publish(source: Path, target: Path, if_absent: bool) -> None:
             return
         source.replace(target)
     except OSError as error:
-        why = _UNWRITABLE_REASONS.get(error.errno or 0)
-        if why is None:
+        reason = _UNWRITABLE_REASONS.get(error.errno or 0)
+        if reason is None:
             raise
-        raise UnwritableKeyError(f"{target} cannot be written: {why}.") from error
+        raise UnwritableKeyError(f"{target} cannot be written: {reason}.") from error
 
 
 def _link_exclusively(source: Path, target: Path) -> bool:
     """Hard-link the file to a new name.
 
-    Raises AlreadyThere if the name exists; returns False if the file system has no hard links and the name is free.
+    Returns:
+        False if the file system has no hard links and the name is free.
+
+    Raises:
+        KeyExistsError: The name exists.
+        IsADirectoryError: The name is that of a folder.
     """
     try:
         os.link(source, target)
@@ -238,7 +245,7 @@ def _object_stat(key: str, status: os.stat_result) -> ObjectStat:
 
 
 def _parse_range(byte_range: str, size: int) -> tuple[int, int] | None:
-    """First byte and length of a range as HTTP writes it (RFC 9110, section 14.1.2); None for one that is to be passed over."""
+    """First byte and length of a range as HTTP writes it (RFC 9110, section 14.1.2); None for a range that must be ignored."""
     parts = _BYTE_RANGE.fullmatch(byte_range)
     if parts is None or parts[1] == parts[2] == "":
         return None
@@ -278,7 +285,7 @@ def _walk(top: bytes, after: str) -> Iterator[InputEntry | IgnoredEntry]:
 
     Keeps its own stack, because a folder tree may be deeper than Python's.
     """
-    behind = decode_name(after)
+    after_path = decode_name(after)
     stack = [_list_children(top, b"")]
     while stack:
         child, path = next(stack[-1], (None, b""))
@@ -288,13 +295,13 @@ def _walk(top: bytes, after: str) -> Iterator[InputEntry | IgnoredEntry]:
             if path:
                 yield IgnoredEntry(name, "folder not readable")
         elif child.is_dir(follow_symlinks=False):
-            # "0" follows "/", so anything below the folder may still be behind `after`.
-            if not child.name.startswith(b".") and path + b"0" > behind:
+            # "0" follows "/", so if this holds, something below the folder may still sort behind ``after``.
+            if not child.name.startswith(b".") and path + b"0" > after_path:
                 stack.append(_list_children(top, path))
-        elif path > behind:
-            why = _get_entry_ignore_reason(child)
-            if why:
-                yield IgnoredEntry(name, why)
+        elif path > after_path:
+            reason = _get_entry_ignore_reason(child)
+            if reason:
+                yield IgnoredEntry(name, reason)
                 continue
             try:
                 yield _entry(name, child.stat(follow_symlinks=False))

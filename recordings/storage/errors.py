@@ -24,14 +24,14 @@ _REMEDIES = (
 
 
 class StorageUnavailableError(OSError):
-    """A server that holds bytes refused, failed or could not be reached. Its message says at which place and why.
+    """The server of a store refused, failed or could not be reached. The message says at which place and why.
 
     Attributes:
         remedy: What to do, as the beginning of a sentence.
     """
 
-    def __init__(self, what: str, remedy: str) -> None:
-        super().__init__(what)
+    def __init__(self, message: str, remedy: str) -> None:
+        super().__init__(message)
         self.remedy = remedy
 
 
@@ -52,5 +52,5 @@ def explain(error: OSError) -> str:
         return f"{error} {error.remedy}, then run again: nothing is lost."
     place = f" at {error.filename}" if error.filename else ""
     cause = error.strerror or str(error) or type(error).__name__
-    remedy = next((words for codes, words in _REMEDIES if error.errno in codes), "Mend the cause")
+    remedy = next((advice for codes, advice in _REMEDIES if error.errno in codes), "Mend the cause")
     return f"{cause}{place}. {remedy}, then run again: nothing is lost."

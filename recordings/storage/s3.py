@@ -43,9 +43,9 @@ def bucket_store_from_url(url: str) -> BucketStore:
 class BucketStore:
     """A store below a prefix of a bucket.
 
-    S3 shows an object only when it is complete, so writes need no temporary keys. What is fetched, and what is to be written, lies
-    in a local file meanwhile (below ``TMPDIR``). Temporary work files are only on this machine. If they are lost, the step starts
-    again for that recording.
+    S3 shows an object only when it is complete, so writes need no temporary keys. An object that is read or written is kept in a
+    local file meanwhile (below ``TMPDIR``). Temporary work files are only on this machine. If they are lost, the step starts again
+    for that recording.
     """
 
     has_atomic_writes = True
@@ -87,20 +87,20 @@ class BucketStore:
     def list_inputs(self, after: str = "") -> Iterator[InputEntry | IgnoredEntry]:
         """See ``Store.list_inputs``."""
         top = f"{self._prefix}{Folder.RAW}/"
-        behind = self._key(f"{Folder.RAW}/{after}") if after else ""
-        for stat in self._objects.list(top, behind):
+        start_after = self._key(f"{Folder.RAW}/{after}") if after else ""
+        for stat in self._objects.list(top, start_after):
             below = stat.key.removeprefix(top)
             if not below:
                 continue  # the input folder itself, as consoles make it
             name = encode_name(below.encode())
-            why = _get_key_ignore_reason(below)
-            yield IgnoredEntry(name, why, stat.modified) if why else _entry(name, stat)
+            reason = _get_key_ignore_reason(below)
+            yield IgnoredEntry(name, reason, stat.modified) if reason else _entry(name, stat)
 
     def find_input(self, name: str) -> InputEntry | None:
         """See ``Store.find_input``."""
         key = f"{Folder.RAW}/{name}"
-        found = None if self.get_unwritable_reason(key) else self._objects.stat(self._key(key))
-        return _entry(name, found) if found else None
+        stat = None if self.get_unwritable_reason(key) else self._objects.stat(self._key(key))
+        return _entry(name, stat) if stat else None
 
     @contextmanager
     def fetch(self, key: str) -> Iterator[Path]:
@@ -116,7 +116,7 @@ class BucketStore:
         return None if self.get_unwritable_reason(key) else self._objects.stat(self._key(key))
 
     def open_range(self, key: str, byte_range: str | None = None) -> RangeStream:
-        """See ``Store.open_range``. A broken connection is followed by another one for the rest."""
+        """See ``Store.open_range``. After a broken connection a new one reads the rest."""
         if self.get_unwritable_reason(key):
             raise FileNotFoundError(f"There is no {self.locate(key)}.")
         return self._objects.open_range(self._key(key), byte_range)
@@ -133,10 +133,10 @@ class BucketStore:
     def get_unwritable_reason(self, key: str) -> str | None:
         """See ``Store.get_unwritable_reason``."""
         try:
-            whole = self._key(key)
+            full_key = self._key(key)
         except UnicodeDecodeError:
             return "its name is no UTF-8, and S3 has no other"
-        if len(whole.encode()) > _MAX_KEY_BYTES:
+        if len(full_key.encode()) > _MAX_KEY_BYTES:
             return f"the key is longer than the {_MAX_KEY_BYTES} bytes that S3 allows"
         return None
 
@@ -170,8 +170,8 @@ class BucketStore:
 
     def _key(self, key: str) -> str:
         """The full object key. A delivered file keeps the original bytes of its name; an output uses the encoded name."""
-        own = decode_name(key).decode() if key.startswith(f"{Folder.RAW}/") else key
-        return self._prefix + own
+        path = decode_name(key).decode() if key.startswith(f"{Folder.RAW}/") else key
+        return self._prefix + path
 
     def _temp_folder(self, folder: str) -> Path:
         return self._local / folder / _TEMPORARY_FOLDER
@@ -183,9 +183,9 @@ class BucketStore:
             yield path
 
     def _check_writable(self, key: str) -> None:
-        why = self.get_unwritable_reason(key)
-        if why is not None:
-            raise UnwritableKeyError(f"{self.locate(key)} cannot be written: {why}.")
+        reason = self.get_unwritable_reason(key)
+        if reason is not None:
+            raise UnwritableKeyError(f"{self.locate(key)} cannot be written: {reason}.")
 
     @contextmanager
     def _translate_errors(self, key: str) -> Iterator[None]:
@@ -202,7 +202,7 @@ def _entry(name: str, stat: ObjectStat) -> InputEntry:
 
 
 def _get_key_ignore_reason(below: str) -> str | None:
-    *folders, last = below.split("/")
+    *folders, base_name = below.split("/")
     if any(folder.startswith(".") for folder in folders):
         return "hidden name"
-    return get_ignore_reason(last) if last else "stands for a folder"
+    return get_ignore_reason(base_name) if base_name else "stands for a folder"

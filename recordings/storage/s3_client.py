@@ -47,7 +47,7 @@ class RetryPolicy:
     """Timeouts and number of attempts for requests to the server.
 
     A request is repeated on 5xx, throttling, and connections that are refused, reset or silent, after a random time that doubles
-    from 1 s up to 20 s (botocore's ``standard`` mode). A download goes on where it broke off.
+    from 1 s up to 20 s (botocore's ``standard`` mode). A download continues where it broke off.
 
     Attributes:
         connect_timeout_s: Timeout for opening a connection, seconds.
@@ -73,7 +73,7 @@ class InvalidKeyError(Exception):
 
 
 class PreconditionFailedError(Exception):
-    """The object already exists, and ``first`` was given."""
+    """The object already exists, and ``if_absent`` was given."""
 
 
 def get_client(retry_policy: RetryPolicy) -> Any:
@@ -82,8 +82,8 @@ def get_client(retry_policy: RetryPolicy) -> Any:
     Endpoint, region and credentials come from where boto3 always looks (``AWS_ENDPOINT_URL``, ``AWS_ACCESS_KEY_ID``, profiles,
     roles).
     """
-    surroundings = tuple(sorted((name, value) for name, value in os.environ.items() if name.startswith("AWS_")))
-    return _create_client(retry_policy, surroundings)
+    environment = tuple(sorted((name, value) for name, value in os.environ.items() if name.startswith("AWS_")))
+    return _create_client(retry_policy, environment)
 
 
 @cache
@@ -128,10 +128,10 @@ class S3Client:
 
     def stat(self, key: str) -> ObjectStat | None:
         """What the server says of an object; None when there is none."""
-        found = self._head(key)
-        if found is None:
+        head = self._head(key)
+        if head is None:
             return None
-        return ObjectStat(key, found["ContentLength"], found["ETag"].strip('"'), found["LastModified"].timestamp())
+        return ObjectStat(key, head["ContentLength"], head["ETag"].strip('"'), head["LastModified"].timestamp())
 
     def list(self, prefix: str, after: str = "") -> Iterator[ObjectStat]:
         """Objects whose keys begin with ``prefix``, behind the key ``after``, in the server's order: by bytes on S3 itself.
@@ -140,25 +140,25 @@ class S3Client:
         """
         while True:
             with self._translate_errors(prefix):
-                more = {"StartAfter": after} if after else {}
-                page = self._s3.list_objects_v2(Bucket=self.bucket, Prefix=prefix, **more)
-            found = page.get("Contents", ())
-            for each in found:
-                yield ObjectStat(each["Key"], each["Size"], each["ETag"].strip('"'), each["LastModified"].timestamp())
-            if not page.get("IsTruncated") or not found:
+                start_after = {"StartAfter": after} if after else {}
+                page = self._s3.list_objects_v2(Bucket=self.bucket, Prefix=prefix, **start_after)
+            items = page.get("Contents", ())
+            for item in items:
+                yield ObjectStat(item["Key"], item["Size"], item["ETag"].strip('"'), item["LastModified"].timestamp())
+            if not page.get("IsTruncated") or not items:
                 return
-            if found[-1]["Key"] == after:
+            if items[-1]["Key"] == after:
                 raise StorageUnavailableError(
                     f"{self._uri(prefix)} is listed in circles behind {after!r}.", _REMEDY_SERVER
                 )
-            after = found[-1]["Key"]
+            after = items[-1]["Key"]
 
     def download(self, key: str, target: Path) -> None:
         """Download an object to a file and verify it: all bytes come from one version, and length and checksum are right.
 
-        They are compared with the sha256 that ``upload`` left, else with the MD5 that most servers give as ETag; what has neither
-        (parts, encryption) with the checksum that the server sends, where it has one. A connection that breaks is followed by
-        another that asks for the rest.
+        The bytes are compared with the sha256 that ``upload`` stored, else with the MD5 that most servers give as ETag. Objects
+        with neither (uploaded in parts, or encrypted) are compared with the checksum that the server sends, if there is one. After
+        a broken connection a new one asks for the missing bytes.
 
         Raises:
             FileNotFoundError: No such object.
@@ -169,25 +169,25 @@ class S3Client:
             download = _Download(self._uri(key), file)
             resuming = _Resuming(self._uri(key))
             while True:
-                before = file.tell()
+                size_before = file.tell()
                 try:
                     with self._translate_errors(key):
-                        answer = self._s3.get_object(Bucket=self.bucket, Key=key, **download.make_range_args())
-                    download.receive(answer)
+                        response = self._s3.get_object(Bucket=self.bucket, Key=key, **download.make_range_args())
+                    download.receive(response)
                 except _list_connection_errors() as error:
-                    broken: Exception = error
-                    if file.tell() > before:
+                    failure: Exception = error
+                    if file.tell() > size_before:
                         resuming.note_progress()
                 except (_TransferError, FlexibleChecksumError, PreconditionFailedError) as error:
                     # The checksum is wrong, or the object was replaced while it was being read: start again.
-                    broken = error
+                    failure = error
                     download.restart()
                 else:
                     return
-                resuming.wait_after(broken)
+                resuming.wait_after(failure)
 
     def open_range(self, key: str, byte_range: str | None = None) -> RangeStream:
-        """Begin to read an object, or a stretch of it, without a copy of it here; all bytes come from one version.
+        """Begin to read an object, or a range of it, without a local copy; all bytes come from one version.
 
         Args:
             key: Which object.
@@ -199,32 +199,32 @@ class S3Client:
         """
         from botocore.exceptions import ClientError
 
-        wanted = {"Range": byte_range} if byte_range else {}
+        range_args = {"Range": byte_range} if byte_range else {}
         try:
             with self._translate_errors(key):
-                answer = self._s3.get_object(Bucket=self.bucket, Key=key, **wanted)
+                response = self._s3.get_object(Bucket=self.bucket, Key=key, **range_args)
         except StorageUnavailableError as error:
             cause = error.__cause__
             if isinstance(cause, ClientError) and cause.response.get("Error", {}).get("Code") in _OUT_OF_RANGE:
-                found = self.stat(key)
-                raise InvalidRangeError(found.size if found else 0) from error
+                stat = self.stat(key)
+                raise InvalidRangeError(stat.size if stat else 0) from error
             raise
-        length = answer["ContentLength"]
-        come = _CONTENT_RANGE.fullmatch(answer.get("ContentRange") or "")
-        first, size = (int(come[1]), int(come[2])) if come else (0, length)
-        etag = answer["ETag"]
-        blocks = self._stream_blocks(key, answer["Body"], etag, first, first + length)
-        modified = answer["LastModified"].timestamp()
-        return RangeStream(size, first, length, come is not None, etag.strip('"'), modified, blocks)
+        length = response["ContentLength"]
+        content_range = _CONTENT_RANGE.fullmatch(response.get("ContentRange") or "")
+        first, size = (int(content_range[1]), int(content_range[2])) if content_range else (0, length)
+        etag = response["ETag"]
+        blocks = self._stream_blocks(key, response["Body"], etag, first, first + length)
+        modified = response["LastModified"].timestamp()
+        return RangeStream(size, first, length, content_range is not None, etag.strip('"'), modified, blocks)
 
     def _stream_blocks(self, key: str, body: Any, etag: str, position: int, end: int) -> Iterator[bytes]:
-        """The bytes from ``position`` to before ``end``; where the connection breaks, another one brings the rest.
+        """The bytes from ``position`` up to, but not including, ``end``; if a connection breaks, a new one reads the rest.
 
         Connections break often: an audio player reads a few seconds and then pauses.
         """
         resuming = _Resuming(self._uri(key))
         while True:
-            broken: Exception = EOFError()
+            failure: Exception = EOFError()
             with closing(body):
                 try:
                     while block := body.read(min(BLOCK_BYTES, end - position)):
@@ -232,21 +232,21 @@ class S3Client:
                         resuming.note_progress()
                         yield block
                 except _list_connection_errors() as error:
-                    broken = error
+                    failure = error
             if position == end:
                 return
-            resuming.wait_after(broken)
-            rest = f"bytes={position}-{end - 1}"
+            resuming.wait_after(failure)
+            missing_range = f"bytes={position}-{end - 1}"
             with self._translate_errors(key):
-                body = self._s3.get_object(Bucket=self.bucket, Key=key, Range=rest, IfMatch=etag)["Body"]
+                body = self._s3.get_object(Bucket=self.bucket, Key=key, Range=missing_range, IfMatch=etag)["Body"]
 
     def upload(self, source: Path, key: str, *, if_absent: bool = False) -> None:
-        """Make a file's bytes an object, all or nothing; the server checks them against their sha256.
+        """Upload a file as one object, all or nothing; the server checks the bytes against their sha256.
 
         Args:
-            source: Which file; nobody may write to it meanwhile.
-            key: Which object; what it held is replaced.
-            if_absent: Replace nothing.
+            source: The file; nobody may write to it meanwhile.
+            key: The object's key; an existing object is replaced.
+            if_absent: Do not replace an existing object.
 
         Raises:
             PreconditionFailedError: ``if_absent`` was asked for and the object is there with other bytes.
@@ -284,40 +284,40 @@ class S3Client:
 
     def _upload_parts(self, file: IO[bytes], size: int, key: str, digest: str, condition: Mapping[str, str]) -> None:
         with self._translate_errors(key):
-            begun = self._s3.create_multipart_upload(
+            response = self._s3.create_multipart_upload(
                 Bucket=self.bucket,
                 Key=key,
                 ChecksumAlgorithm="SHA256",
                 ContentType=_content_type(key),
                 Metadata={_DIGEST: digest},
             )
-        whose = {"Bucket": self.bucket, "Key": key, "UploadId": begun["UploadId"]}
+        upload = {"Bucket": self.bucket, "Key": key, "UploadId": response["UploadId"]}
         try:
             file.seek(0)
             length = max(self._sizes.multipart_chunksize, -(-size // _MOST_PARTS))
             parts: list[dict[str, Any]] = []
             while block := file.read(length):
-                parts.append(self._upload_part(whose, len(parts) + 1, block))
+                parts.append(self._upload_part(upload, len(parts) + 1, block))
             try:
                 with self._translate_errors(key):
-                    self._s3.complete_multipart_upload(**whose, MultipartUpload={"Parts": parts}, **condition)
+                    self._s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts}, **condition)
             except FileNotFoundError:
-                # There is no such upload any more: it was completed, and the answer got lost.
+                # The upload no longer exists: it was completed, but the response got lost.
                 if not self._has_digest(key, digest):
                     raise StorageUnavailableError(
                         f"The upload of {self._uri(key)} was aborted by somebody else.", _REMEDY_SERVER
                     ) from None
         except BaseException:
             with suppress(Exception):  # an upload that could not be aborted is removed later by ``sweep``
-                self._s3.abort_multipart_upload(**whose)
+                self._s3.abort_multipart_upload(**upload)
             raise
 
-    def _upload_part(self, whose: Mapping[str, str], number: int, block: bytes) -> dict[str, Any]:
+    def _upload_part(self, upload: Mapping[str, str], number: int, block: bytes) -> dict[str, Any]:
         checksum = b64encode(hashlib.sha256(block).digest()).decode()
 
         def put() -> Any:
-            with self._translate_errors(whose["Key"]):
-                return self._s3.upload_part(**whose, PartNumber=number, Body=block, ChecksumSHA256=checksum)
+            with self._translate_errors(upload["Key"]):
+                return self._s3.upload_part(**upload, PartNumber=number, Body=block, ChecksumSHA256=checksum)
 
         return {"PartNumber": number, "ETag": _retry_transfer(put)["ETag"], "ChecksumSHA256": checksum}
 
@@ -330,10 +330,10 @@ class S3Client:
         """
         from boto3.s3.transfer import TransferConfig
 
-        found = self._head(source)
-        if found is None:
+        head = self._head(source)
+        if head is None:
             raise FileNotFoundError(f"There is no {self._uri(source)}.")
-        # Beyond the size that one request may copy the parts are copied, and then nothing else carries the metadata over.
+        # A large object is copied in parts, and then the metadata is only kept if it is given here.
         with self._translate_errors(target):
             self._s3.copy(
                 {"Bucket": self.bucket, "Key": source},
@@ -341,22 +341,22 @@ class S3Client:
                 target,
                 ExtraArgs={
                     "ContentType": _content_type(target),
-                    "Metadata": found["Metadata"],
+                    "Metadata": head["Metadata"],
                     "MetadataDirective": "REPLACE",
-                    "CopySourceIfMatch": found["ETag"],
+                    "CopySourceIfMatch": head["ETag"],
                 },
                 Config=TransferConfig(multipart_threshold=1024**3, multipart_chunksize=256 * 1024**2),
             )
 
     def remove(self, key: str) -> None:
-        """Remove an object; nothing when there is none."""
+        """Remove an object; does nothing when there is none."""
         with self._translate_errors(key):
             self._s3.delete_object(Bucket=self.bucket, Key=key)
 
     def abort_uploads(self, prefix: str, begun_before: float) -> int:
-        """Give up uploads in parts that were begun before a time, seconds since the epoch; returns how many."""
+        """Abort multipart uploads that were begun before a time (seconds since the epoch); returns how many."""
         oldest = datetime.fromtimestamp(begun_before, UTC)
-        given_up = 0
+        aborted = 0
         with self._translate_errors(prefix):
             for page in self._s3.get_paginator("list_multipart_uploads").paginate(Bucket=self.bucket, Prefix=prefix):
                 for upload in page.get("Uploads", ()):
@@ -365,20 +365,20 @@ class S3Client:
                             self._s3.abort_multipart_upload(
                                 Bucket=self.bucket, Key=upload["Key"], UploadId=upload["UploadId"]
                             )
-                            given_up += 1
-        return given_up
+                            aborted += 1
+        return aborted
 
     def _head(self, key: str) -> dict[str, Any] | None:
         try:
             with self._translate_errors(key):
-                found: dict[str, Any] = self._s3.head_object(Bucket=self.bucket, Key=key)
+                head: dict[str, Any] = self._s3.head_object(Bucket=self.bucket, Key=key)
         except (FileNotFoundError, InvalidKeyError):
             return None
-        return found
+        return head
 
     def _has_digest(self, key: str, digest: str) -> bool:
-        found = self._head(key)
-        return found is not None and found["Metadata"].get(_DIGEST) == digest
+        head = self._head(key)
+        return head is not None and head["Metadata"].get(_DIGEST) == digest
 
     def _uri(self, key: str) -> str:
         return f"s3://{self.bucket}/{key}"
@@ -407,17 +407,17 @@ class S3Client:
 
     def _map_client_error(self, error: Any, key: str) -> Exception:
         code = str(error.response.get("Error", {}).get("Code", ""))
-        said = str(error.response.get("Error", {}).get("Message", "")) or code
+        message = str(error.response.get("Error", {}).get("Message", "")) or code
         place = self._uri(key)
         if code in _NOT_FOUND_CODES or code == "NoSuchUpload":
             return FileNotFoundError(f"There is no {place}.")
         if code in _PRECONDITION_CODES:
             return PreconditionFailedError(f"{place} is there already.")
         if code in ("KeyTooLongError", "InvalidObjectName", "InvalidURI"):
-            return InvalidKeyError(f"the server refuses such a key ({said.rstrip('.')})")
+            return InvalidKeyError(f"the server refuses such a key ({message.rstrip('.')})")
         if code in _CORRUPT_TRANSFER_CODES | _CONFLICT_CODES:
             return _TransferError(
-                f"{place} at {self._get_endpoint()}: {code} {said}".rstrip(". ") + ".", _REMEDY_SERVER
+                f"{place} at {self._get_endpoint()}: {code} {message}".rstrip(". ") + ".", _REMEDY_SERVER
             )
         remedy = _REMEDY_SERVER
         if code == "NoSuchBucket":
@@ -426,7 +426,9 @@ class S3Client:
             remedy = _REMEDY_REACH
         elif code in _ACCESS_DENIED_CODES:
             remedy = _REMEDY_RIGHTS
-        return StorageUnavailableError(f"{place} at {self._get_endpoint()}: {code} {said}".rstrip(". ") + ".", remedy)
+        return StorageUnavailableError(
+            f"{place} at {self._get_endpoint()}: {code} {message}".rstrip(". ") + ".", remedy
+        )
 
 
 _REMEDY_BUCKET = "Make the bucket, or correct STT_STORE_URL"
@@ -436,7 +438,7 @@ _REMEDY_SERVER = "Check the server or wait until it is well"
 
 
 def _list_connection_errors() -> tuple[type[Exception], ...]:
-    """What botocore raises when a connection breaks while a body comes."""
+    """What botocore raises when a connection breaks while a response body is read."""
     from botocore import exceptions as of
 
     return of.ConnectionError, of.HTTPClientError, of.IncompleteReadError, of.ResponseStreamingError
@@ -454,14 +456,14 @@ def _retry_transfer(write: Callable[[], T]) -> T:
 
 
 class _Resuming:
-    """Reading goes on where a connection broke, until ``_MAX_ATTEMPTS`` connections in a row brought nothing."""
+    """Counts failed connections of one read. The read is given up after ``_MAX_ATTEMPTS`` connections in a row without a byte."""
 
     def __init__(self, place: str) -> None:
         self._place = place
         self._failures = 0
 
     def note_progress(self) -> None:
-        """Bytes came."""
+        """Note that bytes were received."""
         self._failures = 0
 
     def wait_after(self, error: Exception) -> None:
@@ -479,7 +481,7 @@ class _Resuming:
 
 
 class _Download:
-    """Bytes of an object on their way into a file."""
+    """Writes the bytes of an object to a file and checks them."""
 
     def __init__(self, place: str, file: IO[bytes]) -> None:
         self._place = place
@@ -503,35 +505,35 @@ class _Download:
             return {}
         return {"Range": f"bytes={self._file.tell()}-", "IfMatch": self._etag} if self._file.tell() else {}
 
-    def receive(self, answer: Mapping[str, Any]) -> None:
+    def receive(self, response: Mapping[str, Any]) -> None:
         """Write the bytes of a response to the file and verify them at the end.
 
         Raises:
-            _TransferError: Bytes are missing, or others than were written.
-            Exception: The connection broke; what came until then stays.
+            _TransferError: Bytes are missing, or differ from those that were written.
+            Exception: The connection broke; the bytes received until then stay in the file.
         """
-        begun = self._file.tell()
-        if not begun:
-            self._etag, self._expected_size = answer["ETag"], answer["ContentLength"]
-        for block in iter(lambda: answer["Body"].read(BLOCK_BYTES), b""):
+        offset = self._file.tell()
+        if not offset:
+            self._etag, self._expected_size = response["ETag"], response["ContentLength"]
+        for block in iter(lambda: response["Body"].read(BLOCK_BYTES), b""):
             self._file.write(block)
             self._sha256.update(block)
             self._md5.update(block)
         if self._file.tell() != self._expected_size:
             raise self._make_transfer_error(f"{self._file.tell()} bytes came of {self._expected_size}")
-        said, etag = answer["Metadata"].get(_DIGEST), self._etag.strip('"')
-        if said is not None and said != self._sha256.hexdigest():
+        expected_sha256, etag = response["Metadata"].get(_DIGEST), self._etag.strip('"')
+        if expected_sha256 is not None and expected_sha256 != self._sha256.hexdigest():
             raise self._make_transfer_error("the bytes are not those that were written (sha256)")
-        if said is None and _etag_is_md5(answer) and etag != self._md5.hexdigest():
+        if expected_sha256 is None and _etag_is_md5(response) and etag != self._md5.hexdigest():
             raise self._make_transfer_error("the bytes are not those that the server was given (MD5)")
 
-    def _make_transfer_error(self, how: str) -> _TransferError:
-        return _TransferError(f"{self._place}: {how}.", _REMEDY_SERVER)
+    def _make_transfer_error(self, problem: str) -> _TransferError:
+        return _TransferError(f"{self._place}: {problem}.", _REMEDY_SERVER)
 
 
-def _etag_is_md5(answer: Mapping[str, Any]) -> bool:
-    encrypted = answer.get("SSECustomerAlgorithm") or answer.get("ServerSideEncryption", "AES256") != "AES256"
-    return not encrypted and _MD5.fullmatch(answer["ETag"].strip('"')) is not None
+def _etag_is_md5(response: Mapping[str, Any]) -> bool:
+    encrypted = response.get("SSECustomerAlgorithm") or response.get("ServerSideEncryption", "AES256") != "AES256"
+    return not encrypted and _MD5.fullmatch(response["ETag"].strip('"')) is not None
 
 
 def _content_type(key: str) -> str:

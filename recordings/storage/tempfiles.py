@@ -12,27 +12,34 @@ from pathlib import Path
 
 @contextmanager
 def temporary_file(folder: Path) -> Iterator[Path]:
-    """An empty file of our own in a folder, made if need be; gone when the context ends, unless somebody moved it away."""
+    """Create an empty file with a random name in a folder; the folder is created if it is missing.
+
+    The file is removed when the context ends, unless it was moved away.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / secrets.token_hex(8)
     try:
-        with path.open("xb") as ours:
-            with suppress(OSError):  # without locks, the age alone protects it
-                fcntl.flock(ours, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        with path.open("xb") as file:
+            with suppress(OSError):  # on a file system without locks, only its age protects the file
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             yield path
     finally:
         path.unlink(missing_ok=True)
 
 
 def sweep_files(folder: Path, oldest: float) -> int:
-    """Remove what was last touched before a time (seconds since the epoch) and is not being written; returns how many."""
-    return sum(_remove_if_stale(left, oldest) for left in folder.glob("*"))
+    """Remove files that were last changed before a time (seconds since the epoch) and are not being written.
+
+    Returns:
+        How many were removed.
+    """
+    return sum(_remove_if_stale(path, oldest) for path in folder.glob("*"))
 
 
-def _remove_if_stale(left: Path, oldest: float) -> bool:
+def _remove_if_stale(path: Path, oldest: float) -> bool:
     try:
-        with left.open("rb") as file:
-            # Not mtime: a copy brings the one of its source along. Nobody can set ctime back.
+        with path.open("rb") as file:
+            # Not mtime: a copy keeps the mtime of its source. No program can set ctime back.
             if os.fstat(file.fileno()).st_ctime >= oldest:
                 return False
             with suppress(OSError):
@@ -40,7 +47,7 @@ def _remove_if_stale(left: Path, oldest: float) -> bool:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
                     return False
-            left.unlink()
+            path.unlink()
     except OSError:
-        return False  # its writer has just finished, or it is another user's
+        return False  # the writer has just finished and moved it, or it belongs to another user
     return True
