@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 SCHEMA_VERSION: Literal[2] = 2
 
@@ -157,6 +157,17 @@ class TranscribeOptions(_Record):
         exclude_if=lambda hotwords: hotwords is None,
     )
 
+    @field_validator("initial_prompt", "hotwords", mode="before")
+    @classmethod
+    def _empty_means_none(cls, value: object) -> object:
+        return (value.strip() or None) if isinstance(value, str) else value
+
+    @field_validator("language", mode="before")
+    @classmethod
+    def _auto_means_none(cls, value: object) -> object:
+        code = value.strip().lower() if isinstance(value, str) else value
+        return None if code in ("", "auto") else code
+
 
 class Options(TranscribeOptions):
     """Every option that can change the text. Part of the work key, so a changed option means a new transcript."""
@@ -203,6 +214,11 @@ class Transcript(_Record):
     language: str | None = Field(description="ISO 639-1 code as Whisper names it; null when nothing was said.")
     meta: Meta
     segments: tuple[Segment, ...]
+
+    @property
+    def text_language(self) -> str | None:
+        """The language that the text is in: of a translation English, else the one that was spoken."""
+        return "en" if self.language and self.meta.options.task == "translate" else self.language
 
     @property
     def text(self) -> str:

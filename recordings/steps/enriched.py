@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import posixpath
 import time
 from collections.abc import Callable, Mapping
@@ -32,6 +33,7 @@ from recordings.steps.runner import (
 )
 from recordings.steps.transcript import read_transcript
 from recordings.steps.work_key import make_work_key
+from recordings.storage.base import UnwritableKeyError
 from recordings.workspace import Workspace
 from speech.enrichment.base import Annotation, Annotator
 from speech.enrichment.emotion import EMOTION
@@ -40,6 +42,8 @@ from speech.enrichment.registry import ANNOTATORS
 from speech.export.base import ExportFormat, ExportInput
 from speech.export.formats import FORMATS
 from speech.export.page.page import relative_href
+
+log = logging.getLogger("stt")
 
 STEP = Step.ENRICHED
 VERSION = "1"
@@ -92,7 +96,7 @@ def get_work_key(transcript_key: str, options: EnrichOptions) -> str:
 
 def list_pending(workspace: Workspace, group: RecordingGroup, options: EnrichOptions) -> list[Annotator]:
     """The annotators whose annotation of a recording is missing, failed, or of another version or transcript."""
-    name, transcript_key = group.members[0].delivery.name, group.recording.transcript_key or ""
+    name, transcript_key = group.recording.name, group.recording.transcript_key or ""
     return [
         annotator
         for annotator in options.annotators
@@ -122,7 +126,12 @@ def run(
         key = get_work_key(recording.transcript_key, options)
         todo = [m for m in group.members if m.placed.get(STEP) != key or not _has_all_exports(workspace, m, options)]
         if ANNOTATIONS_MISSING in recording.flags and list_pending(workspace, group, options):
-            todo = list(group.members)
+            # All its names, also those of other batches: their files say that the annotation failed.
+            todo = [
+                m
+                for m in workspace.ledger.list_current(recording.sha256)
+                if m.placed.get(Step.TRANSCRIPT) == recording.transcript_key
+            ]
         if recording.state is State.DONE and not todo and recording.enriched_key == key:
             return
         if recording.state is State.DONE and not _can_redo(workspace, todo):
@@ -180,19 +189,24 @@ def _enrich_recording(
 def _annotate(workspace: Workspace, group: RecordingGroup, options: EnrichOptions) -> dict[str, Annotation]:
     """Run the annotators that are pending, store what they found, and return all annotations by name.
 
-    Annotations belong to the recording, so they are made once and stored under its first name in the batch.
+    Annotations belong to the recording, so they are made once and stored under its own name.
     """
-    name, transcript_key = group.members[0].delivery.name, group.recording.transcript_key or ""
+    name, transcript_key = group.recording.name, group.recording.transcript_key or ""
+    present = group.members[0].delivery.name
     pending = list_pending(workspace, group, options)
-    transcript = read_transcript(workspace, TRANSCRIPT_JSON.key(name)) if pending else None
+    transcript = read_transcript(workspace, TRANSCRIPT_JSON.key(present)) if pending else None
     annotations: dict[str, Annotation] = {}
     for annotator in options.annotators:
         annotation = _read_annotation(workspace, annotator, name)
         if annotator in pending and transcript is not None:
             key = _make_annotation_key(annotator, transcript_key)
-            annotation = annotator.run(transcript, partial(_open_audio, workspace, name), key, INFRASTRUCTURE_ERRORS)
-            with workspace.store.create(make_annotation_artifact(annotator.name).key(name)) as path:
-                path.write_text(annotation.model_dump_json(indent=1) + "\n", encoding="utf-8")
+            annotation = annotator.run(transcript, partial(_open_audio, workspace, present), key, INFRASTRUCTURE_ERRORS)
+            try:
+                with workspace.store.create(make_annotation_artifact(annotator.name).key(name)) as path:
+                    path.write_text(annotation.model_dump_json(indent=1) + "\n", encoding="utf-8")
+            except UnwritableKeyError as error:
+                # Not stored, but the outputs have it; next time it is made again.
+                log.warning("%s: %s cannot be stored: %s", name, annotator.name, error)
         if annotation is not None:
             annotations[annotator.name] = annotation
     return annotations

@@ -21,8 +21,8 @@ from speech.asr.calls import Call, Priority
 from speech.asr.runtime.affinity import pin_this_thread
 
 SHORT_CALL_S = 60.0
-"""Calls that have had less audio decoded than this, in seconds, go before those that have had more. A call of a minute or less is
-never behind a long recording; what a long recording loses to them is bounded by their own work."""
+"""Calls that have had less audio decoded than this, in seconds, go before those that have had more. What is decoded twice counts
+twice."""
 
 LONGEST_WAIT_S = 30.0
 _AGED_SHARE = 4
@@ -59,7 +59,7 @@ class Batcher(Generic[BatchKey, Item, Result]):
 
     def __init__(
         self,
-        process_batch: Callable[[BatchKey, Sequence[Item]], Sequence[Result]],
+        process_batch: Callable[[BatchKey, Sequence[Item]], Sequence[Result | BaseException]],
         *,
         workers: int,
         max_batch_size: Callable[[BatchKey], int],
@@ -68,7 +68,8 @@ class Batcher(Generic[BatchKey, Item, Result]):
         """Start the workers.
 
         Args:
-            process_batch: Called with a key and the requests that have it; returns a result for each, in order.
+            process_batch: Called with a key and the requests that have it; returns a result for each, in order, or the error
+                of one alone. What it raises is the error of all.
             workers: Batches processed at the same time.
             max_batch_size: Largest batch for a key.
             cores: One core for each worker, which stays on it; None leaves it to the system.
@@ -140,10 +141,14 @@ class Batcher(Generic[BatchKey, Item, Result]):
                 if self._closed:
                     return None
                 self._condition.wait()
-            key = self._choose_key()
+            aged = self._find_aged()
+            key = aged.key if aged else self._choose_key()
             # Near the end, divide the requests evenly among the workers, so that none is idle while another has a full batch.
             size = min(self._max_batch_size(key), math.ceil(len(self._pending) / len(self._threads)))
-            with_key = sorted((entry for entry in self._pending if entry.key == key), key=lambda entry: entry.place)
+            with_key = sorted(
+                (entry for entry in self._pending if entry.key == key),
+                key=lambda entry: (entry is not aged, entry.place),
+            )
             chosen = {id(entry) for entry in with_key[:size]}
             self._pending = [entry for entry in self._pending if id(entry) not in chosen]
             # False if the caller cancelled the request.
@@ -152,14 +157,18 @@ class Batcher(Generic[BatchKey, Item, Result]):
                 entry.call.decoded_s += entry.seconds
             return key, taken
 
+    def _find_aged(self) -> _Pending[BatchKey, Item, Result] | None:
+        """The request that must be in the next batch because it has waited too long; None most of the time."""
+        self._batches_taken += 1
+        if self._batches_taken % _AGED_SHARE:
+            return None
+        priority = min(entry.call.priority for entry in self._pending)
+        oldest = next(entry for entry in self._pending if entry.call.priority == priority)
+        return oldest if time.monotonic() - oldest.submitted_at > LONGEST_WAIT_S else None
+
     def _choose_key(self) -> BatchKey:
         """The key of the next batch; see the module."""
-        self._batches_taken += 1
         best = min(entry.rank for entry in self._pending)
-        if self._batches_taken % _AGED_SHARE == 0:
-            oldest = next(entry for entry in self._pending if entry.call.priority == best[0])
-            if time.monotonic() - oldest.submitted_at > LONGEST_WAIT_S:
-                return oldest.key
         if best[0] == Priority.INTERACTIVE:
             return min(self._pending, key=lambda entry: entry.place).key
         counts = Counter(entry.key for entry in self._pending)
@@ -180,4 +189,7 @@ class Batcher(Generic[BatchKey, Item, Result]):
                     entry.future.set_exception(error)
             else:
                 for entry, result in zip(taken, results, strict=True):
-                    entry.future.set_result(result)
+                    if isinstance(result, BaseException):
+                        entry.future.set_exception(result)
+                    else:
+                        entry.future.set_result(result)

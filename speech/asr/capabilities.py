@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from speech.asr.language import LANGUAGES
 from speech.models.catalogue import load_catalogue
 from speech.models.registry import Weights
 from speech.transcript import TranscribeOptions
@@ -28,6 +29,8 @@ def check_options(weights: Weights, options: TranscribeOptions) -> None:
     """
     if options.language in (None, "en") and options.task == "transcribe":
         return
+    if options.language is not None and options.language not in LANGUAGES:
+        raise UnsupportedOptionError(f"{options.language!r} is no language code that Whisper knows.")
     pinned = load_catalogue().get(weights.name)
     is_multilingual = pinned.multilingual if pinned else _count_tokens(weights) >= _MULTILINGUAL_VOCABULARY
     if not is_multilingual and options.language not in (None, "en"):
@@ -35,6 +38,11 @@ def check_options(weights: Weights, options: TranscribeOptions) -> None:
             f"{weights.name} knows English only, and the language {options.language} is forced. Use a multilingual model such as "
             "base, or leave the language open."
         )
+    knows_cantonese = (
+        weights.name.startswith("large-v3") if pinned else _count_tokens(weights) > _MULTILINGUAL_VOCABULARY
+    )
+    if options.language == "yue" and not knows_cantonese:
+        raise UnsupportedOptionError(f"{weights.name} does not know Cantonese (yue); large-v3 does. Or force zh.")
     if options.task == "translate" and not (pinned.translates if pinned else is_multilingual):
         able = ", ".join(model.name for model in load_catalogue().values() if model.translates)
         raise UnsupportedOptionError(f"{weights.name} cannot translate to English. These can: {able}.")

@@ -207,7 +207,8 @@ class Engine:
             call: Priority, deadline, and a way to cancel; default: one of ``Priority.BATCH`` without a deadline.
             on_progress: Called often with the finished share of the speech, 0 to 1; an exception that it raises stops the
                 transcription.
-            on_partial: Called with the result of each chunk, in order, as soon as it and those before are done.
+            on_partial: Called with the result of each chunk that is decoded, in order, as soon as it and those before are done; not
+                for what a checkpoint has.
             open_checkpoint: Opens this recording's checkpoint; called for long recordings only. The caller deletes the file.
 
         Raises:

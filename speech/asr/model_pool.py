@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from threading import Lock
+from threading import TIMEOUT_MAX, Lock
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
@@ -18,7 +18,7 @@ from speech.asr.batching import Batcher
 from speech.asr.calls import Call
 from speech.asr.requests import Request, Work
 from speech.asr.runtime.affinity import choose_worker_cores
-from speech.asr.whisper import WhisperDecoder
+from speech.asr.whisper import Samples, WhisperDecoder
 from speech.models.registry import Weights
 
 R = TypeVar("R")
@@ -122,7 +122,22 @@ class ModelPool:
         return self._batcher.submit(request.batch_key, request, call, request.seconds, order)
 
     def _run_batch(self, _: Hashable, requests: Sequence[Request[Any]]) -> Sequence[Any]:
-        return requests[0].run_batch(self.model, requests)
+        """Read each request's audio and run those that could be read; one that could not gets its own error."""
+        results: list[Any] = [None] * len(requests)
+        batch: list[Samples] = []
+        readable: list[int] = []
+        for i, request in enumerate(requests):
+            try:
+                batch.append(request.read_samples())
+            except Exception as error:  # noqa: BLE001 - raised for whoever made the request
+                results[i] = error
+            else:
+                readable.append(i)
+        if readable:
+            answers = requests[0].run_batch(self.model, [requests[i] for i in readable], batch)
+            for i, answer in zip(readable, answers, strict=True):
+                results[i] = answer
+        return results
 
 
 class Session:
@@ -183,7 +198,8 @@ class Session:
         """
         self._call.check()
         try:
-            event = self._events.get(timeout=self._call.remaining_s)
+            remaining_s = self._call.remaining_s
+            event = self._events.get(timeout=None if remaining_s is None else min(remaining_s, TIMEOUT_MAX))
         except Empty:
             event = None
         self._call.check()

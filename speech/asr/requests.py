@@ -39,8 +39,8 @@ class Request(ABC, Generic[R]):
 
     @staticmethod
     @abstractmethod
-    def run_batch(model: WhisperDecoder, requests: Sequence[Any]) -> Sequence[Any]:
-        """Run requests of one batch key; a result for each, in order."""
+    def run_batch(model: WhisperDecoder, requests: Sequence[Any], batch: Sequence[Samples]) -> Sequence[Any]:
+        """Run requests of one batch key on their audio; a result for each, in order."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,9 +59,11 @@ class DetectLanguage(Request[LanguageProbabilities]):
         return DetectLanguage, self.context_s
 
     @staticmethod
-    def run_batch(model: WhisperDecoder, requests: Sequence[DetectLanguage]) -> Sequence[LanguageProbabilities]:
+    def run_batch(
+        model: WhisperDecoder, requests: Sequence[DetectLanguage], batch: Sequence[Samples]
+    ) -> Sequence[LanguageProbabilities]:
         """See ``WhisperDecoder.detect_languages``."""
-        return model.detect_languages([request.read_samples() for request in requests], requests[0].context_s)
+        return model.detect_languages(batch, requests[0].context_s)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,9 +84,10 @@ class DecodeChunk(Request[SegmentHypothesis]):
         return DecodeChunk, self.context_s, self.options.batch_key
 
     @staticmethod
-    def run_batch(model: WhisperDecoder, requests: Sequence[DecodeChunk]) -> Sequence[SegmentHypothesis]:
+    def run_batch(
+        model: WhisperDecoder, requests: Sequence[DecodeChunk], batch: Sequence[Samples]
+    ) -> Sequence[SegmentHypothesis]:
         """See ``WhisperDecoder.decode_batch``."""
-        batch = [request.read_samples() for request in requests]
         return model.decode_batch(batch, requests[0].context_s, [request.options for request in requests])
 
 
@@ -109,11 +112,11 @@ class DetectAndDecode(Request[tuple[LanguageProbabilities, SegmentHypothesis | N
 
     @staticmethod
     def run_batch(
-        model: WhisperDecoder, requests: Sequence[DetectAndDecode]
+        model: WhisperDecoder, requests: Sequence[DetectAndDecode], batch: Sequence[Samples]
     ) -> Sequence[tuple[LanguageProbabilities, SegmentHypothesis | None]]:
         """See ``WhisperDecoder.detect_language_and_decode``."""
         return model.detect_language_and_decode(
-            [request.read_samples() for request in requests],
+            batch,
             requests[0].context_s,
             [request.options for request in requests],
             [request.accepted_languages for request in requests],
@@ -138,13 +141,13 @@ class DecodeSequential(Request[list[SegmentHypothesis]]):
         return None
 
     @staticmethod
-    def run_batch(model: WhisperDecoder, requests: Sequence[DecodeSequential]) -> Sequence[list[SegmentHypothesis]]:
+    def run_batch(
+        model: WhisperDecoder, requests: Sequence[DecodeSequential], batch: Sequence[Samples]
+    ) -> Sequence[list[SegmentHypothesis]]:
         """See ``WhisperDecoder.decode_sequential``."""
         return [
-            model.decode_sequential(
-                request.read_samples(), request.options, no_repeat_ngram_size=request.no_repeat_ngram_size
-            )
-            for request in requests
+            model.decode_sequential(samples, request.options, no_repeat_ngram_size=request.no_repeat_ngram_size)
+            for request, samples in zip(requests, batch, strict=True)
         ]
 
 

@@ -206,8 +206,7 @@ class WhisperDecoder:
             beam_size=options.beam_size,
             temperature=[0.0],
             condition_on_previous_text=False,
-            initial_prompt=options.initial_prompt,
-            hotwords=options.hotwords,
+            initial_prompt=self._encode_previous_text(options) or None,
             word_timestamps=options.word_timestamps,
             no_repeat_ngram_size=no_repeat_ngram_size,
             vad_filter=False,
@@ -247,17 +246,25 @@ class WhisperDecoder:
 
         return Tokenizer(self._model.hf_tokenizer, self.is_multilingual, task=task, language=language)
 
+    def _encode_previous_text(self, options: DecodeOptions) -> list[int]:
+        """Token ids of hotwords and prompt, at most half of the text window: the hotwords' beginning, then the prompt's end."""
+
+        def encode(text: str | None) -> list[int]:
+            ids: list[int] = (
+                self._model.hf_tokenizer.encode(f" {text.strip()}", add_special_tokens=False).ids if text else []
+            )
+            return ids
+
+        hotwords, prompt = encode(options.hotwords)[:_MAX_PROMPT_TOKENS], encode(options.initial_prompt)
+        room = _MAX_PROMPT_TOKENS - len(hotwords)
+        return [*hotwords, *(prompt[-room:] if room else [])]
+
     def _make_prompt(self, options: DecodeOptions) -> list[int]:
-        """Token ids that decoding begins with: hotwords and prompt, as far as the text window has room, then language and task."""
-        before = [
-            token
-            for text in (options.hotwords, options.initial_prompt)
-            if text
-            for token in self._model.hf_tokenizer.encode(f" {text.strip()}", add_special_tokens=False).ids
-        ]
+        """Token ids that decoding begins with: previous text, then language and task."""
+        before = self._encode_previous_text(options)
         tokenizer = self._tokenizer(options.language, options.task)
         begin = [*tokenizer.sot_sequence, tokenizer.no_timestamps]
-        return [tokenizer.sot_prev, *before[-_MAX_PROMPT_TOKENS:], *begin] if before else begin
+        return [tokenizer.sot_prev, *before, *begin] if before else begin
 
     def _generate(
         self,

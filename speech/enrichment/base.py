@@ -6,6 +6,7 @@ An annotator has a name, a version and options of its own. Its annotation says w
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -77,7 +78,7 @@ class Annotator:
             The annotation, whatever became of it.
         """
         try:
-            value = self.annotate(transcript, open_audio)
+            value = json.loads(json.dumps(self.annotate(transcript, open_audio), allow_nan=False))
         except infrastructure_errors:
             raise
         except AnnotatorUnavailableError as error:

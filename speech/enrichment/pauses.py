@@ -142,7 +142,7 @@ _REPORT = TypeAdapter(PauseReport)
 
 def analyse_pauses(transcript: Transcript) -> PauseReport:
     """Find the pauses and the rates of a recording, of each channel and of each segment."""
-    unit = "characters" if transcript.language in SPACELESS_LANGUAGES else "words"
+    unit = "characters" if transcript.text_language in SPACELESS_LANGUAGES else "words"
     by_channel: dict[int | None, list[Segment]] = {}
     for segment in sorted(transcript.segments, key=lambda segment: segment.start):
         by_channel.setdefault(segment.channel, []).append(segment)

@@ -15,7 +15,8 @@ def to_annotated_json(source: ExportInput) -> str:
     annotations: dict[str, Any] = {"subtitles": asdict(report_reading_speed(source.cues))}
     for name, annotation in source.annotations.items():
         if name in source.shown_annotations:
-            annotations[name] = annotation.value or {"status": annotation.status, "reason": annotation.reason}
+            missing = {"status": annotation.status, "reason": annotation.reason}
+            annotations[name] = missing if annotation.value is None else annotation.value
     document = {**source.transcript.model_dump(mode="json"), "annotations": annotations}
     return json.dumps(document, ensure_ascii=False, indent=1)
 

@@ -125,7 +125,7 @@ def render_page(
         duration_clock=_format_clock(meta.audio_duration_sec),
         notes=[{"name": _humanize(flag), "reason": reason} for flag, reason in meta.flags.items()],
         siblings=links,
-        language=transcript.language,
+        language=transcript.text_language,
         segments=[_describe_segment(segment, several=several) for segment in transcript.segments],
         doubtful=any(
             word.probability < DOUBTFUL_WORD_PROBABILITY for segment in transcript.segments for word in segment.words

@@ -146,3 +146,25 @@ def test_plain_outputs_run_no_annotator(pipeline: StepPipeline, counting: Counti
         f"transcripts/a.wav{suffix}" for suffix in sorted(each.suffix for each in FORMATS if not each.optional)
     ]
     assert {".srt", ".txt", ".vtt"} <= {each.suffix for each in FORMATS if not each.optional}
+
+
+def test_names_of_other_batches_get_an_annotation_that_works_now(pipeline: StepPipeline, counting: Counting) -> None:
+    counting.error = ValueError("not now")
+    pipeline.write_silence("b.wav")
+    pipeline.run(pipeline.form_batch())
+    assert read_annotations(pipeline, "b.wav")["counted"]["status"] == "failed"
+    counting.error = None
+    (pipeline.raw / "a.wav").write_bytes((pipeline.raw / "b.wav").read_bytes())
+    pipeline.run(pipeline.form_batch())
+    for name in ("a.wav", "b.wav"):
+        assert read_annotations(pipeline, name)["counted"] == {"segments": 0}, name
+
+
+def test_an_annotation_that_cannot_be_stored_costs_no_output(pipeline: StepPipeline, counting: Counting) -> None:
+    """A folder lies where the stored annotation belongs."""
+    pipeline.write_silence("a.wav")
+    (pipeline.data / "annotations" / "a.wav.counted.json").mkdir(parents=True)
+    key = pipeline.form_batch()
+    pipeline.run(key)
+    assert pipeline.get_states(key) == {"a.wav": State.DONE}
+    assert read_annotations(pipeline, "a.wav")["counted"] == {"segments": 0}

@@ -196,3 +196,29 @@ def test_of_urgent_requests_the_earliest_part_goes_first_even_where_its_batch_is
         for future in waiting:
             future.result(10)
     assert list_order(worker) == [1, 2, 3]
+
+
+def test_a_request_that_waited_too_long_is_in_the_next_batch_even_among_others_of_its_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(batching, "LONGEST_WAIT_S", 0.0)
+    worker = Worker()
+    long = Call()
+    long.decoded_s = SHORT_CALL_S
+    with Batcher(worker, workers=1, max_batch_size=lambda _: 1) as batcher:
+        start_busy(worker, batcher)
+        waiting = [batcher.submit("a", 100, long)] + [batcher.submit("a", n, Call()) for n in range(20)]
+        worker.go.set()
+        for future in waiting:
+            future.result(10)
+    assert list_order(worker).index(100) == 2
+
+
+def test_an_error_of_one_item_reaches_its_caller_alone() -> None:
+    error = FileNotFoundError("gone")
+    with Batcher(
+        lambda _, items: [error if n == 1 else n for n in items], workers=1, max_batch_size=lambda _: 4
+    ) as batcher:
+        failing, fine = batcher.submit("a", 1, Call()), batcher.submit("a", 2, Call())
+        assert fine.result(10) == 2
+        assert failing.exception(10) is error

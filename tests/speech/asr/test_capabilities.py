@@ -56,3 +56,13 @@ def test_a_folder_of_ones_own_is_judged_by_its_vocabulary(
 def test_the_engine_refuses_before_it_reads_anything() -> None:
     with Engine(make_weights("tiny.en")) as engine, pytest.raises(UnsupportedOptionError):
         engine.transcribe(Path("/nonexistent.wav"), RecordingIdentity("x", "5" * 64), TRANSLATION)
+
+
+def test_codes_that_nobody_or_not_this_model_knows_are_refused() -> None:
+    assert TranscribeOptions(language=" AUTO ").language is None
+    assert TranscribeOptions(hotwords="  ", initial_prompt="") == TranscribeOptions()
+    with pytest.raises(UnsupportedOptionError, match="'xx' is no language code"):
+        check_options(make_weights("base"), TranscribeOptions(language="xx"))
+    with pytest.raises(UnsupportedOptionError, match="base does not know Cantonese"):
+        check_options(make_weights("base"), TranscribeOptions(language="yue"))
+    check_options(make_weights("large-v3"), TranscribeOptions(language="yue"))

@@ -6,6 +6,7 @@ import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -15,9 +16,11 @@ from hypothesis import strategies as st
 
 from speech.asr.calls import Call, CallCancelledError, DeadlineExceededError, Priority
 from speech.asr.engine import Engine, PartialResult, RecordingIdentity
+from speech.asr.requests import DecodeChunk, ask
+from speech.asr.whisper import DecodeOptions
 from speech.audio.normalize import SAMPLE_RATE, normalize
 from speech.transcript import TranscribeOptions, Transcript
-from tests.speech.asr.helpers import SAMPLES, transcribe
+from tests.speech.asr.helpers import SAMPLES, extract_words, transcribe
 
 CALLS = 200
 
@@ -204,3 +207,29 @@ def test_an_error_of_a_callback_reaches_the_caller_and_nobody_else(
         with pytest.raises(OSError, match="the disk is full"):
             failing.result()
         assert other.result().to_json() == alone[1, 0]
+
+
+def test_a_recording_that_cannot_be_read_fails_alone(engine: Engine, clips: list[Path], alone: Alone) -> None:
+    """Audio is read when a request's turn has come, together with that of other calls."""
+    call = Call()
+    with engine._pool.open_session(call) as session, ThreadPoolExecutor(4) as pool:
+
+        def fail() -> NoReturn:
+            raise FileNotFoundError("the copy was removed")
+
+        calls = [pool.submit(transcribe, engine, clips[0], OPTIONS[1]) for _ in range(4)]
+        with pytest.raises(FileNotFoundError, match="the copy was removed"):
+            list(session.run_in_order([ask(DecodeChunk(fail, 2.0, 8, DecodeOptions("en")))]))
+        assert {future.result().to_json() for future in calls} == {alone[0, 1]}
+
+
+@pytest.mark.parametrize("careful", [False, True])
+def test_prompt_and_hotwords_of_any_length_leave_room_for_the_text(
+    engine: Engine, audio_dir: Path, careful: bool
+) -> None:
+    words = " ".join(f"Kubernetes{i}" for i in range(160))[:2000]
+    options = TranscribeOptions(language="en", careful=careful, initial_prompt=words, hotwords=words)
+    text = transcribe(engine, audio_dir / "jfk.opus", options).text
+    assert extract_words(text)[-1] == "country"
+    assert len(extract_words(text)) > 15
+    assert "kubernetes" not in text.lower()

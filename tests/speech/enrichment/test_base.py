@@ -16,8 +16,8 @@ from speech.transcript import Transcript
 from tests.speech.export.transcripts import make_transcript
 
 
-def run(annotator: Annotator) -> Annotation:
-    return annotator.run(make_transcript(), lambda: nullcontext(Path("/nonexistent")), "key", (OSError,))
+def run(annotator: Annotator, transcript: Transcript | None = None) -> Annotation:
+    return annotator.run(transcript or make_transcript(), lambda: nullcontext(Path("/nonexistent")), "key", (OSError,))
 
 
 def raising(error: Exception) -> Annotator:
@@ -59,3 +59,17 @@ def test_names_are_unique_and_can_stand_in_file_names() -> None:
     names = [annotator.name for annotator in ANNOTATORS]
     assert len(set(names)) == len(names)
     assert all(name.isidentifier() and name.islower() for name in names)
+
+
+@pytest.mark.parametrize("value", [{"rate": float("nan")}, {"path": Path("x")}])
+def test_a_value_that_json_cannot_hold_is_a_failure(value: dict[str, Any]) -> None:
+    annotation = run(Annotator("odd", "1", lambda _, __: value))
+    assert (annotation.status, annotation.value) == ("failed", None)
+
+
+def test_a_translation_is_counted_in_words_of_english() -> None:
+    transcript = make_transcript().model_copy(update={"language": "zh"})
+    assert (run(PAUSES, transcript).value or {})["unit"] == "characters"
+    options = transcript.meta.options.model_copy(update={"task": "translate"})
+    translated = transcript.model_copy(update={"meta": transcript.meta.model_copy(update={"options": options})})
+    assert (run(PAUSES, translated).value or {})["unit"] == "words"
