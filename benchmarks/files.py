@@ -68,43 +68,45 @@ def validate(path: Path, data: Any, schema: Path, model: type[_Model]) -> _Model
     """Validate data against a JSON Schema and return it as a pydantic model.
 
     Raises:
-        RefusedError: It does not; names the file, the field and what is wrong with it.
+        RefusedError: The data does not fit the schema; names the file, the field and what is wrong with it.
     """
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import best_match
 
-    wrong = best_match(Draft202012Validator(json.loads(schema.read_text(encoding="utf-8"))).iter_errors(data))
-    if wrong is not None:
-        field = wrong.json_path.removeprefix("$").lstrip(".")
-        where = f"the field {field}" if field else "the whole"
-        message = wrong.message if len(wrong.message) <= 2 * _SHOWN else f"... {wrong.message[-2 * _SHOWN :]}"
-        raise RefusedError(f"{path} is not what {schema.stem} files hold: {where}: {message}.")
+    violation = best_match(Draft202012Validator(json.loads(schema.read_text(encoding="utf-8"))).iter_errors(data))
+    if violation is not None:
+        field = violation.json_path.removeprefix("$").lstrip(".")
+        place = f"the field {field}" if field else "the whole"
+        message = (
+            violation.message if len(violation.message) <= 2 * _SHOWN else f"... {violation.message[-2 * _SHOWN :]}"
+        )
+        raise RefusedError(f"{path} is not what {schema.stem} files hold: {place}: {message}.")
     return parse_record(path, data, model, f"what {schema.stem} files hold")
 
 
-def parse_record(path: Path, data: Any, model: type[_Model], what: str) -> _Model:
+def parse_record(path: Path, data: Any, model: type[_Model], kind: str) -> _Model:
     """Validate data and return it as a pydantic model.
 
     Args:
         path: Where it was read, for the error.
         data: What was read.
         model: The pydantic model.
-        what: What the file should be, in words: ``a price file``.
+        kind: What the file should be, in words, for the error: ``a price file``.
 
     Raises:
-        RefusedError: It is none; names the file, the field and what is wrong with it.
+        RefusedError: The data does not fit the model; names the file, the field and what is wrong with it.
     """
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        where = f"the field {field}" if field else "the whole"
-        raise RefusedError(f"{path} is not {what}: {where}: {first['msg'].removeprefix('Value error, ')}.") from None
+        problem = error.errors()[0]
+        field = ".".join(str(part) for part in problem["loc"])
+        place = f"the field {field}" if field else "the whole"
+        raise RefusedError(f"{path} is not {kind}: {place}: {problem['msg'].removeprefix('Value error, ')}.") from None
 
 
 def check_output_file(path: Path, *, overwrite: bool) -> None:
-    """Make sure, before the work, that its result can be written there; nothing is made.
+    """Check, before the work, that its result can be written there; nothing is created.
 
     Raises:
         RefusedError: Something is there that must not be overwritten.
@@ -118,24 +120,24 @@ def check_output_file(path: Path, *, overwrite: bool) -> None:
 
 
 def check_writable(folder: Path) -> None:
-    """Make sure that a folder can be written, or made where it is not there yet; nothing is made.
+    """Check that a folder can be written to, or created if it does not exist; nothing is created.
 
     Raises:
         RefusedError: It is a file, or lies below one.
         OSError: It cannot be made or written.
     """
-    there = folder
-    while not there.exists() and there != there.parent:
-        there = there.parent
-    if not there.is_dir():
-        raise RefusedError(f"{there} is a file; give a folder.")
-    trial = there / f".{secrets.token_hex(8)}"
+    existing = folder
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    if not existing.is_dir():
+        raise RefusedError(f"{existing} is a file; give a folder.")
+    probe = existing / f".{secrets.token_hex(8)}"
     try:
-        trial.touch()
-        trial.unlink()
+        probe.touch()
+        probe.unlink()
     except OSError as error:
         # Name the folder: the name of the temporary file is of no use to the reader.
-        raise OSError(error.errno, error.strerror, str(there)) from None
+        raise OSError(error.errno, error.strerror, str(existing)) from None
 
 
 def write_json(value: Any, path: Path) -> None:

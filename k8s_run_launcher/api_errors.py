@@ -15,8 +15,8 @@ API_ERRORS: tuple[type[Exception], ...] = (
     DagsterK8sUnrecoverableAPIError,
     DagsterK8sAPIRetryLimitExceeded,
 )
-"""It refused, failed, or could not be reached: our own requests, and those that dagster-k8s makes, which lets some of the client's
-exceptions through and wraps the others."""
+"""The API server refused a request, failed, or could not be reached. This covers our own requests and those of dagster-k8s, which
+raises some of the client's exceptions as they are and wraps the others."""
 
 
 def parse_api_error(error: Exception) -> tuple[int | None, str]:

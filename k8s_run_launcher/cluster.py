@@ -1,4 +1,4 @@
-"""The door to a Kubernetes cluster: the connection, requests to the API server, and its errors. It knows nothing of Dagster.
+"""Access to a Kubernetes cluster: the connection, requests to the API server, and its errors. It knows nothing of Dagster.
 
 No other module of the project imports the Kubernetes client. Objects go in and come out as the plain JSON of the API. The client
 takes a second to import, so functions import it, not this module.
@@ -20,11 +20,11 @@ _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 _DEFAULT_NAMESPACE = "default"
 
 _RAW = {"_preload_content": False}
-"""The client's option that leaves an answer as bytes: making its own objects of it costs more than the request."""
+"""The client's option that leaves a response as bytes: converting it to the client's own objects costs more than the request."""
 
 _WATCH_CONNECT_TIMEOUT_S = 5.0
 _WATCH_SLACK_S = 20.0
-"""Seconds after the agreed end of a watch until its connection is taken for dead."""
+"""If a watch has not ended this many seconds after its timeout, its connection is dead."""
 
 
 class NoClusterError(Exception):
@@ -35,9 +35,9 @@ class ApiError(Exception):
     """The API server refused a request, failed, or could not be reached. The text is the client's own.
 
     Attributes:
-        status: HTTP status of the answer, such as 403, 404, 409 or 410; 0: no secure connection; None: no answer.
-        reason: The status in words, such as ``Forbidden``; empty where there was no answer.
-        sentence: The message in the answer; the reason where it has none, the text where there was no answer.
+        status: HTTP status of the response, such as 403, 404, 409 or 410; 0: no secure connection; None: no response.
+        reason: The status in words, such as ``Forbidden``; empty if there was no response.
+        sentence: The message in the response; the reason if it has none; the text if there was no response.
     """
 
     def __init__(self, text: str, status: int | None = None, reason: str = "", sentence: str | None = None) -> None:
@@ -193,20 +193,29 @@ class ClusterClient:
             resource: To what, such as ``pods`` or ``pods/log``.
             group: The API group of the resource, such as ``batch``.
         """
-        kind, _, part = resource.partition("/")
-        attributes = {"namespace": namespace, "verb": verb, "group": group, "resource": kind, "subresource": part}
+        resource_name, _, subresource = resource.partition("/")
+        attributes = {
+            "namespace": namespace,
+            "verb": verb,
+            "group": group,
+            "resource": resource_name,
+            "subresource": subresource,
+        }
         review = {
             "apiVersion": "authorization.k8s.io/v1",
             "kind": "SelfSubjectAccessReview",
             "spec": {"resourceAttributes": attributes},
         }
         with _raise_api_errors():
-            answer = _parse_object(self._authorization.create_self_subject_access_review(review, **_RAW))
-        return bool((answer.get("status") or {}).get("allowed"))
+            review_result = _parse_object(self._authorization.create_self_subject_access_review(review, **_RAW))
+        return bool((review_result.get("status") or {}).get("allowed"))
 
 
 def load_client_errors() -> tuple[type[Exception], ...]:
-    """What the client itself raises, for code beside us that uses it, such as dagster-k8s. ``to_api_error`` translates it."""
+    """The exceptions of the Kubernetes client, for calls of libraries that use it, such as dagster-k8s.
+
+    ``to_api_error`` translates them.
+    """
     from kubernetes.client.rest import ApiException
     from urllib3.exceptions import HTTPError
 
@@ -214,7 +223,7 @@ def load_client_errors() -> tuple[type[Exception], ...]:
 
 
 def to_api_error(error: Exception) -> ApiError:
-    """An exception of the client as ours. Of any other exception only the text is kept, as if there had been no answer."""
+    """Convert an exception of the client to ``ApiError``. Any other exception keeps only its text, as if there was no response."""
     from kubernetes.client.rest import ApiException
 
     if isinstance(error, ApiError):
@@ -229,10 +238,10 @@ def to_api_error(error: Exception) -> ApiError:
 
 
 def parse_k8s_quantity(text: str) -> Decimal:
-    """A Kubernetes quantity in units: bytes, cores.
+    """Parse a Kubernetes quantity to bytes, cores or other units.
 
     Raises:
-        ValueError: It is none.
+        ValueError: The text is not a quantity.
     """
     from kubernetes.utils import parse_quantity
 
@@ -260,6 +269,6 @@ def _parse_items(response: Any) -> list[K8sObject]:
 
 
 def _parse_status(status: K8sObject) -> ApiError:
-    """The object that a watch ends with when the server cannot go on."""
+    """Convert the status object that ends a watch when the server cannot continue it."""
     reason, message = str(status.get("reason", "")), str(status.get("message", ""))
     return ApiError(f"{reason}: {message}", status.get("code"), reason, message)

@@ -1,7 +1,7 @@
-"""The profiles that 0.1.0 gave to the steps of this project without being told. To be deleted in 0.3.0.
+"""The step profiles that were built into 0.1.0. To be deleted in 0.3.0.
 
-``dagster.yaml`` states profiles now, but one that was deployed with 0.1.0 states none, or only the keys that differ. Its steps must
-not lose their GPU and memory by an upgrade, so these lie under what it states.
+Now ``dagster.yaml`` states the profiles. But a ``dagster.yaml`` that was deployed with 0.1.0 states none, or only the keys that
+differ. Its steps must not lose their GPU and memory by an upgrade, so these profiles are the layer below it.
 """
 
 from __future__ import annotations

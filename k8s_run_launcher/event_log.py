@@ -37,15 +37,17 @@ def load_earlier_failures(instance: dg.DagsterInstance, run: dg.DagsterRun, step
         if parent is None:
             break
         lineage.append(parent)
-    return [found for member in reversed(lineage) for found in _iter_failures(instance, member.run_id, step_key)]
+    return [
+        failure for ancestor in reversed(lineage) for failure in _iter_failures(instance, ancestor.run_id, step_key)
+    ]
 
 
 def _iter_failures(instance: dg.DagsterInstance, run_id: str, step_key: str) -> Iterator[PodFailure]:
     for entry in instance.all_logs(run_id, of_type=DagsterEventType.ENGINE_EVENT):
         if entry.step_key == step_key and entry.dagster_event is not None:
-            told = entry.dagster_event.engine_event_data.metadata.get(FAILURE_KEY)
-            if told is not None and isinstance(told.value, Mapping):
-                yield PodFailure.load(told.value)
+            metadata_value = entry.dagster_event.engine_event_data.metadata.get(FAILURE_KEY)
+            if metadata_value is not None and isinstance(metadata_value.value, Mapping):
+                yield PodFailure.load(metadata_value.value)
 
 
 _STEP_END_EVENTS = {DagsterEventType.STEP_SUCCESS, DagsterEventType.STEP_FAILURE, DagsterEventType.STEP_UP_FOR_RETRY}
@@ -53,5 +55,5 @@ _STEP_END_EVENTS = {DagsterEventType.STEP_SUCCESS, DagsterEventType.STEP_FAILURE
 
 def has_step_ended(instance: dg.DagsterInstance, run_id: str, step_key: str, attempt: int) -> bool:
     """Whether the step's process noted the end of its attempt (counted from 0) itself."""
-    ends = [entry for entry in instance.all_logs(run_id, of_type=_STEP_END_EVENTS) if entry.step_key == step_key]
-    return len(ends) > attempt
+    end_entries = [entry for entry in instance.all_logs(run_id, of_type=_STEP_END_EVENTS) if entry.step_key == step_key]
+    return len(end_entries) > attempt

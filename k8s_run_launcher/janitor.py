@@ -25,13 +25,13 @@ _RUNS_AT_ONCE = 500
 
 @dataclass(frozen=True, slots=True)
 class RetentionRules:
-    """When something goes.
+    """When objects and runs are removed.
 
     Attributes:
         grace_s: Seconds after a run's end in which its Jobs may still be ending by themselves; and the age from which a Job of a
             run that Dagster does not know is taken for left over.
         finished_s: Seconds after which a finished Job without ``ttlSecondsAfterFinished`` is removed.
-        run_days: Days after which ended runs go with their event logs; None: never.
+        run_days: Days after which ended runs are deleted with their event logs; None: never.
     """
 
     grace_s: float = 600.0
@@ -64,38 +64,40 @@ def plan_objects(
         jobs: Of the namespace, as the API has them.
         pods: The same.
         runs: The runs that Dagster knows, among those that the objects' labels name.
-        rules: When something goes.
-        now: Seconds since 1970.
+        rules: When objects are removed.
+        now: The current time, seconds since 1970.
     """
-    names = {get_nested(job, "metadata", "name") for job in jobs}
-    found = [removal for job in jobs if (removal := _plan_job(job, runs, rules, now)) is not None]
+    job_names = {get_nested(job, "metadata", "name") for job in jobs}
+    removals = [removal for job in jobs if (removal := _plan_job(job, runs, rules, now)) is not None]
     for pod in pods:
         owners = {owner.get("name") for owner in get_nested(pod, "metadata", "ownerReferences") or ()}
-        if owners & names:
+        if owners & job_names:
             continue  # it goes with its Job
-        why = _find_orphan_reason(pod, runs, rules, now)
-        if why is not None:
-            found.append(Removal("Pod", get_nested(pod, "metadata", "name"), why))
-    return found
+        reason = _find_orphan_reason(pod, runs, rules, now)
+        if reason is not None:
+            removals.append(Removal("Pod", get_nested(pod, "metadata", "name"), reason))
+    return removals
 
 
 def _plan_job(job: K8sObject, runs: Mapping[str, RunEnd], rules: RetentionRules, now: float) -> Removal | None:
     name = get_nested(job, "metadata", "name")
     if not (is_condition_true(job, "Complete") or is_condition_true(job, "Failed")):
-        why = _find_orphan_reason(job, runs, rules, now)
-        return Removal("Job", name, why) if why is not None else None
-    ended = max(
+        reason = _find_orphan_reason(job, runs, rules, now)
+        return Removal("Job", name, reason) if reason is not None else None
+    ended_at = max(
         (parse_timestamp(c.get("lastTransitionTime")) or now for c in get_nested(job, "status", "conditions")),
         default=now,
     )
-    if get_nested(job, "spec", "ttlSecondsAfterFinished") is None and now - ended > rules.finished_s:
-        return Removal("Job", name, f"it ended {_format_age(now - ended)} ago and has no time to live")
+    if get_nested(job, "spec", "ttlSecondsAfterFinished") is None and now - ended_at > rules.finished_s:
+        return Removal("Job", name, f"it ended {_format_age(now - ended_at)} ago and has no time to live")
     return None
 
 
-def _find_orphan_reason(thing: K8sObject, runs: Mapping[str, RunEnd], rules: RetentionRules, now: float) -> str | None:
-    run_id = get_nested(thing, "metadata", "labels", RUN_LABEL)
-    age = now - (parse_timestamp(get_nested(thing, "metadata", "creationTimestamp")) or now)
+def _find_orphan_reason(
+    k8s_object: K8sObject, runs: Mapping[str, RunEnd], rules: RetentionRules, now: float
+) -> str | None:
+    run_id = get_nested(k8s_object, "metadata", "labels", RUN_LABEL)
+    age = now - (parse_timestamp(get_nested(k8s_object, "metadata", "creationTimestamp")) or now)
     run = runs.get(run_id)
     if run is None:
         # A Job can exist while its run was not yet read from Dagster's storage, for a short time only.
@@ -110,13 +112,13 @@ def _format_age(seconds: float) -> str:
 
 
 class Janitor:
-    """Carries a plan out.
+    """Plans removals in a namespace and carries them out.
 
     Args:
         instance: Dagster's.
-        namespace: To look into.
+        namespace: The namespace of the Jobs and pods.
         location: The code location whose runs are ours.
-        rules: When something goes.
+        rules: When objects and runs are removed.
     """
 
     def __init__(self, instance: dg.DagsterInstance, namespace: str, location: str, rules: RetentionRules) -> None:
@@ -131,16 +133,16 @@ class Janitor:
         jobs = self._cluster.list_jobs(self._namespace, self._selector)
         pods = self._cluster.list_pods(self._namespace, self._selector)
         # Read the runs after the objects, so that every listed object's run is already stored.
-        named = {get_nested(thing, "metadata", "labels", RUN_LABEL) for thing in (*jobs, *pods)}
-        return [*plan_objects(jobs, pods, self._runs(named), self._rules, time.time()), *self._old_runs()]
+        run_ids = {get_nested(k8s_object, "metadata", "labels", RUN_LABEL) for k8s_object in (*jobs, *pods)}
+        return [*plan_objects(jobs, pods, self._runs(run_ids), self._rules, time.time()), *self._old_runs()]
 
     def remove(self, removals: Sequence[Removal]) -> Iterator[Removal]:
-        """Remove, and yield each that is gone now."""
+        """Remove them one by one, and yield each removal when it is done."""
         for removal in removals:
             try:
                 self._remove(removal)
             except ApiError as error:
-                if error.status != 404:  # it went by itself
+                if error.status != 404:  # 404: it is gone already
                     raise
             yield removal
 
@@ -165,9 +167,9 @@ class Janitor:
         days = self._rules.run_days
         if days is None:
             return []
-        before = datetime.fromtimestamp(time.time() - days * 86_400, UTC)
-        old = dg.RunsFilter(statuses=_ENDED, updated_before=before)
-        records = self._instance.get_run_records(old, limit=_RUNS_AT_ONCE, ascending=True)
+        ended_before = datetime.fromtimestamp(time.time() - days * 86_400, UTC)
+        run_filter = dg.RunsFilter(statuses=_ENDED, updated_before=ended_before)
+        records = self._instance.get_run_records(run_filter, limit=_RUNS_AT_ONCE, ascending=True)
         return [
             Removal(
                 "run",

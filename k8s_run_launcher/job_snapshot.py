@@ -35,21 +35,23 @@ class JobSnapshot:
         return self.pods[-1] if self.pods else None
 
 
-def get_nested(thing: Any, *path: str) -> Any:
-    """What lies under keys inside each other; None where one is missing."""
+def get_nested(value: Any, *path: str) -> Any:
+    """The value under a path of nested keys; None if a key is missing."""
     for key in path:
-        thing = thing.get(key) if isinstance(thing, Mapping) else None
-    return thing
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
 
 
-def find_condition(thing: K8sObject | None, condition_type: str) -> K8sObject | None:
+def find_condition(k8s_object: K8sObject | None, condition_type: str) -> K8sObject | None:
     """A condition of a Job or pod, if it is there."""
-    return next((c for c in get_nested(thing, "status", "conditions") or () if c.get("type") == condition_type), None)
+    return next(
+        (c for c in get_nested(k8s_object, "status", "conditions") or () if c.get("type") == condition_type), None
+    )
 
 
-def is_condition_true(thing: K8sObject | None, condition_type: str) -> bool:
+def is_condition_true(k8s_object: K8sObject | None, condition_type: str) -> bool:
     """Whether a condition is there and true."""
-    return bool(get_nested(find_condition(thing, condition_type), "status") == "True")
+    return bool(get_nested(find_condition(k8s_object, condition_type), "status") == "True")
 
 
 def iter_container_states(pod: K8sObject | None) -> Iterator[tuple[str, K8sObject]]:

@@ -42,7 +42,7 @@ class ProfiledK8sRunLauncher(K8sRunLauncher):
         run_deadline_s: Seconds after which Kubernetes ends a run's Job.
         run_ttl_s: Seconds that a finished Job is kept.
         run_k8s_config: Same as in dagster-k8s; its values override the two above.
-        others: Keys of ``STEP_FIELDS`` for the executor, the rest for dagster-k8s.
+        stock_config: Keys of ``STEP_FIELDS`` for the executor, and all keys of dagster-k8s's launcher.
     """
 
     def __init__(
@@ -51,9 +51,9 @@ class ProfiledK8sRunLauncher(K8sRunLauncher):
         run_deadline_s: int = _RUN_DEADLINE_S,
         run_ttl_s: int = _RUN_TTL_S,
         run_k8s_config: Mapping[str, Any] | None = None,
-        **others: Any,
+        **stock_config: Any,
     ) -> None:
-        self.step_config = {key: others.pop(key) for key in STEP_FIELDS if key in others}
+        self.step_config = {key: stock_config.pop(key) for key in STEP_FIELDS if key in stock_config}
         # Validate now: an invalid profile must fail when the instance loads, not when the first step starts.
         read_profiles(DEPRECATED_PROFILES, self.step_config.get("step_profiles"))
         read_pending_timeouts(self.step_config.get("step_patience"))
@@ -64,7 +64,7 @@ class ProfiledK8sRunLauncher(K8sRunLauncher):
             "backoff_limit": 0,
         }
         stated["job_spec_config"] = {**limits, **UserDefinedDagsterK8sConfig.from_dict(stated).job_spec_config}
-        super().__init__(run_k8s_config=stated, **others)
+        super().__init__(run_k8s_config=stated, **stock_config)
         self._cluster = ClusterClient()
 
     @classmethod
@@ -87,23 +87,23 @@ class ProfiledK8sRunLauncher(K8sRunLauncher):
             return CheckRunHealthResult(
                 WorkerStatus.RUNNING, f"{result.msg}. Kubernetes cannot be asked: {error}", True
             )
-        found = diagnose(evidence)
-        if found is None:
+        failure = diagnose(evidence)
+        if failure is None:
             # The API server did not answer a moment ago and answers now: the Job exists and has not failed.
-            unknown = result.status is WorkerStatus.UNKNOWN and evidence.job is not None
-            return CheckRunHealthResult(WorkerStatus.RUNNING, result.msg, True) if unknown else result
+            is_running = result.status is WorkerStatus.UNKNOWN and evidence.job is not None
+            return CheckRunHealthResult(WorkerStatus.RUNNING, result.msg, True) if is_running else result
         if result.status is WorkerStatus.FAILED:
             self._instance.report_engine_event(
-                found.sentence, run, EngineEventData(event_log.make_failure_metadata(found)), cls=type(self)
+                failure.sentence, run, EngineEventData(event_log.make_failure_metadata(failure)), cls=type(self)
             )
-        return CheckRunHealthResult(result.status, f"{result.msg}. {found.sentence}", result.transient)
+        return CheckRunHealthResult(result.status, f"{result.msg}. {failure.sentence}", result.transient)
 
     def get_run_worker_debug_info(self, run: dg.DagsterRun, include_container_logs: bool | None = True) -> str | None:
         """dagster-k8s's debug info, preceded by one sentence: why the run's pod failed or is pending."""
-        told = super().get_run_worker_debug_info(run, include_container_logs=include_container_logs)
+        debug_info = super().get_run_worker_debug_info(run, include_container_logs=include_container_logs)
         evidence = self._take_snapshot(run)
         reason = diagnose(evidence) or diagnose_pending(evidence, time.time())
-        return "\n\n".join(part for part in (reason.sentence if reason else None, told) if part)
+        return "\n\n".join(part for part in (reason.sentence if reason else None, debug_info) if part)
 
     def _take_snapshot(self, run: dg.DagsterRun) -> JobSnapshot:
         namespace = str(self.get_container_context_for_run(run).namespace)

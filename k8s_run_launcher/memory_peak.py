@@ -29,27 +29,27 @@ def is_in_step_pod() -> bool:
 
 @contextmanager
 def record_memory_peak(termination_log: Path = _TERMINATION_LOG) -> Iterator[None]:
-    """While it is open, the memory peak of this process is kept in the termination message. Elsewhere it does nothing."""
+    """Keep the memory peak of this process in the termination message while the block runs; does nothing outside a step's pod."""
     if not is_in_step_pod() or not os.access(termination_log, os.W_OK):
         yield
         return
-    over = threading.Event()
-    noting = threading.Thread(target=_record_until, args=(termination_log, over), name="memory-peak", daemon=True)
-    noting.start()
+    stop_event = threading.Event()
+    thread = threading.Thread(target=_record_until, args=(termination_log, stop_event), name="memory-peak", daemon=True)
+    thread.start()
     try:
         yield
     finally:
-        over.set()
-        noting.join()
+        stop_event.set()
+        thread.join()
 
 
 def _record_until(termination_log: Path, stop_event: threading.Event) -> None:
-    noted = 0
+    recorded_peak = 0
     while not stop_event.wait(_POLL_INTERVAL_S):
         peak = read_memory_peak_bytes()
-        if peak > noted:
+        if peak > recorded_peak:
             termination_log.write_text(f"{MEMORY_PEAK_PREFIX}{peak}", encoding="ascii")
-            noted = peak
+            recorded_peak = peak
 
 
 def read_memory_peak_bytes() -> int:

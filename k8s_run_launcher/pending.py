@@ -24,12 +24,12 @@ _SETUP_REASONS = ("CreateContainerConfigError", "CreateContainerError", "RunCont
 
 @dataclass(frozen=True, slots=True)
 class PendingState:
-    """A pod waits.
+    """Why a pod is pending.
 
     Attributes:
         cause: The cause of the failure that is reported when the timeout is over.
-        sentence: In Kubernetes' words.
-        since: Seconds since 1970.
+        sentence: The reason, in Kubernetes' words.
+        since: When it became pending, seconds since 1970.
         is_permanent: Whether waiting cannot help.
     """
 
@@ -65,15 +65,15 @@ def diagnose_pending(evidence: JobSnapshot, now: float) -> PendingState | None:
     since = parse_timestamp(get_nested(pod, "metadata", "creationTimestamp")) or now
     scheduled = find_condition(pod, "PodScheduled")
     if get_nested(scheduled, "reason") == "Unschedulable":
-        words = str(get_nested(scheduled, "message") or "no reason given").rstrip(".")
-        return PendingState(FailureCause.UNSCHEDULABLE, f"No node takes the pod; the scheduler says: {words}.", since)
+        message = str(get_nested(scheduled, "message") or "no reason given").rstrip(".")
+        return PendingState(FailureCause.UNSCHEDULABLE, f"No node takes the pod; the scheduler says: {message}.", since)
     return _diagnose_waiting_container(evidence, since) or _diagnose_failed_mount(evidence, since)
 
 
 def _diagnose_waiting_container(evidence: JobSnapshot, since: float) -> PendingState | None:
     for name, state in iter_container_states(evidence.pod):
         waiting = state.get("waiting") or {}
-        reason, words = waiting.get("reason") or "", str(waiting.get("message") or "").strip().rstrip(".")
+        reason, message = waiting.get("reason") or "", str(waiting.get("message") or "").strip().rstrip(".")
         if reason in _TRANSIENT_IMAGE_REASONS or reason in _PERMANENT_IMAGE_REASONS:
             spec: K8sObject = next(
                 (c for c in get_nested(evidence.pod, "spec", "containers") or () if c.get("name") == name), {}
@@ -81,12 +81,12 @@ def _diagnose_waiting_container(evidence: JobSnapshot, since: float) -> PendingS
             # The message of ImagePullBackOff has no reason in it; the event of the failed pull before it has.
             pulls = [event for event in evidence.events if str(event.get("message")).startswith("Failed to pull")]
             failed = find_last_event(pulls, "Failed")
-            told = str(get_nested(failed, "message") or words).strip().rstrip(".")
-            sentence = f"The image {spec.get('image', 'of ' + name)} cannot be pulled ({reason}): {told}."
+            cause = str(get_nested(failed, "message") or message).strip().rstrip(".")
+            sentence = f"The image {spec.get('image', 'of ' + name)} cannot be pulled ({reason}): {cause}."
             return PendingState(FailureCause.IMAGE, sentence, since, is_permanent=reason in _PERMANENT_IMAGE_REASONS)
         if reason in _SETUP_REASONS:
             return PendingState(
-                FailureCause.SETUP, f"The container {name!r} cannot be made ({reason}): {words}.", since
+                FailureCause.SETUP, f"The container {name!r} cannot be made ({reason}): {message}.", since
             )
     return None
 
@@ -95,12 +95,12 @@ def _diagnose_failed_mount(evidence: JobSnapshot, since: float) -> PendingState 
     failed = find_last_event(evidence.events, "FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox")
     if failed is None:
         return None
-    words = str(failed.get("message") or "no reason given").strip().rstrip(".")
-    return PendingState(FailureCause.SETUP, f"The pod cannot be set up ({failed['reason']}): {words}.", since)
+    message = str(failed.get("message") or "no reason given").strip().rstrip(".")
+    return PendingState(FailureCause.SETUP, f"The pod cannot be set up ({failed['reason']}): {message}.", since)
 
 
 def _diagnose_missing_pod(evidence: JobSnapshot, now: float) -> PendingState | None:
-    """The Job is there and its pod may not be made: quota, a limit range, pod security, a service account."""
+    """The Job exists, but its pod may not be created: quota, a limit range, pod security, a service account."""
     refused = find_last_event(evidence.events, "FailedCreate")
     if evidence.job is None or refused is None:
         return None
@@ -110,18 +110,18 @@ def _diagnose_missing_pod(evidence: JobSnapshot, now: float) -> PendingState | N
 
 def diagnose_refusal(message: str, since: float) -> PendingState:
     """Diagnose the API server's refusal to create a pod or Job."""
-    told = message.strip().removeprefix("Error creating: ").rstrip(".")
+    reason = message.strip().removeprefix("Error creating: ").rstrip(".")
     if "exceeded quota" not in message:
         # An API server that has just started may answer 403 until its roles are loaded, about a second later.
-        no_right = "cannot create resource" in message
-        hopeless = "forbidden" in message and not no_right
-        return PendingState(FailureCause.FORBIDDEN, f"The API server refuses the pod: {told}.", since, hopeless)
-    too_much = find_exceeded_quota(message)
-    if too_much:
+        lacks_right = "cannot create resource" in message
+        is_permanent = "forbidden" in message and not lacks_right
+        return PendingState(FailureCause.FORBIDDEN, f"The API server refuses the pod: {reason}.", since, is_permanent)
+    exceeded = find_exceeded_quota(message)
+    if exceeded:
         return PendingState(
-            FailureCause.QUOTA, f"The quota can never hold this step ({too_much}): {told}.", since, is_permanent=True
+            FailureCause.QUOTA, f"The quota can never hold this step ({exceeded}): {reason}.", since, is_permanent=True
         )
-    return PendingState(FailureCause.QUOTA, f"The quota is used up: {told}.", since)
+    return PendingState(FailureCause.QUOTA, f"The quota is used up: {reason}.", since)
 
 
 def diagnose_unreachable(message: str, since: float) -> PendingState:
@@ -136,12 +136,12 @@ def diagnose_unreachable(message: str, since: float) -> PendingState:
 def find_exceeded_quota(message: str) -> str | None:
     """The resource whose request is larger than the whole quota, read from the refusal; None: all fit an empty quota."""
     amounts = {
-        kind: dict(pair.split("=", 1) for pair in re.findall(r"[\w./-]+=[\w.]+", found.group(1)))
+        kind: dict(pair.split("=", 1) for pair in re.findall(r"[\w./-]+=[\w.]+", match.group(1)))
         for kind in ("requested", "limited")
-        if (found := re.search(rf"{kind}: (.*?)(?:, (?:used|limited): |$)", message))
+        if (match := re.search(rf"{kind}: (.*?)(?:, (?:used|limited): |$)", message))
     }
-    for resource, wanted in amounts.get("requested", {}).items():
-        whole = amounts.get("limited", {}).get(resource)
-        if whole is not None and parse_k8s_quantity(wanted) > parse_k8s_quantity(whole):
-            return f"{resource}: {wanted} of {whole}"
+    for resource, requested in amounts.get("requested", {}).items():
+        limit = amounts.get("limited", {}).get(resource)
+        if limit is not None and parse_k8s_quantity(requested) > parse_k8s_quantity(limit):
+            return f"{resource}: {requested} of {limit}"
     return None

@@ -97,12 +97,12 @@ def make_failure(cause: FailureCause, sentence: str, **facts: str | int | None) 
 def diagnose(evidence: JobSnapshot) -> PodFailure | None:
     """Why the Job's newest pod failed; None: it has not failed.
 
-    A pending pod has not failed: see ``waiting``.
+    A pending pod has not failed: see ``pending``.
     """
-    for judge in _DIAGNOSES:
-        found = judge(evidence)
-        if found is not None:
-            return found
+    for diagnose_cause in _DIAGNOSES:
+        failure = diagnose_cause(evidence)
+        if failure is not None:
+            return failure
     return None
 
 
@@ -114,11 +114,11 @@ def _diagnose_disruption(evidence: JobSnapshot) -> PodFailure | None:
         if is_condition_true(pod, "DisruptionTarget")
         else None
     )
-    words = str(get_nested(find_condition(pod, "DisruptionTarget"), "message") or "").rstrip(".")
+    condition_message = str(get_nested(find_condition(pod, "DisruptionTarget"), "message") or "").rstrip(".")
     preempted = find_last_event(evidence.events, "Preempted")
     if reason == "PreemptionByScheduler" or preempted is not None:
-        told = words or str(get_nested(preempted, "message") or "").rstrip(".")
-        return make_failure(FailureCause.PREEMPTED, f"The pod was preempted on {node}: {told}.", node=node)
+        message = condition_message or str(get_nested(preempted, "message") or "").rstrip(".")
+        return make_failure(FailureCause.PREEMPTED, f"The pod was preempted on {node}: {message}.", node=node)
     if get_nested(pod, "status", "reason") == "Evicted" or reason == "TerminationByKubelet":
         return _diagnose_kubelet_eviction(pod, node)
     if reason == "EvictionByEvictionAPI":
@@ -134,10 +134,10 @@ def _diagnose_disruption(evidence: JobSnapshot) -> PodFailure | None:
         or get_nested(pod, "status", "reason") == "NodeLost"
         or lost
     ):
-        told = words or str(
+        message = condition_message or str(
             get_nested(lost, "message") or get_nested(pod, "status", "message") or "no more is known"
         ).rstrip(".")
-        return make_failure(FailureCause.NODE_LOST, f"The node {node} was lost: {told}.", node=node)
+        return make_failure(FailureCause.NODE_LOST, f"The node {node} was lost: {message}.", node=node)
     return None
 
 
@@ -148,22 +148,22 @@ _OWN_LIMIT_PATTERN = re.compile(r"exceeds the (total )?(limit|size)", re.IGNOREC
 
 
 def _diagnose_kubelet_eviction(pod: K8sObject | None, node: str | None) -> PodFailure:
-    words = str(
+    message = str(
         get_nested(pod, "status", "message")
         or get_nested(find_condition(pod, "DisruptionTarget"), "message")
         or "no reason given"
     )
-    found = _SCARCE_RESOURCE_PATTERN.search(words)
-    resource = (found.group(1) or "ephemeral-storage") if found else None
-    own = _OWN_LIMIT_PATTERN.search(words) is not None
-    sentence = f"The kubelet of {node} evicted the pod: {words.strip().rstrip('.')}."
+    match = _SCARCE_RESOURCE_PATTERN.search(message)
+    resource = (match.group(1) or "ephemeral-storage") if match else None
+    exceeds_own_limit = _OWN_LIMIT_PATTERN.search(message) is not None
+    sentence = f"The kubelet of {node} evicted the pod: {message.strip().rstrip('.')}."
     facts: dict[str, str | int] = {
         "node": node or "unknown",
         "resource": resource or "unknown",
-        "kubelet": words.strip(),
+        "kubelet": message.strip(),
     }
     # A pod that exceeds its own storage limit will exceed it on every node.
-    return PodFailure(FailureCause.EVICTED, sentence, facts, is_permanent=own)
+    return PodFailure(FailureCause.EVICTED, sentence, facts, is_permanent=exceeds_own_limit)
 
 
 def _diagnose_deadline(evidence: JobSnapshot) -> PodFailure | None:
@@ -203,9 +203,12 @@ def _diagnose_exit(container: str, ended: K8sObject, evidence: JobSnapshot) -> P
             FailureCause.OOM_KILLED, sentence, limit=limit, request=request, last_use_bytes=peak, node=node
         )
     if reason in ("StartError", "ContainerCannotRun"):
-        told = str(ended.get("message") or "no reason given").strip()
+        message = str(ended.get("message") or "no reason given").strip()
         return make_failure(
-            FailureCause.SETUP, f"The container {container!r} could not be started: {told}", exit_code=code, node=node
+            FailureCause.SETUP,
+            f"The container {container!r} could not be started: {message}",
+            exit_code=code,
+            node=node,
         )
     if _is_deleted(evidence):
         return _diagnose_deletion(evidence) or make_failure(
@@ -219,10 +222,13 @@ def _diagnose_exit(container: str, ended: K8sObject, evidence: JobSnapshot) -> P
             name = f"signal {number}"
         sentence = f"The container {container!r} was killed by {name} (exit code {code}); nobody deleted its pod."
         return make_failure(FailureCause.SIGNAL, sentence, signal=name, exit_code=code, node=node)
-    told = str(ended.get("message") or "").strip()
-    words = f": {told}" if told and not told.startswith(MEMORY_PEAK_PREFIX) else "."
+    message = str(ended.get("message") or "").strip()
+    message_part = f": {message}" if message and not message.startswith(MEMORY_PEAK_PREFIX) else "."
     return make_failure(
-        FailureCause.EXIT, f"The container {container!r} ended with exit code {code}{words}", exit_code=code, node=node
+        FailureCause.EXIT,
+        f"The container {container!r} ended with exit code {code}{message_part}",
+        exit_code=code,
+        node=node,
     )
 
 
@@ -240,8 +246,8 @@ def _diagnose_deletion(evidence: JobSnapshot) -> PodFailure | None:
         )
     if evidence.job is None:
         return make_failure(FailureCause.DELETED, f"The Job {evidence.name} is gone: somebody deleted it.", node=node)
-    gone = evidence.pod is None and find_last_event(evidence.events, "SuccessfulCreate") is not None
-    if gone and is_condition_true(evidence.job, "Failed"):
+    is_pod_gone = evidence.pod is None and find_last_event(evidence.events, "SuccessfulCreate") is not None
+    if is_pod_gone and is_condition_true(evidence.job, "Failed"):
         sentence = f"The pod of the Job {evidence.name} is gone: somebody deleted it, or its node vanished."
         return make_failure(FailureCause.DELETED, sentence)
     return None
@@ -252,9 +258,9 @@ def _diagnose_failed_job(evidence: JobSnapshot) -> PodFailure | None:
     failed = find_condition(evidence.job, "Failed") if is_condition_true(evidence.job, "Failed") else None
     if failed is None and get_nested(evidence.pod, "status", "phase") != "Failed":
         return None
-    told = get_nested(evidence.pod, "status", "message") or get_nested(failed, "message") or "no reason given"
+    message = get_nested(evidence.pod, "status", "message") or get_nested(failed, "message") or "no reason given"
     return make_failure(
-        FailureCause.UNKNOWN, f"The Job {evidence.name} failed, and Kubernetes only says: {str(told).rstrip('.')}."
+        FailureCause.UNKNOWN, f"The Job {evidence.name} failed, and Kubernetes only says: {str(message).rstrip('.')}."
     )
 
 
@@ -269,5 +275,5 @@ _DIAGNOSES: tuple[Callable[[JobSnapshot], PodFailure | None], ...] = (
 
 def parse_memory_peak(message: str | None) -> int | None:
     """The memory peak that a step noted in its termination message, in bytes."""
-    found = re.search(rf"{MEMORY_PEAK_PREFIX}(\d+)", message or "")
-    return int(found.group(1)) if found else None
+    match = re.search(rf"{MEMORY_PEAK_PREFIX}(\d+)", message or "")
+    return int(match.group(1)) if match else None

@@ -45,13 +45,13 @@ Probe = Callable[[], str]
 def run_preflight(
     namespace: str, profiles: Mapping[str, StepProfile], image: str | None, probes: Mapping[Check, Probe]
 ) -> Iterator[CheckResult]:
-    """Look at everything, in the order in which a run would need it.
+    """Run all checks, in the order in which a run would need what they check.
 
     Args:
-        namespace: Where runs and steps become Jobs.
-        profiles: Of the steps.
-        image: Of the steps, pulled by a Job that does nothing; None: not tried.
-        probes: For what is not Kubernetes: a check, and the probe that makes it.
+        namespace: The namespace of the Jobs of runs and steps.
+        profiles: The profiles of the steps.
+        image: The image of the steps, pulled by a Job that does nothing; None: not tried.
+        probes: Checks of what is not Kubernetes, each with its probe.
     """
     cluster = ClusterClient()
     yield from _check_permissions(cluster, namespace)
@@ -70,9 +70,9 @@ def run_preflight(
             yield CheckResult(check, False, str(error), "Check its address, its credentials and whether it runs.")
 
 
-def _run_check(check: Check, look: Callable[[], Sequence[CheckResult]]) -> Iterator[CheckResult]:
+def _run_check(check: Check, run: Callable[[], Sequence[CheckResult]]) -> Iterator[CheckResult]:
     try:
-        yield from look()
+        yield from run()
     except ApiError as error:
         if error.status != 403:
             raise
@@ -100,7 +100,7 @@ def _check_permissions(cluster: ClusterClient, namespace: str) -> Iterator[Check
 def check_quotas(quotas: Sequence[K8sObject], profiles: Mapping[str, StepProfile]) -> list[CheckResult]:
     """Whether each quota can hold each profile at all, and now.
 
-    A quota with scopes is left out: to which pods it applies only the API server knows.
+    A quota with scopes is left out: only the API server knows to which pods it applies.
     """
     results = []
     for quota in quotas:
@@ -109,24 +109,24 @@ def check_quotas(quotas: Sequence[K8sObject], profiles: Mapping[str, StepProfile
             results.append(CheckResult(check, None, "it has a scope, so it was not looked at"))
             continue
         hard, used = get_nested(quota, "status", "hard") or {}, get_nested(quota, "status", "used") or {}
-        never, later = [], []
+        too_large, must_wait = [], []
         for step, profile in profiles.items():
-            for resource, wanted in compute_quota_usage(profile).items():
-                if resource in hard and wanted > float(parse_k8s_quantity(hard[resource])):
-                    never.append(f"{step} asks for more {resource} than the {hard[resource]} there are in all")
-                elif resource in hard and wanted > float(parse_k8s_quantity(hard[resource])) - float(
+            for resource, amount in compute_quota_usage(profile).items():
+                if resource in hard and amount > float(parse_k8s_quantity(hard[resource])):
+                    too_large.append(f"{step} asks for more {resource} than the {hard[resource]} there are in all")
+                elif resource in hard and amount > float(parse_k8s_quantity(hard[resource])) - float(
                     parse_k8s_quantity(used.get(resource, "0"))
                 ):
-                    later.append(
+                    must_wait.append(
                         f"{step} has to wait for {resource} ({used.get(resource)} of {hard[resource]} are used)"
                     )
-        if never:
+        if too_large:
             results.append(
-                CheckResult(check, False, "; ".join(never), "Raise the quota, or give the step a smaller profile.")
+                CheckResult(check, False, "; ".join(too_large), "Raise the quota, or give the step a smaller profile.")
             )
-        elif later:
+        elif must_wait:
             results.append(
-                CheckResult(check, None, "; ".join(later), "Nothing, if what uses it ends; else raise the quota.")
+                CheckResult(check, None, "; ".join(must_wait), "Nothing, if what uses it ends; else raise the quota.")
             )
         else:
             results.append(CheckResult(check, True, f"every profile fits ({', '.join(sorted(hard))})"))
@@ -151,28 +151,37 @@ def check_volume_claims(
     if not unbound:
         names = ", ".join(get_nested(claim, "metadata", "name") for claim in claims)
         return [CheckResult(VOLUMES, True, f"{len(claims)} claims, all bound ({names})" if claims else "no claims")]
-    known = {get_nested(c, "metadata", "name"): c for c in storage_classes()}
+    classes_by_name = {get_nested(c, "metadata", "name"): c for c in storage_classes()}
     default_mark = "storageclass.kubernetes.io/is-default-class"
     default = next(
-        (n for n, c in known.items() if (get_nested(c, "metadata", "annotations") or {}).get(default_mark) == "true"),
+        (
+            n
+            for n, c in classes_by_name.items()
+            if (get_nested(c, "metadata", "annotations") or {}).get(default_mark) == "true"
+        ),
         None,
     )
     results = []
     for claim in unbound:
-        name, wanted = get_nested(claim, "metadata", "name"), get_nested(claim, "spec", "storageClassName") or default
-        if wanted is None or wanted not in known:
+        name, class_name = (
+            get_nested(claim, "metadata", "name"),
+            get_nested(claim, "spec", "storageClassName") or default,
+        )
+        if class_name is None or class_name not in classes_by_name:
             detail = f"{name} is {get_nested(claim, 'status', 'phase')}: " + (
-                f"its storage class {wanted} is not there"
-                if wanted
+                f"its storage class {class_name} is not there"
+                if class_name
                 else "it names no storage class and none is the default"
             )
             results.append(
-                CheckResult(VOLUMES, False, detail, f"Name one of: {', '.join(sorted(known)) or 'none is there'}.")
+                CheckResult(
+                    VOLUMES, False, detail, f"Name one of: {', '.join(sorted(classes_by_name)) or 'none is there'}."
+                )
             )
-        elif known[wanted].get("volumeBindingMode") == "WaitForFirstConsumer":
-            results.append(CheckResult(VOLUMES, True, f"{name} is bound when the first pod wants it ({wanted})"))
+        elif classes_by_name[class_name].get("volumeBindingMode") == "WaitForFirstConsumer":
+            results.append(CheckResult(VOLUMES, True, f"{name} is bound when the first pod wants it ({class_name})"))
         else:
-            detail = f"{name} is {get_nested(claim, 'status', 'phase')} with storage class {wanted}"
+            detail = f"{name} is {get_nested(claim, 'status', 'phase')} with storage class {class_name}"
             results.append(CheckResult(VOLUMES, False, detail, f"Look at: kubectl describe pvc {name}"))
     return results
 
@@ -184,20 +193,22 @@ def check_gpu_nodes(nodes: Sequence[K8sObject], profiles: Mapping[str, StepProfi
         if not profile.gpu:
             continue
         fitting = [get_nested(node, "metadata", "name") for node in nodes if _can_schedule(node, profile)]
-        wanted = f"{step} wants {profile.gpu} {profile.gpu_resource}"
+        requirement = f"{step} wants {profile.gpu} {profile.gpu_resource}"
         if fitting:
-            results.append(CheckResult(GPU_NODES, True, f"{wanted}: {', '.join(fitting[:5])}"))
+            results.append(CheckResult(GPU_NODES, True, f"{requirement}: {', '.join(fitting[:5])}"))
         else:
             remedy = "Add such a node and its device plugin; or run on CPU on purpose (gpu: 0 in its profile, STT_DEVICE=cpu)."
             selector = f" with labels {profile.node_selector}" if profile.node_selector else ""
-            results.append(CheckResult(GPU_NODES, False, f"{wanted}{selector}, and no node has them", remedy))
+            results.append(CheckResult(GPU_NODES, False, f"{requirement}{selector}, and no node has them", remedy))
     return results or [CheckResult(GPU_NODES, True, "no profile wants a GPU")]
 
 
 def _can_schedule(node: K8sObject, profile: StepProfile) -> bool:
-    has = (get_nested(node, "status", "allocatable") or {}).get(profile.gpu_resource, "0")
+    gpu_count = (get_nested(node, "status", "allocatable") or {}).get(profile.gpu_resource, "0")
     labels = get_nested(node, "metadata", "labels") or {}
-    return int(has) >= profile.gpu and all(labels.get(key) == value for key, value in profile.node_selector.items())
+    return int(gpu_count) >= profile.gpu and all(
+        labels.get(key) == value for key, value in profile.node_selector.items()
+    )
 
 
 def _check_image_pull(cluster: ClusterClient, namespace: str, image: str) -> CheckResult:
@@ -205,7 +216,7 @@ def _check_image_pull(cluster: ClusterClient, namespace: str, image: str) -> Che
     name = f"stt-preflight-{uuid.uuid4().hex[:8]}"
     cluster.create_job(namespace, _probe_job(name, image))
     start = time.monotonic()
-    said = "the pod was not even made"
+    last_state = "the pod was not even made"
     try:
         while time.monotonic() - start < _IMAGE_PULL_TIMEOUT_S:
             evidence = take_snapshot(cluster, namespace, name)
@@ -214,7 +225,7 @@ def _check_image_pull(cluster: ClusterClient, namespace: str, image: str) -> Che
                     IMAGE, True, f"{image} is there {time.monotonic() - start:.0f} s after it was asked for"
                 )
             waiting = diagnose_pending(evidence, time.time())
-            said = (
+            last_state = (
                 waiting.sentence if waiting is not None else f"the pod is {get_nested(evidence.pod, 'status', 'phase')}"
             )
             time.sleep(1)
@@ -223,7 +234,7 @@ def _check_image_pull(cluster: ClusterClient, namespace: str, image: str) -> Che
     return CheckResult(
         IMAGE,
         False,
-        f"{image} after {_IMAGE_PULL_TIMEOUT_S:.0f} s: {said}",
+        f"{image} after {_IMAGE_PULL_TIMEOUT_S:.0f} s: {last_state}",
         "Check its name, its tag and the pull secret.",
     )
 

@@ -23,7 +23,7 @@ class ProfileError(ValueError):
 
 
 class Placement(BaseModel):
-    """On which nodes a pod may run, and its priority class. Inner keys are Kubernetes' own, in snake or camel case."""
+    """The nodes on which a pod may run, and its priority class. Nested keys are Kubernetes' own, in snake or camel case."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -33,7 +33,7 @@ class Placement(BaseModel):
     priority_class: str | None = None
 
     def pod_spec(self) -> dict[str, Any]:
-        """The part of a pod's spec that it stands for; what is not stated is left to the launcher."""
+        """The part of a pod's spec that this placement sets. Empty values are left out, so the launcher's apply."""
         stated = {
             "node_selector": self.node_selector,
             "affinity": self.affinity,
@@ -54,7 +54,7 @@ class StepProfile(Placement):
         memory_cap: What a retry after OOMKilled may raise the limit to; None: the limit, so that memory is never raised.
         gpu: How many.
         gpu_resource: Their name on the nodes.
-        spot: Whether its nodes may be taken away; then ``after_loss`` must say where the retry goes.
+        spot: Whether its nodes may be taken away; then ``after_loss`` must say where the retry runs.
         after_loss: Where a retry runs after preemption, eviction or the loss of the node; None: where the first attempt ran.
         volumes: Added to the launcher's.
         volume_mounts: Added to the launcher's.
@@ -135,9 +135,8 @@ class StepProfile(Placement):
         """dagster-k8s configuration that takes the place of the launcher's, key by key.
 
         Args:
-            max_pending_s: Seconds that a Job may wait for quota and a node at most. The Job's own deadline, which also ends a
-                pod that
-                never started, is later than the pod's by that time.
+            max_pending_s: Longest time, in seconds, that a Job may wait for quota and a node. The Job's own deadline, which also
+                ends a pod that never started, is later than the pod's by that time.
         """
         return {
             "container_config": {"resources": self.resources()},
@@ -185,7 +184,7 @@ class PendingTimeouts(BaseModel):
 
 
 DEFAULT_STEP = "default"
-"""The name under which the profile stands of every step that has no other."""
+"""The name of the profile for every step that has no profile of its own."""
 
 DEFAULT_PROFILE: Mapping[str, Any] = {
     "cpu": "250m",
@@ -224,12 +223,12 @@ def read_profiles(*layers: Mapping[str, Mapping[str, Any]] | None) -> dict[str, 
 
 
 def _get_default(keys: Mapping[str, Any]) -> dict[str, Any]:
-    left_out = _LIMITS if keys.get("guaranteed") else ()
-    return {key: value for key, value in DEFAULT_PROFILE.items() if key not in left_out}
+    omitted_keys = _LIMITS if keys.get("guaranteed") else ()
+    return {key: value for key, value in DEFAULT_PROFILE.items() if key not in omitted_keys}
 
 
 def read_pending_timeouts(*layers: Mapping[str, Any] | None) -> PendingTimeouts:
-    """The patience: defaults, and over them each layer of configuration.
+    """The timeouts of pending pods: the defaults, and each layer of configuration over them.
 
     Raises:
         ProfileError: A key or value is not allowed.

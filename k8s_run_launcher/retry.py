@@ -57,30 +57,30 @@ def adjust(profile: StepProfile, failures: Sequence[PodFailure], factor: float) 
 def _adjust_memory(
     adjustments: RetryAdjustments, profile: StepProfile, failures: Sequence[PodFailure], factor: float
 ) -> RetryAdjustments:
-    limits = [parse_k8s_quantity(str(death.facts["limit"])) for death in failures if _is_oom_killed(death)]
+    limits = [parse_k8s_quantity(str(failure.facts["limit"])) for failure in failures if _is_oom_killed(failure)]
     if not limits:
         return adjustments
     largest = float(max(limits))
     limit = max(min(largest * factor, profile.cap_bytes), largest)
     share = min(1.0, float(parse_k8s_quantity(profile.memory)) / profile.limit_bytes)
-    told = f"memory limit {format_memory(limit)} in place of {format_memory(largest)}, after OOMKilled"
+    sentence = f"memory limit {format_memory(limit)} in place of {format_memory(largest)}, after OOMKilled"
     return replace(
         adjustments,
         memory_limit=format_memory(limit),
         memory_request=format_memory(limit * share),
-        sentences=(*adjustments.sentences, told),
+        sentences=(*adjustments.sentences, sentence),
     )
 
 
 def _adjust_placement(
     adjustments: RetryAdjustments, profile: StepProfile, failures: Sequence[PodFailure]
 ) -> RetryAdjustments:
-    taken = [death for death in failures if death.cause in NODE_LOSS_CAUSES]
-    if not taken or profile.after_loss is None:
+    node_losses = [failure for failure in failures if failure.cause in NODE_LOSS_CAUSES]
+    if not node_losses or profile.after_loss is None:
         return adjustments
     selector = ", ".join(f"{key}={value}" for key, value in profile.after_loss.node_selector.items())
-    told = f"another node class ({selector or 'as after_loss says'}), after it was {taken[-1].cause}"
-    return replace(adjustments, placement=profile.after_loss, sentences=(*adjustments.sentences, told))
+    sentence = f"another node class ({selector or 'as after_loss says'}), after it was {node_losses[-1].cause}"
+    return replace(adjustments, placement=profile.after_loss, sentences=(*adjustments.sentences, sentence))
 
 
 def mark_permanent_at_cap(profile: StepProfile, failure: PodFailure) -> PodFailure:

@@ -69,7 +69,7 @@ class ProfiledStepHandler(K8sStepHandler):
         timeouts: How long a pod may be pending, by reason.
         memory_factor: By how much memory grows after OOMKilled.
         per_step_k8s_config: Same as in dagster-k8s; overrides the profiles.
-        others: dagster-k8s's arguments.
+        stock_config: The arguments of dagster-k8s's step handler.
     """
 
     def __init__(
@@ -79,9 +79,9 @@ class ProfiledStepHandler(K8sStepHandler):
         timeouts: PendingTimeouts,
         memory_factor: float,
         per_step_k8s_config: Mapping[str, Any],
-        **others: Any,
+        **stock_config: Any,
     ) -> None:
-        super().__init__(per_step_k8s_config=dict(per_step_k8s_config), **others)
+        super().__init__(per_step_k8s_config=dict(per_step_k8s_config), **stock_config)
         self._cluster = ClusterClient()
         self._profiles = profiles
         self._timeouts = timeouts
@@ -113,12 +113,12 @@ class ProfiledStepHandler(K8sStepHandler):
         if attempt and (step_key, attempt - 1) not in self._failures:
             self._diagnose_attempt(context, step_key, attempt - 1)
         if attempt or context.dagster_run.parent_run_id:
-            deaths = event_log.load_earlier_failures(context.instance, context.dagster_run, step_key)
-            lessons = adjust(self._get_profile(context), deaths, self._memory_factor)
-            self._adjustments[step_key, attempt] = lessons
-            if lessons.sentences:
+            earlier_failures = event_log.load_earlier_failures(context.instance, context.dagster_run, step_key)
+            adjustments = adjust(self._get_profile(context), earlier_failures, self._memory_factor)
+            self._adjustments[step_key, attempt] = adjustments
+            if adjustments.sentences:
                 self._log_engine_event(
-                    context, f"Attempt {attempt + 1} of {step_key} gets {'; '.join(lessons.sentences)}."
+                    context, f"Attempt {attempt + 1} of {step_key} gets {'; '.join(adjustments.sentences)}."
                 )
         yield from self._create_job(context)
 
@@ -132,7 +132,7 @@ class ProfiledStepHandler(K8sStepHandler):
             # Saves API requests every few seconds; a failure is reported by the same watch.
             return CheckStepHealthResult.healthy()
         try:
-            healthy = super().check_step_health(context).is_healthy
+            is_healthy = super().check_step_health(context).is_healthy
             evidence = take_snapshot(self._cluster, self._get_namespace(context), job_name, self._pod_watch)
         except API_ERRORS as error:
             # There is no sign that the pod failed; the next health check decides.
@@ -143,16 +143,16 @@ class ProfiledStepHandler(K8sStepHandler):
                     f"How {job_name} is cannot be asked; its pod is taken to be at work: {parse_api_error(error)[1]}",
                 )
             return CheckStepHealthResult.healthy()
-        if healthy and not is_condition_true(evidence.job, "Failed"):
+        if is_healthy and not is_condition_true(evidence.job, "Failed"):
             return self._check_pending(context, evidence)
         step_key, attempt = self._get_step_key(context), self._get_attempt(context)
         if event_log.has_step_ended(context.instance, context.execute_step_args.run_id, step_key, attempt):
             # The end event is already in the event log, and the executor reads it next.
             return CheckStepHealthResult.healthy()
-        found = diagnose(evidence) or make_failure(
+        failure = diagnose(evidence) or make_failure(
             FailureCause.UNKNOWN, f"The Job {job_name} failed; Kubernetes keeps no trace of why."
         )
-        return self._fail_step(context, found)
+        return self._fail_step(context, failure)
 
     def _get_container_context(self, step_handler_context: StepHandlerContext) -> K8sContainerContext:
         """Merge the layers of configuration.
@@ -163,15 +163,15 @@ class ProfiledStepHandler(K8sStepHandler):
         context = step_handler_context
         step_key = self._get_step_key(context)
         profile = self._get_profile(context)
-        lessons = self._adjustments.get((step_key, self._get_attempt(context)), RetryAdjustments())
-        per_step = self._per_step_overrides.get(context.get_step_context(step_key).step.op_name, {})
+        adjustments = self._adjustments.get((step_key, self._get_attempt(context)), RetryAdjustments())
+        step_override = self._per_step_overrides.get(context.get_step_context(step_key).step.op_name, {})
         layers = [
             UserDefinedDagsterK8sConfig.from_dict(profile.build_shallow_config(self._timeouts.total_s)),
             UserDefinedDagsterK8sConfig.from_dict(profile.build_deep_config()),
             get_user_defined_k8s_config(context.step_tags[step_key]),
-            UserDefinedDagsterK8sConfig.from_dict(per_step),
-            UserDefinedDagsterK8sConfig.from_dict(lessons.memory_config()),
-            UserDefinedDagsterK8sConfig.from_dict(lessons.placement_config()),
+            UserDefinedDagsterK8sConfig.from_dict(step_override),
+            UserDefinedDagsterK8sConfig.from_dict(adjustments.memory_config()),
+            UserDefinedDagsterK8sConfig.from_dict(adjustments.placement_config()),
         ]
         merged = super()._get_container_context(context)
         for layer in layers:
@@ -180,8 +180,8 @@ class ProfiledStepHandler(K8sStepHandler):
 
     def _get_attempt(self, context: StepHandlerContext) -> int:
         """Which attempt it is, counted from 0."""
-        known = context.execute_step_args.known_state
-        return known.get_retry_state().get_attempt_count(self._get_step_key(context)) if known else 0
+        known_state = context.execute_step_args.known_state
+        return known_state.get_retry_state().get_attempt_count(self._get_step_key(context)) if known_state else 0
 
     def _get_profile(self, context: StepHandlerContext) -> StepProfile:
         op_name = context.get_step_context(self._get_step_key(context)).step.op_name
@@ -196,30 +196,30 @@ class ProfiledStepHandler(K8sStepHandler):
             yield from super().launch_step(context)
         except API_ERRORS as error:
             earlier = self._refused_jobs.get(job_name)
-            status, words = parse_api_error(error)
+            status, message = parse_api_error(error)
             if earlier and status == 409:
                 del self._refused_jobs[job_name]  # the Job was created although the response was lost
                 return
             since = earlier.pending.since if earlier else time.time()
             if status == 403:
-                wait = diagnose_refusal(words, since)
+                pending = diagnose_refusal(message, since)
             elif is_transient(status):
-                wait = diagnose_unreachable(words, since)
+                pending = diagnose_unreachable(message, since)
             else:
                 raise
-            longer = min(earlier.pause_s * 2, _CREATE_RETRY_S[1]) if earlier else _CREATE_RETRY_S[0]
-            pause = longer if wait.cause is FailureCause.QUOTA else _CREATE_RETRY_S[0]
-            self._refused_jobs[job_name] = _RefusedJob(wait, time.time() + pause, pause)
-            self._log_pending(context, job_name, wait)
+            quota_pause = min(earlier.pause_s * 2, _CREATE_RETRY_S[1]) if earlier else _CREATE_RETRY_S[0]
+            pause_s = quota_pause if pending.cause is FailureCause.QUOTA else _CREATE_RETRY_S[0]
+            self._refused_jobs[job_name] = _RefusedJob(pending, time.time() + pause_s, pause_s)
+            self._log_pending(context, job_name, pending)
         else:
             self._refused_jobs.pop(job_name, None)
 
     def _retry_create_job(self, context: StepHandlerContext, job_name: str) -> CheckStepHealthResult:
         refused, now = self._refused_jobs[job_name], time.time()
-        found = refused.pending.check_timeout(self._timeouts, now)
-        if found is not None:
+        failure = refused.pending.check_timeout(self._timeouts, now)
+        if failure is not None:
             del self._refused_jobs[job_name]
-            return self._fail_step(context, found)
+            return self._fail_step(context, failure)
         if now >= refused.next_try:
             list(self._create_job(context))
         return CheckStepHealthResult.healthy()
@@ -228,16 +228,16 @@ class ProfiledStepHandler(K8sStepHandler):
         if is_condition_true(evidence.job, "Complete"):
             return self._check_missing_end(context, evidence)
         now = time.time()
-        wait = diagnose_pending(evidence, now)
-        if wait is None:
+        pending = diagnose_pending(evidence, now)
+        if pending is None:
             return CheckStepHealthResult.healthy()
-        self._log_pending(context, evidence.name, wait)
-        found = wait.check_timeout(self._timeouts, now)
-        if found is None:
+        self._log_pending(context, evidence.name, pending)
+        failure = pending.check_timeout(self._timeouts, now)
+        if failure is None:
             return CheckStepHealthResult.healthy()
         # Otherwise the pod could start hours after the step was marked as failed, and occupy a GPU for no purpose.
         self._api_client.delete_job(job_name=evidence.name, namespace=self._get_namespace(context))
-        return self._fail_step(context, found)
+        return self._fail_step(context, failure)
 
     def _check_missing_end(self, context: StepHandlerContext, evidence: JobSnapshot) -> CheckStepHealthResult:
         """Fail a step whose pod exited with 0 and that has no end event: without this check the run would wait without end."""
@@ -265,9 +265,9 @@ class ProfiledStepHandler(K8sStepHandler):
             # The diagnosis only improves the retry. If the API server stays unreachable, creating the retry's Job waits for it.
             self._log_engine_event(context, f"Why attempt {attempt + 1} of {step_key} ended was not found out: {error}")
             return
-        found = diagnose(evidence) if evidence.pod is not None else None
-        if found is not None:
-            self._record_failure(context, found, step_key, attempt)
+        failure = diagnose(evidence) if evidence.pod is not None else None
+        if failure is not None:
+            self._record_failure(context, failure, step_key, attempt)
 
     def _record_failure(
         self, context: StepHandlerContext, failure: PodFailure, step_key: str, attempt: int
@@ -277,10 +277,10 @@ class ProfiledStepHandler(K8sStepHandler):
         self._log_engine_event(context, failure.sentence, event_log.make_failure_metadata(failure, attempt=attempt + 1))
         return failure
 
-    def _log_pending(self, context: StepHandlerContext, job_name: str, wait: PendingState) -> None:
-        if (job_name, wait.cause) not in self._reported_pending:
-            self._reported_pending.add((job_name, wait.cause))
-            self._log_engine_event(context, wait.sentence, {"waits_for": dg.MetadataValue.text(str(wait.cause))})
+    def _log_pending(self, context: StepHandlerContext, job_name: str, pending: PendingState) -> None:
+        if (job_name, pending.cause) not in self._reported_pending:
+            self._reported_pending.add((job_name, pending.cause))
+            self._log_engine_event(context, pending.sentence, {"waits_for": dg.MetadataValue.text(str(pending.cause))})
 
     def _log_engine_event(
         self, context: StepHandlerContext, sentence: str, metadata: Mapping[str, Any] | None = None
@@ -292,8 +292,8 @@ class ProfiledStepHandler(K8sStepHandler):
 class ProfiledK8sExecutor(StepDelegatingExecutor):
     """Dagster's ``StepDelegatingExecutor``; a step whose failure is permanent is not retried."""
 
-    def __init__(self, step_handler: ProfiledStepHandler, **others: Any) -> None:
-        super().__init__(step_handler=step_handler, **others)
+    def __init__(self, step_handler: ProfiledStepHandler, **stock_config: Any) -> None:
+        super().__init__(step_handler=step_handler, **stock_config)
         self._handler = step_handler
 
     def _pop_events(self, *arguments: Any) -> Sequence[DagsterEvent]:
@@ -313,13 +313,15 @@ class ProfiledK8sExecutor(StepDelegatingExecutor):
         """A retry, or the failure; its metadata say why the pod failed."""
         step_key = step_context.step.key
         attempt = known_state.get_retry_state().get_attempt_count(step_key)
-        found = self._handler.get_failure(step_key, attempt)
-        if found is None or not found.is_permanent:
+        failure = self._handler.get_failure(step_key, attempt)
+        if failure is None or not failure.is_permanent:
             return super().log_failure_or_retry_event_after_error(step_context, err_info, known_state)
-        told = UserFailureData(
-            str(found.cause), found.sentence, event_log.make_failure_metadata(found, attempt=attempt + 1)
+        failure_data = UserFailureData(
+            str(failure.cause), failure.sentence, event_log.make_failure_metadata(failure, attempt=attempt + 1)
         )
-        return DagsterEvent.step_failure_event(step_context, StepFailureData(error=err_info, user_failure_data=told))
+        return DagsterEvent.step_failure_event(
+            step_context, StepFailureData(error=err_info, user_failure_data=failure_data)
+        )
 
 
 _CONTAINER_CONTEXT_KEYS = (
@@ -364,16 +366,16 @@ def build_executor(init_context: dg.InitExecutorContext) -> Executor:
         )
     config: Mapping[str, Any] = checked.value or {}
     launcher = init_context.instance.run_launcher
-    theirs = launcher.step_config if isinstance(launcher, ProfiledK8sRunLauncher) else {}
-    both: dict[str, Any] = {**theirs, **{key: config[key] for key in STEP_FIELDS if key in config}}
+    launcher_config = launcher.step_config if isinstance(launcher, ProfiledK8sRunLauncher) else {}
+    merged_config: dict[str, Any] = {**launcher_config, **{key: config[key] for key in STEP_FIELDS if key in config}}
     connection: dict[str, Any] = {
         key: config.get(key, getattr(launcher, key, default))
         for key, default in (("load_incluster_config", True), ("kubeconfig_file", None))
     }
     handler = ProfiledStepHandler(
-        profiles=read_profiles(DEPRECATED_PROFILES, theirs.get("step_profiles"), config.get("step_profiles")),
-        timeouts=read_pending_timeouts(theirs.get("step_patience"), config.get("step_patience")),
-        memory_factor=both.get("memory_factor", 2.0),
+        profiles=read_profiles(DEPRECATED_PROFILES, launcher_config.get("step_profiles"), config.get("step_profiles")),
+        timeouts=read_pending_timeouts(launcher_config.get("step_patience"), config.get("step_patience")),
+        memory_factor=merged_config.get("memory_factor", 2.0),
         image=config.get("job_image"),
         container_context=K8sContainerContext(
             **{key: config.get(key) for key in _CONTAINER_CONTEXT_KEYS},
@@ -387,7 +389,7 @@ def build_executor(init_context: dg.InitExecutorContext) -> Executor:
     return ProfiledK8sExecutor(
         handler,
         retries=RetryMode.from_config(config["retries"]),
-        check_step_health_interval_seconds=both.get("health_interval_s", 10),
+        check_step_health_interval_seconds=merged_config.get("health_interval_s", 10),
         max_concurrent=config.get("max_concurrent"),
         tag_concurrency_limits=config.get("tag_concurrency_limits"),
         should_verify_step=True,

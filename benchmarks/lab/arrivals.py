@@ -43,11 +43,11 @@ class Arrivals:
         ]
         if self.served is None:
             return "\n".join([*lines, "a real server: not measured, STT_STORE_URL names no bucket"])
-        of = self.served
+        served = self.served
         lines += [
-            f"a real server with {of['objects']:,} objects: listing {of['listing']:.2f} s",
-            f"  taking them {sum(of['taking']):.2f} s in {len(of['taking'])} ticks, listing included",
-            f"  all known {statistics.median(of['steady']):.2f} s a tick, listing included",
+            f"a real server with {served['objects']:,} objects: listing {served['listing']:.2f} s",
+            f"  taking them {sum(served['taking']):.2f} s in {len(served['taking'])} ticks, listing included",
+            f"  all known {statistics.median(served['steady']):.2f} s a tick, listing included",
         ]
         return "\n".join(lines)
 
@@ -55,5 +55,5 @@ class Arrivals:
 def measure() -> Arrivals:
     """Run the measurement in a process of its own."""
     command = [sys.executable, "-m", "recordings.intake.timing"]
-    told = subprocess.run(command, check=True, capture_output=True, text=True)
-    return Arrivals(**json.loads(told.stdout))
+    process = subprocess.run(command, check=True, capture_output=True, text=True)
+    return Arrivals(**json.loads(process.stdout))

@@ -36,21 +36,23 @@ def measure() -> FirstTranscript:
     with tempfile.TemporaryDirectory() as place:
         clone, cache = Path(place, "clone"), Path(place, "cache")
         subprocess.run(["git", "clone", "--quiet", str(PROJECT), str(clone)], check=True)  # noqa: S607
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("STT_", "VIRTUAL_ENV"))}
-        environment = {**kept, "STT_CACHE_DIR": str(cache), "HF_HOME": str(Path(place, "hub"))}
+        kept_variables = {
+            name: value for name, value in os.environ.items() if not name.startswith(("STT_", "VIRTUAL_ENV"))
+        }
+        environment = {**kept_variables, "STT_CACHE_DIR": str(cache), "HF_HOME": str(Path(place, "hub"))}
         environment.pop("DAGSTER_HOME", None)
         began = time.monotonic()
-        seen: dict[str, float] = {}
+        reached_s: dict[str, float] = {}
         with subprocess.Popen(["make", "run"], cwd=clone, env=environment, stdout=subprocess.DEVNULL) as command:  # noqa: S607
             while command.poll() is None:
-                for name, found in _moments(clone, cache).items():
-                    if found:
-                        seen.setdefault(name, time.monotonic() - began)
+                for name, is_reached in _moments(clone, cache).items():
+                    if is_reached:
+                        reached_s.setdefault(name, time.monotonic() - began)
                 time.sleep(0.2)
         ended = time.monotonic() - began
         if command.returncode:
             raise RuntimeError(f"make run ended with {command.returncode}; run it by hand to see why.")
-    return FirstTranscript(seen["environment"], seen["weights"], seen["transcript"], ended)
+    return FirstTranscript(reached_s["environment"], reached_s["weights"], reached_s["transcript"], ended)
 
 
 def _moments(clone: Path, cache: Path) -> dict[str, bool]:

@@ -17,10 +17,10 @@ from pathlib import Path
 from benchmarks.platform.memory import peak_memory_mb
 from speech.audio.normalize import normalize
 
-before = peak_memory_mb()
+imports_mb = peak_memory_mb()
 began = time.monotonic()
-done = normalize(Path(sys.argv[1]), Path(sys.argv[2]))
-print(before, peak_memory_mb(), time.monotonic() - began, done.duration_s)
+normalized = normalize(Path(sys.argv[1]), Path(sys.argv[2]))
+print(imports_mb, peak_memory_mb(), time.monotonic() - began, normalized.duration_s)
 """
 
 
@@ -50,8 +50,8 @@ def measure(hours: float = 10.0) -> LongFile:
         with soundfile.SoundFile(source, "w", 16_000, 1, format="FLAC") as file:
             for _ in range(round(hours * 60)):
                 file.write(minute)
-        told = subprocess.run(
+        figures = subprocess.run(
             [sys.executable, "-c", _NORMALIZE, str(source), str(target)], check=True, capture_output=True, text=True
         ).stdout.split()
-    before, peak, seconds, audio = (float(value) for value in told)
-    return LongFile(before, peak, seconds, audio)
+    imports_mb, peak_mb, seconds, audio_s = (float(value) for value in figures)
+    return LongFile(imports_mb, peak_mb, seconds, audio_s)

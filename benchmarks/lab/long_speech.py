@@ -65,9 +65,9 @@ def measure(hours: float = 10.0) -> LongSpeech:
             for _ in range(round(hours * 3600 * SAMPLE_RATE / len(speech))):
                 file.write(speech)
         command = [sys.executable, "-m", "benchmarks.lab.long_speech", str(short), str(wav)]
-        told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.split()
-    peak, seconds, audio, chunks, filled, words = (float(value) for value in told)
-    return LongSpeech(peak, seconds, audio, int(chunks), int(chunks - filled), int(words))
+        figures = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.split()
+    peak_mb, seconds, audio_s, chunks, filled, words = (float(value) for value in figures)
+    return LongSpeech(peak_mb, seconds, audio_s, int(chunks), int(chunks - filled), int(words))
 
 
 class _PrefilledCheckpoint(Checkpoint):
@@ -111,10 +111,10 @@ def _shift_result(result: ChunkResult, seconds: float) -> ChunkResult:
         result,
         kept=tuple(
             replace(
-                written,
-                chunk=replace(written.chunk, pieces=tuple((s + seconds, e + seconds) for s, e in written.chunk.pieces)),
+                segment,
+                chunk=replace(segment.chunk, pieces=tuple((s + seconds, e + seconds) for s, e in segment.chunk.pieces)),
             )
-            for written in result.kept
+            for segment in result.kept
         ),
     )
 

@@ -75,7 +75,7 @@ def _dial(random: np.random.Generator, length: int) -> Wave:
             strict=True,
         )
     ]
-    return np.concatenate([part for key in keys for part in (key, np.zeros(step))])[:length]
+    return np.concatenate([sound for key in keys for sound in (key, np.zeros(step))])[:length]
 
 
 def _chirp(random: np.random.Generator, length: int) -> Wave:

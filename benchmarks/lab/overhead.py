@@ -30,11 +30,11 @@ PROJECT = Path(__file__).resolve().parents[2]
 _STEP_SECONDS = """
 import json, dagster as dg
 with dg.DagsterInstance.get() as instance:
-    found = {}
+    seconds = {}
     for step in ("raw", "normalized", "transcript", "enriched"):
         event = instance.get_latest_materialization_event(dg.AssetKey(step))
-        found[step] = event.asset_materialization.metadata["seconds"].value
-print(json.dumps(found))
+        seconds[step] = event.asset_materialization.metadata["seconds"].value
+print(json.dumps(seconds))
 """
 
 
@@ -58,9 +58,9 @@ class Overhead:
         lines = [
             f"{'step':12}{'in all':>10}{'the sound':>12}{'above it':>12}   ms per recording, {self.recordings} recordings"
         ]
-        for step, whole in self.steps.items():
-            sound = self.sound.get(step, 0.0)
-            lines.append(f"{step:12}{whole:10.2f}{sound:12.2f}{whole - sound:12.2f}")
+        for step, total_ms in self.steps.items():
+            sound_ms = self.sound.get(step, 0.0)
+            lines.append(f"{step:12}{total_ms:10.2f}{sound_ms:12.2f}{total_ms - sound_ms:12.2f}")
         lines.append(
             f"{'command':12}{self.run:10.2f}{'':12}{self.run - sum(self.steps.values()):12.2f}   above the steps: start, Dagster"
         )
@@ -73,25 +73,25 @@ def measure(recordings: int = 1000) -> Overhead:
     On one core a step works on one recording at a time, so that the cost of audio processing can simply be subtracted.
     """
     with tempfile.TemporaryDirectory() as place, _one_core():
-        data, home = Path(place, "data"), Path(place, "dagster")
-        home.mkdir()
-        (home / "dagster.yaml").write_bytes((PROJECT / "dagster.yaml").read_bytes())
-        made = _silent_recordings(data / "raw_audio", recordings)
+        data, dagster_home = Path(place, "data"), Path(place, "dagster")
+        dagster_home.mkdir()
+        (dagster_home / "dagster.yaml").write_bytes((PROJECT / "dagster.yaml").read_bytes())
+        paths = _silent_recordings(data / "raw_audio", recordings)
         environment = {
             **os.environ,
             "STT_DATA_DIR": str(data),
-            "DAGSTER_HOME": str(home),
+            "DAGSTER_HOME": str(dagster_home),
             "STT_BATCH_RECORDINGS": str(recordings),
         }
-        sound = _sound_alone(made[: min(200, recordings)], Path(place, "alone.wav"))
+        sound = _sound_alone(paths[: min(200, recordings)], Path(place, "alone.wav"))
         command = [sys.executable, "-m", "stt_orchestration.cli", "run"]
         began = time.monotonic()
         subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
         wall = time.monotonic() - began
-        told = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-c", _STEP_SECONDS], env=environment, check=True, capture_output=True, text=True
         )
-    steps = {step: seconds / recordings * 1000 for step, seconds in json.loads(told.stdout).items()}
+    steps = {step: seconds / recordings * 1000 for step, seconds in json.loads(process.stdout).items()}
     return Overhead(recordings, steps, sound, wall / recordings * 1000)
 
 
@@ -124,18 +124,18 @@ def _sound_alone(paths: list[Path], target: Path) -> dict[str, float]:
     detector_ready = VoiceActivityDetector()
     del detector_ready  # the first one loads the detector, which a batch does once
 
-    def hear(path: Path) -> None:
+    def detect_speech(path: Path) -> None:
         with WavReader(path) as wav:
             VoiceActivityDetector().probabilities(wav.read(0, wav.frames)[0])
 
     return {
-        "raw": _each(paths, probe),
-        "normalized": _each(paths, lambda path: normalize(path, target)),
-        "transcript": _each(paths, hear),
+        "raw": _time_each(paths, probe),
+        "normalized": _time_each(paths, lambda path: normalize(path, target)),
+        "transcript": _time_each(paths, detect_speech),
     }
 
 
-def _each(paths: list[Path], work: Callable[[Path], object]) -> float:
+def _time_each(paths: list[Path], work: Callable[[Path], object]) -> float:
     began = time.monotonic()
     for path in paths:
         work(path)

@@ -62,16 +62,16 @@ class _Mount:
 
 def detect_cgroup_version(host: Host) -> Literal[1, 2] | None:
     """Which version governs CPUs here; None where there are no control groups."""
-    found = _groups(host, "cpu")
-    return found[0] if found else None
+    hierarchy = _groups(host, "cpu")
+    return hierarchy[0] if hierarchy else None
 
 
 def read_cpu_limit(host: Host) -> CpuLimit | None:
     """The tightest CPU quota on this process; None without one."""
-    found = _groups(host, "cpu")
-    if found is None:
+    hierarchy = _groups(host, "cpu")
+    if hierarchy is None:
         return None
-    version, groups = found
+    version, groups = hierarchy
     quotas = [(quota, i) for i, group in enumerate(groups) if (quota := _quota(host, version, group)) is not None]
     if not quotas:
         return None
@@ -100,10 +100,10 @@ def read_cpu_counters(host: Host) -> CpuCounters | None:
 
 def read_memory_limit(host: Host) -> int | None:
     """The tightest limit of memory on this process, bytes; None without one."""
-    found = _groups(host, "memory")
-    if found is None:
+    hierarchy = _groups(host, "memory")
+    if hierarchy is None:
         return None
-    version, groups = found
+    version, groups = hierarchy
     name = "memory.limit_in_bytes" if version == 1 else "memory.max"
     texts = (host.read(group / name) for group in groups)
     limits = [int(text) for text in texts if text and text.isdigit() and int(text) < _UNLIMITED]
@@ -139,29 +139,30 @@ def _groups(host: Host, controller: str) -> tuple[Literal[1, 2], list[PurePosixP
 
 
 def _memberships(host: Host) -> list[tuple[int, frozenset[str], str]]:
-    found = []
+    memberships = []
     for line in (host.read("/proc/self/cgroup") or "").splitlines():
-        number, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
+        number, _, remainder = line.partition(":")
+        controllers, _, path = remainder.partition(":")
         if number.isdigit():
-            found.append((int(number), frozenset(controllers.split(",")), path))
-    return found
+            memberships.append((int(number), frozenset(controllers.split(",")), path))
+    return memberships
 
 
 def _mounts(host: Host) -> Iterator[_Mount]:
     for line in (host.read("/proc/self/mountinfo") or "").splitlines():
-        before, _, after = line.partition(" - ")
-        fields, kind = before.split(" "), after.split(" ")
-        if len(fields) < 5 or len(kind) < 3 or kind[0] not in ("cgroup", "cgroup2"):
+        mount_part, _, filesystem_part = line.partition(" - ")
+        fields, filesystem = mount_part.split(" "), filesystem_part.split(" ")
+        if len(fields) < 5 or len(filesystem) < 3 or filesystem[0] not in ("cgroup", "cgroup2"):
             continue
         root, point = (PurePosixPath(_unescaped(field)) for field in fields[3:5])
-        yield _Mount(1 if kind[0] == "cgroup" else 2, frozenset(kind[2].split(",")), root, point)
+        yield _Mount(1 if filesystem[0] == "cgroup" else 2, frozenset(filesystem[2].split(",")), root, point)
 
 
 def _upwards(host: Host, mount: _Mount, path: str) -> Iterator[PurePosixPath]:
     # A container without a namespace of its own sees its full path here, and a mount that shows only the end of it.
-    own = PurePosixPath(path)
-    below = own.relative_to(mount.root) if own.is_relative_to(mount.root) and ".." not in own.parts else PurePosixPath()
+    group_path = PurePosixPath(path)
+    is_below = group_path.is_relative_to(mount.root) and ".." not in group_path.parts
+    below = group_path.relative_to(mount.root) if is_below else PurePosixPath()
     group = mount.point / below
     while True:
         if host.resolve_path(group).is_dir():
@@ -172,4 +173,4 @@ def _upwards(host: Host, mount: _Mount, path: str) -> Iterator[PurePosixPath]:
 
 
 def _unescaped(field: str) -> str:
-    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), field)
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)

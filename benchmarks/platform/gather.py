@@ -1,4 +1,4 @@
-"""The folder in which results of several platforms come together, and what can be said of all of them."""
+"""Reads the folder that holds results of several platforms, and chooses and compares them."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ class StoredResult:
 
     @property
     def key(self) -> str:
-        """Platform and model: what a newer result of the same replaces."""
+        """Platform and model; a newer result with the same key replaces this one."""
         return f"{self.platform}_{self.result.model_size}"
 
     @property
     def version(self) -> str:
-        """What tells it from an older or newer one of the same key."""
+        """Distinguishes this result from others with the same key."""
         return f"{self.path.name} {self.result.timestamp}"
 
 
 @dataclass(frozen=True, slots=True)
 class PlatformResults:
-    """The folder's results, the oldest first, and the sentences about files that are none."""
+    """The folder's results, the oldest first, and a sentence for each file that is not a result."""
 
     results: tuple[StoredResult, ...]
     refused: tuple[str, ...]
@@ -51,12 +51,14 @@ class PlatformResults:
     @property
     def newest(self) -> dict[str, StoredResult]:
         """Key -> its newest result."""
-        return {one.key: one for one in self.results}
+        return {stored.key: stored for stored in self.results}
 
     def filter_by_machine(self, host: Host) -> tuple[StoredResult, ...]:
-        """Those measured on a machine, the newest first: known by its identifiers, whatever the files are called."""
-        here = set(describe_machine(host).ids)
-        return tuple(one for one in reversed(self.results) if here & set(one.result.details.machine.ids))
+        """The results of a machine, the newest first. The machine is recognized by its identifiers, not by file names."""
+        machine_ids = set(describe_machine(host).ids)
+        return tuple(
+            stored for stored in reversed(self.results) if machine_ids & set(stored.result.details.machine.ids)
+        )
 
 
 def read_stored_result(path: Path) -> StoredResult:
@@ -79,7 +81,7 @@ def load_results(folder: Path) -> PlatformResults:
             results.append(read_stored_result(path))
         except RefusedError as error:
             refused.append(str(error))
-    return PlatformResults(tuple(sorted(results, key=lambda one: one.result.timestamp)), tuple(refused))
+    return PlatformResults(tuple(sorted(results, key=lambda stored: stored.result.timestamp)), tuple(refused))
 
 
 def make_platform_key(model: str) -> str:
@@ -106,13 +108,13 @@ def find_newest_result(folder: Path, model: str) -> Path:
     """
     gathered = load_results(folder)
     name = Path(model).name
-    for one in gathered.filter_by_machine(Host.here()):
-        if one.result.model_size == name:
-            return one.path
-    others = sorted({one.key for one in gathered.results})
-    there = f" (there are {', '.join(others)})" if others else ""
+    for stored in gathered.filter_by_machine(Host.here()):
+        if stored.result.model_size == name:
+            return stored.path
+    keys = sorted({stored.key for stored in gathered.results})
+    note = f" (there are {', '.join(keys)})" if keys else ""
     raise RefusedError(
-        f"{folder} has no result of this machine with {name}{there}. Give --measure to measure it first, or name the result to "
+        f"{folder} has no result of this machine with {name}{note}. Give --measure to measure it first, or name the result to "
         "size from."
     )
 
@@ -129,19 +131,23 @@ def compute_ratios(gathered: PlatformResults, reference: str | None) -> tuple[Ra
     """
     newest = list(gathered.newest.values())
     start = reference or (gathered.results[0].platform if gathered.results else None)
-    ours = {one.result.model_size: one for one in newest if one.platform == start}
-    found: list[Ratio] = []
+    of_reference = {
+        start_result.result.model_size: start_result for start_result in newest if start_result.platform == start
+    }
+    ratios: list[Ratio] = []
     refused: list[str] = []
-    for other in newest:
-        one = ours.get(other.result.model_size)
-        if one is None or other.platform == start:
+    for target in newest:
+        start_result = of_reference.get(target.result.model_size)
+        if start_result is None or target.platform == start:
             continue
         try:
-            found.append(compute_ratio((one.path.stem, one.result), (other.path.stem, other.result)))
+            ratios.append(
+                compute_ratio((start_result.path.stem, start_result.result), (target.path.stem, target.result))
+            )
         except RefusedError as error:
             refused.append(str(error))
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return RatioConfig(timestamp=now, ratios=tuple(found)) if found else None, tuple(refused)
+    timestamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return RatioConfig(timestamp=timestamp, ratios=tuple(ratios)) if ratios else None, tuple(refused)
 
 
 def choose_result(
@@ -162,17 +168,17 @@ def choose_result(
     start = reference or (gathered.results[0].platform if gathered.results else None)
     newest = gathered.newest
     target = platform or start
-    own, theirs = newest.get(f"{target}_{model}"), newest.get(f"{start}_{model}")
-    if own is not None:
-        return own, None
-    if theirs is None:
+    target_result, start_result = newest.get(f"{target}_{model}"), newest.get(f"{start}_{model}")
+    if target_result is not None:
+        return target_result, None
+    if start_result is None:
         raise RefusedError(
             f"{model} was measured neither on {target or 'any platform'} nor on {start or 'a reference'}: run `stt "
             "benchmark`, or put a result into the folder."
         )
     leading = [
-        one for one in (config.ratios if config else ()) if _DATE.sub("", one.b.platform).startswith(f"{target}_")
+        ratio for ratio in (config.ratios if config else ()) if _DATE.sub("", ratio.b.platform).startswith(f"{target}_")
     ]
     if not leading or config is None:
         raise RefusedError(f"{model} was not measured on {target}, and no ratio leads there from {start}.")
-    return theirs, config.model_copy(update={"ratios": tuple(leading)})
+    return start_result, config.model_copy(update={"ratios": tuple(leading)})

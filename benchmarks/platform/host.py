@@ -16,7 +16,7 @@ from pathlib import Path, PurePath
 from typing import Self
 
 
-def _nothing(_: str) -> str | None:
+def _read_no_sysctl(_: str) -> str | None:
     return None
 
 
@@ -44,7 +44,7 @@ class Host:
     memory_bytes: int
     root: Path
     environment: Mapping[str, str] = field(default_factory=dict)
-    sysctl: Callable[[str], str | None] = _nothing
+    sysctl: Callable[[str], str | None] = _read_no_sysctl
 
     @classmethod
     def here(cls) -> Self:
@@ -60,7 +60,7 @@ class Host:
             memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
             root=Path("/"),
             environment=os.environ,
-            sysctl=_sysctl if platform.system() == "Darwin" else _nothing,
+            sysctl=_sysctl if platform.system() == "Darwin" else _read_no_sysctl,
         )
 
     def read(self, path: str | PurePath) -> str | None:
@@ -78,7 +78,7 @@ class Host:
 @cache
 def _sysctl(name: str) -> str | None:
     try:
-        found = subprocess.run(["/usr/sbin/sysctl", "-n", name], capture_output=True, text=True, check=True)
+        process = subprocess.run(["/usr/sbin/sysctl", "-n", name], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
-    return found.stdout.strip() or None
+    return process.stdout.strip() or None

@@ -84,7 +84,7 @@ def require_one_cpu(isolation: Isolation, system: str) -> None:
     """
     if isolation.one_cpu:
         return
-    found = (
+    cpus = (
         f"{isolation.cpu_limit:g} CPUs"
         if not isolation.how
         else f"{isolation.cpu_limit:g} CPUs: {'; '.join(isolation.how)}"
@@ -92,7 +92,7 @@ def require_one_cpu(isolation: Isolation, system: str) -> None:
     pin = "" if system == "Darwin" else "give --pin to keep it on one core, or "
     start = f"{pin}start it in a container with --cpus=1 or in a Guaranteed pod with one CPU"
     raise RefusedError(
-        f"This run could use {found}, and a benchmark of more than one CPU cannot be compared with others. "
+        f"This run could use {cpus}, and a benchmark of more than one CPU cannot be compared with others. "
         f"{start[0].upper()}{start[1:]}; give --unisolated to measure all the same (the result will say so)."
     )
 

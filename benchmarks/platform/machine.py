@@ -101,10 +101,10 @@ def read_cpu_model(host: Host) -> str:
     if host.system == "Darwin":
         name = host.sysctl("machdep.cpu.brand_string") or "unknown Apple processor"
         return f"{name} (x86_64 translated by Rosetta)" if host.sysctl("sysctl.proc_translated") == "1" else name
-    found = _cpuinfo(host)
-    if "model name" in found:
-        return found["model name"]
-    implementer, part = found.get("CPU implementer", ""), found.get("CPU part", "")
+    cpuinfo = _cpuinfo(host)
+    if "model name" in cpuinfo:
+        return cpuinfo["model name"]
+    implementer, part = cpuinfo.get("CPU implementer", ""), cpuinfo.get("CPU part", "")
     if (implementer, part) in _ARM_PARTS:
         return _ARM_PARTS[implementer, part]
     if implementer == _APPLE:
@@ -145,34 +145,34 @@ def format_header() -> str:
 
 def _cpuinfo(host: Host) -> dict[str, str]:
     """What Linux says of its first processor."""
-    first = (host.read("/proc/cpuinfo") or "").split("\n\n")[0]
-    pairs = (line.partition(":") for line in first.splitlines())
+    first_processor = (host.read("/proc/cpuinfo") or "").split("\n\n")[0]
+    pairs = (line.partition(":") for line in first_processor.splitlines())
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def _instruction_sets(host: Host) -> tuple[str, ...]:
     if host.system == "Darwin":
         return tuple(name for key, name in _MAC_SETS.items() if host.sysctl(key) == "1")
-    found = _cpuinfo(host)
-    has = set(found.get("flags", found.get("Features", "")).split())
-    return tuple(name for name in (*_X86_SETS, *_ARM_SETS) if name in has)
+    cpuinfo = _cpuinfo(host)
+    flags = set(cpuinfo.get("flags", cpuinfo.get("Features", "")).split())
+    return tuple(name for name in (*_X86_SETS, *_ARM_SETS) if name in flags)
 
 
 def _ids(host: Host) -> tuple[str, ...]:
     # In a container machine-id can come from the image and be the same everywhere; the boot id is the one of the host.
-    contained = "KUBERNETES_SERVICE_HOST" in host.environment or any(
+    is_container = "KUBERNETES_SERVICE_HOST" in host.environment or any(
         host.resolve_path(path).exists() for path in _IN_CONTAINERS
     )
-    found = (
-        ("machine", None if contained else host.read("/etc/machine-id")),
+    identifiers = (
+        ("machine", None if is_container else host.read("/etc/machine-id")),
         ("boot", host.read("/proc/sys/kernel/random/boot_id") or host.sysctl("kern.bootsessionuuid")),
     )
-    return tuple(hashlib.sha256(f"{kind} {value}".encode()).hexdigest()[:16] for kind, value in found if value)
+    return tuple(hashlib.sha256(f"{kind} {value}".encode()).hexdigest()[:16] for kind, value in identifiers if value)
 
 
 def _commit() -> str:
     try:
-        found = subprocess.run(
+        process = subprocess.run(
             ["git", "describe", "--always", "--dirty"],  # noqa: S607 - whichever git the user has
             cwd=Path(__file__).parent,
             capture_output=True,
@@ -181,4 +181,4 @@ def _commit() -> str:
         )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return found.stdout.strip()
+    return process.stdout.strip()

@@ -93,7 +93,7 @@ def measure(
         workers: The engine's decoding threads.
         unisolated: Measure even where more than one CPU can be used.
         pinned_by_us: Whether the affinity in force was set for this run; only recorded.
-        progress: Told how many iterations have ended, of how many, warm-up included.
+        progress: Called with the number of iterations that have ended and the number of all, warm-up included.
 
     Raises:
         RefusedError: The numbers, the device, the compute type or the audio make no measurement, or more than one CPU can be used.
@@ -105,36 +105,36 @@ def measure(
     if not unisolated:
         require_one_cpu(isolation, host.system)
     began_at = datetime.now(UTC)
-    tell = progress or (lambda _done, _all: None)
+    report_progress = progress or (lambda _done, _all: None)
     with tempfile.TemporaryDirectory(prefix="stt-benchmark-") as place:
         wav = Path(place, "audio.wav")
-        heard, normalize_s = _normalize_audio(audio, wav)
+        clip, normalize_s = _normalize_audio(audio, wav)
         with Engine(weights, EngineConfig(options.device, options.compute_type, workers)) as engine:
             request = partial(
-                engine.transcribe, wav, RecordingIdentity(heard.name, heard.sha256), options.transcribe_options
+                engine.transcribe, wav, RecordingIdentity(clip.name, clip.sha256), options.transcribe_options
             )
             load_s = _load(engine)
-            warm: list[float] = []
+            warmup_ms: list[float] = []
             for _ in range(warmup):
-                warm.append(_time_request(request, heard.name)[0])
-                tell(len(warm), warmup + iterations)
-            laps, transcript = _iterate(
-                request, heard.name, iterations, host, lambda done: tell(warmup + done, warmup + iterations)
+                warmup_ms.append(_time_request(request, clip.name)[0])
+                report_progress(len(warmup_ms), warmup + iterations)
+            results, transcript = _iterate(
+                request, clip.name, iterations, host, lambda done: report_progress(warmup + done, warmup + iterations)
             )
     details = Details(
-        **summarize(laps.latencies_ms),
-        partial=laps.partial,
+        **summarize(results.latencies_ms),
+        partial=results.partial,
         iterations_asked=iterations,
-        warmup_latencies_ms=tuple(round(value, 3) for value in warm),
+        warmup_latencies_ms=tuple(round(value, 3) for value in warmup_ms),
         model_load_s=round(load_s, 4),
         normalize_s=round(normalize_s, 4),
-        cpu_s=round(laps.ended.cpu_s - laps.began.cpu_s, 3),
-        steal_s=_compute_increase(laps.began.steal_s, laps.ended.steal_s),
-        throttling=laps.ended.counters.since(laps.began.counters)
-        if laps.began.counters and laps.ended.counters
+        cpu_s=round(results.ended.cpu_s - results.began.cpu_s, 3),
+        steal_s=_compute_increase(results.began.steal_s, results.ended.steal_s),
+        throttling=results.ended.counters.since(results.began.counters)
+        if results.began.counters and results.ended.counters
         else None,
         workers=workers,
-        audio=heard,
+        audio=clip,
         weights=WeightsUsed(name=_get_model_name(weights), sha256=weights.sha256, revision=weights.revision),
         options=options,
         engine_version=ENGINE_VERSION,
@@ -160,23 +160,23 @@ def _check(options: Options, audio: Path, iterations: int, warmup: int, workers:
 
 
 def _iterate(
-    request: Callable[[], Transcript], name: str, iterations: int, host: Host, tell: Callable[[int], None]
+    request: Callable[[], Transcript], name: str, iterations: int, host: Host, report_progress: Callable[[int], None]
 ) -> tuple[_IterationResults, Transcript]:
     moment = _CounterSnapshot.now(host)
-    laps = _IterationResults([], moment, moment)
+    results = _IterationResults([], moment, moment)
     transcript: Transcript | None = None
     try:
         for _ in range(iterations):
             milliseconds, transcript = _time_request(request, name)
-            laps.ended = _CounterSnapshot.now(host)
-            laps.latencies_ms.append(milliseconds)
-            tell(len(laps.latencies_ms))
+            results.ended = _CounterSnapshot.now(host)
+            results.latencies_ms.append(milliseconds)
+            report_progress(len(results.latencies_ms))
     except KeyboardInterrupt:
-        if not laps.latencies_ms:
+        if not results.latencies_ms:
             raise
-        laps.partial = True
+        results.partial = True
     assert transcript is not None  # noqa: S101 - one iteration at least has ended
-    return laps, transcript
+    return results, transcript
 
 
 def _time_request(request: Callable[[], Transcript], name: str) -> tuple[float, Transcript]:
@@ -195,13 +195,15 @@ def _normalize_audio(audio: Path, wav: Path) -> tuple[Audio, float]:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     began = time.perf_counter()
     try:
-        done = normalize(audio, wav)
+        normalized = normalize(audio, wav)
     except BadAudioError as error:
         raise RefusedError(f"{audio}: {error.sentence}") from error
     seconds = time.perf_counter() - began
-    if not done.samples_per_channel:
+    if not normalized.samples_per_channel:
         raise RefusedError(f"{audio}: it holds no sound at all.")
-    return Audio(name=audio.name, sha256=sha256, seconds=round(done.samples_per_channel / SAMPLE_RATE, 3)), seconds
+    return Audio(
+        name=audio.name, sha256=sha256, seconds=round(normalized.samples_per_channel / SAMPLE_RATE, 3)
+    ), seconds
 
 
 def _result(began_at: datetime, details: Details, isolation: Isolation, platform_: Machine) -> BenchmarkResult:

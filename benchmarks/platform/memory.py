@@ -12,7 +12,7 @@ def peak_memory_mb() -> float:
     """Peak resident memory of this process, MiB."""
     # getrusage counts the parent's memory from before exec as ours; the kernel's own high-water mark begins at exec.
     status = Path("/proc/self/status")
-    if status.exists() and (found := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
-        return round(int(found[1]) / 1024, 1)
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS, KiB elsewhere
-    return round(most / 2**20 if sys.platform == "darwin" else most / 1024, 1)
+    if status.exists() and (match := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
+        return round(int(match[1]) / 1024, 1)
+    max_rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS, KiB elsewhere
+    return round(max_rss / 2**20 if sys.platform == "darwin" else max_rss / 1024, 1)

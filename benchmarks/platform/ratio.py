@@ -88,7 +88,8 @@ def compare_platforms(a: Path, b: Path) -> RatioConfig:
         raise RefusedError(f"{a} and {b}: one is a folder. Give two result files, or two folders of them.")
     pairs = _pairs(a, b) if a.is_dir() else [(a, b)]
     ratios = tuple(
-        compute_ratio((one.stem, read_result(one)), (other.stem, read_result(other))) for one, other in pairs
+        compute_ratio((path_a.stem, read_result(path_a)), (path_b.stem, read_result(path_b)))
+        for path_a, path_b in pairs
     )
     return RatioConfig(timestamp=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), ratios=ratios)
 
@@ -99,19 +100,22 @@ def compute_ratio(a: tuple[str, BenchmarkResult], b: tuple[str, BenchmarkResult]
     Raises:
         RefusedError: The runs are unlike (the fields are named), too short for an interval, or both of one machine.
     """
-    (name_a, one), (name_b, other) = a, b
-    _require_two_machines(name_a, one, name_b, other)
-    ours, theirs = _collect_comparable_fields(one), _collect_comparable_fields(other)
-    if ours["details.weights.sha256"] != theirs["details.weights.sha256"]:
+    (name_a, result_a), (name_b, result_b) = a, b
+    _require_two_machines(name_a, result_a, name_b, result_b)
+    fields_a, fields_b = _collect_comparable_fields(result_a), _collect_comparable_fields(result_b)
+    if fields_a["details.weights.sha256"] != fields_b["details.weights.sha256"]:
         # Add the model's name first, because a checksum alone is hard to read. Two names of the same weights are not a difference.
-        ours, theirs = {"model_size": one.model_size, **ours}, {"model_size": other.model_size, **theirs}
-    unlike = [
-        f"{field} is {ours[field]} in {name_a} and {theirs[field]} in {name_b}"
-        for field in ours
-        if ours[field] != theirs[field]
+        fields_a, fields_b = (
+            {"model_size": result_a.model_size, **fields_a},
+            {"model_size": result_b.model_size, **fields_b},
+        )
+    differences = [
+        f"{field} is {fields_a[field]} in {name_a} and {fields_b[field]} in {name_b}"
+        for field in fields_a
+        if fields_a[field] != fields_b[field]
     ]
-    if unlike:
-        raise RefusedError(f"These runs cannot be compared: {'; '.join(unlike)}. Measure both platforms alike.")
+    if differences:
+        raise RefusedError(f"These runs cannot be compared: {'; '.join(differences)}. Measure both platforms alike.")
     for name, result in (a, b):
         if result.iterations < MIN_SAMPLES:
             raise RefusedError(
@@ -119,17 +123,17 @@ def compute_ratio(a: tuple[str, BenchmarkResult], b: tuple[str, BenchmarkResult]
                 "Measure again."
             )
     return Ratio(
-        model_size=one.model_size,
-        weights_sha256=one.details.weights.sha256,
-        audio_sha256=one.details.audio.sha256,
-        audio_seconds=one.details.audio.seconds,
-        cpu_limit=one.cpu_limit,
-        workers=one.details.workers,
-        a=_side(name_a, one),
-        b=_side(name_b, other),
-        ratio=round(other.avg_latency_ms / one.avg_latency_ms, 6),
-        interval=compute_ratio_interval(other.details.latencies_ms, one.details.latencies_ms),
-        notes=tuple(_notes(name_a, one, name_b, other)),
+        model_size=result_a.model_size,
+        weights_sha256=result_a.details.weights.sha256,
+        audio_sha256=result_a.details.audio.sha256,
+        audio_seconds=result_a.details.audio.seconds,
+        cpu_limit=result_a.cpu_limit,
+        workers=result_a.details.workers,
+        a=_side(name_a, result_a),
+        b=_side(name_b, result_b),
+        ratio=round(result_b.avg_latency_ms / result_a.avg_latency_ms, 6),
+        interval=compute_ratio_interval(result_b.details.latencies_ms, result_a.details.latencies_ms),
+        notes=tuple(_notes(name_a, result_a, name_b, result_b)),
     )
 
 
@@ -161,15 +165,16 @@ def _collect_comparable_fields(result: BenchmarkResult) -> dict[str, Any]:
 
 
 def _require_two_machines(name_a: str, result_a: BenchmarkResult, name_b: str, result_b: BenchmarkResult) -> None:
-    ours, theirs = result_a.details.machine, result_b.details.machine
-    alike = (ours.architecture, ours.cpu_model) == (theirs.architecture, theirs.cpu_model)
-    if set(ours.ids) & set(theirs.ids):
+    machine_a, machine_b = result_a.details.machine, result_b.details.machine
+    is_same_type = (machine_a.architecture, machine_a.cpu_model) == (machine_b.architecture, machine_b.cpu_model)
+    if set(machine_a.ids) & set(machine_b.ids):
         raise RefusedError(
-            f"{name_a} and {name_b} were measured on one machine ({ours.cpu_model}; details.machine.ids). A ratio needs two."
+            f"{name_a} and {name_b} were measured on one machine ({machine_a.cpu_model}; details.machine.ids). A ratio needs two."
         )
-    if alike and not (ours.ids and theirs.ids):
+    if is_same_type and not (machine_a.ids and machine_b.ids):
         raise RefusedError(
-            f"{name_a} and {name_b} cannot be told to be two machines: both are {ours.cpu_model}, and details.machine.ids is empty."
+            f"{name_a} and {name_b} cannot be told to be two machines: both are {machine_a.cpu_model}, and "
+            "details.machine.ids is empty."
         )
 
 
@@ -179,11 +184,11 @@ def _notes(name_a: str, result_a: BenchmarkResult, name_b: str, result_b: Benchm
         for name, result in ((name_a, result_a), (name_b, result_b))
         if result.details.partial
     ]
-    ours, theirs = result_a.details.versions, result_b.details.versions
+    versions_a, versions_b = result_a.details.versions, result_b.details.versions
     notes += [
-        f"{library} is {ours.get(library, 'absent')} in {name_a} and {theirs.get(library, 'absent')} in {name_b}."
-        for library in sorted(ours.keys() | theirs.keys())
-        if ours.get(library) != theirs.get(library)
+        f"{library} is {versions_a.get(library, 'absent')} in {name_a} and {versions_b.get(library, 'absent')} in {name_b}."
+        for library in sorted(versions_a.keys() | versions_b.keys())
+        if versions_a.get(library) != versions_b.get(library)
     ]
     if (how_a := result_a.details.isolation.how) != (how_b := result_b.details.isolation.how):
         notes.append(
@@ -205,39 +210,39 @@ def _side(name: str, result: BenchmarkResult) -> Side:
 
 
 def _pairs(a: Path, b: Path) -> list[tuple[Path, Path]]:
-    ours, theirs = _newest(a), _newest(b)
-    both = [key for key in ours if key in theirs]
-    if not both:
+    files_a, files_b = _newest(a), _newest(b)
+    common_keys = [key for key in files_a if key in files_b]
+    if not common_keys:
         raise RefusedError(
             f"No result in {a} has the model and the recording (details.weights.sha256, details.audio.sha256) of one in {b}: "
-            f"there are {_models(ours)} and {_models(theirs)}."
+            f"there are {_models(files_a)} and {_models(files_b)}."
         )
-    return [(ours[key].path, theirs[key].path) for key in both]
+    return [(files_a[key].path, files_b[key].path) for key in common_keys]
 
 
 def _newest(folder: Path) -> dict[_Key, _ResultFile]:
     """The newest result's file for each model and recording of a folder, in the order of the models' names."""
-    found = {path: read_result(path) for path in sorted(folder.glob("*.json")) if path.name != CONFIG_NAME}
-    processors = sorted({result.cpu_model for result in found.values()})
+    results = {path: read_result(path) for path in sorted(folder.glob("*.json")) if path.name != CONFIG_NAME}
+    processors = sorted({result.cpu_model for result in results.values()})
     if len(processors) > 1:
         raise RefusedError(
             f"{folder} holds results of several platforms: {', '.join(processors)}. Give each a folder of its own."
         )
     newest: dict[_Key, _ResultFile] = {}
-    for path, result in sorted(found.items(), key=lambda item: (item[1].model_size, item[1].timestamp)):
+    for path, result in sorted(results.items(), key=lambda item: (item[1].model_size, item[1].timestamp)):
         newest[result.details.weights.sha256, result.details.audio.sha256] = _ResultFile(path, result.model_size)
     return newest
 
 
 def _models(results: dict[_Key, _ResultFile]) -> str:
-    return ", ".join(dict.fromkeys(one.model for one in results.values())) or "none"
+    return ", ".join(dict.fromkeys(file.model for file in results.values())) or "none"
 
 
 def format_summary(ratios: Sequence[Ratio]) -> str:
     """A line for each ratio, for a terminal."""
     return "\n".join(
-        f"{one.model_size}: {one.b.platform} takes {one.ratio:.3f} times as long as {one.a.platform} "
-        f"(95 % interval {one.interval[0]:.3f} to {one.interval[1]:.3f}; {one.b.avg_latency_ms:.0f} ms against "
-        f"{one.a.avg_latency_ms:.0f} ms)"
-        for one in ratios
+        f"{ratio.model_size}: {ratio.b.platform} takes {ratio.ratio:.3f} times as long as {ratio.a.platform} "
+        f"(95 % interval {ratio.interval[0]:.3f} to {ratio.interval[1]:.3f}; {ratio.b.avg_latency_ms:.0f} ms against "
+        f"{ratio.a.avg_latency_ms:.0f} ms)"
+        for ratio in ratios
     )

@@ -126,15 +126,15 @@ def read_result(path: Path) -> BenchmarkResult:
     result = validate(path, read_json(path), SCHEMA, BenchmarkResult)
     latencies = result.details.latencies_ms
     total_s = sum(latencies) / 1000
-    for field, found, expected in (
+    for field, value, expected in (
         ("iterations", result.iterations, len(latencies)),
         ("avg_latency_ms", result.avg_latency_ms, total_s * 1000 / len(latencies)),
         ("total_time_s", result.total_time_s, total_s),
         ("rps", result.rps, len(latencies) / total_s),
     ):
-        if abs(found - expected) > _AGREE * expected:
+        if abs(value - expected) > _AGREE * expected:
             raise RefusedError(
-                f"{path}: the field {field} is {found:g}, but the latencies in details.latencies_ms make it {expected:g}. "
+                f"{path}: the field {field} is {value:g}, but the latencies in details.latencies_ms make it {expected:g}. "
                 "The file was changed or put together; take the one that `stt benchmark` wrote."
             )
     return result

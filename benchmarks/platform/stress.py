@@ -66,8 +66,8 @@ def run_stress_test(
 ) -> StressReport:
     """Measure with each number of decoding threads in turn; the others are compared with the first.
 
-    ``progress`` is told the number of threads, and how many of its iterations have ended, of how many. The other arguments and the
-    errors are those of ``measure``; an interrupt gives what was measured until then.
+    ``progress`` is called with the number of threads, the number of ended iterations and the number of all iterations. The other
+    arguments and the errors are those of ``measure``; an interrupt returns what was measured until then.
     """
     if not threads or min(threads) < 1 or len(set(threads)) < len(threads):
         raise RefusedError(f"The numbers of threads must be different and at least 1, and not {list(threads)}.")
@@ -98,10 +98,10 @@ def run_stress_test(
 
 def make_report(results: Sequence[BenchmarkResult], *, partial: bool = False) -> StressReport:
     """The table and the verdict over results with different numbers of workers; the others are compared with the first."""
-    first = results[0]
+    baseline = results[0]
     rows = []
     for result in results:
-        counters, slowdown = result.details.throttling, result.avg_latency_ms / first.avg_latency_ms
+        counters, slowdown = result.details.throttling, result.avg_latency_ms / baseline.avg_latency_ms
         verdict = judge_throttling(counters, slowdown)
         rows.append(
             StressRow(
@@ -116,12 +116,12 @@ def make_report(results: Sequence[BenchmarkResult], *, partial: bool = False) ->
             )
         )
     return StressReport(
-        timestamp=first.timestamp,
-        architecture=first.architecture,
-        cpu_model=first.cpu_model,
-        model_size=first.model_size,
-        cpu_limit=first.cpu_limit,
-        isolation=first.details.isolation.how,
+        timestamp=baseline.timestamp,
+        architecture=baseline.architecture,
+        cpu_model=baseline.cpu_model,
+        model_size=baseline.model_size,
+        cpu_limit=baseline.cpu_limit,
+        isolation=baseline.details.isolation.how,
         partial=partial,
         rows=tuple(rows),
         verdict=explain_verdicts([(row.threads, row.verdict, row.slowdown, row.throttling) for row in rows]),

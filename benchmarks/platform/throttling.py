@@ -39,7 +39,7 @@ def explain_verdicts(verdicts: Sequence[tuple[int, ThrottlingVerdict, float, Cpu
     sentences = []
     for threads, verdict, slowdown, counters in verdicts:
         if verdict == "throttled" and counters is not None:
-            hurt = (
+            effect = (
                 f"and a request takes {slowdown:.1f} times as long as with one"
                 if slowdown > OVERSUBSCRIBED_SLOWDOWN
                 else f"though a request takes only {slowdown:.2f} times as long as with one"
@@ -47,7 +47,7 @@ def explain_verdicts(verdicts: Sequence[tuple[int, ThrottlingVerdict, float, Cpu
             sentences.append(
                 f"Throttled with {_threads(threads)}: the kernel stopped it in {counters.throttled} of {counters.periods} periods "
                 f"({counters.share:.0%}), for {counters.throttled_s:.1f} s of CPU time in all, "
-                + (f"{hurt}." if threads > 1 else "even alone.")
+                + (f"{effect}." if threads > 1 else "even alone.")
             )
         elif verdict == "oversubscribed":
             sentences.append(
@@ -56,10 +56,10 @@ def explain_verdicts(verdicts: Sequence[tuple[int, ThrottlingVerdict, float, Cpu
             )
     if not sentences:
         counted = any(counters is not None for _, _, _, counters in verdicts)
-        known = (
+        finding = (
             "the kernel counted no throttling worth naming" if counted else "no quota is in force that could throttle"
         )
-        return f"Clear: {known}, and no number of threads doubles the latency."
+        return f"Clear: {finding}, and no number of threads doubles the latency."
     return " ".join(sentences)
 
 

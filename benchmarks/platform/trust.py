@@ -50,7 +50,7 @@ def check_ratios(ratios: Sequence[Ratio], refused: Sequence[str]) -> CheckResult
         ratios: All that were computed.
         refused: A sentence for each pair that could not be compared.
     """
-    widest = max((compute_half_width(one) for one in ratios), default=0.0)
+    widest = max((compute_half_width(ratio) for ratio in ratios), default=0.0)
     if ratios:
         count = "One ratio, known to" if len(ratios) == 1 else f"{len(ratios)} ratios, the least certain known to"
         sentence = f"{count} ±{widest:.1%}; at most ±{MAX_RATIO_HALF_WIDTH:.0%} is wanted."

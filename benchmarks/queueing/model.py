@@ -75,15 +75,15 @@ def predict_response(service_s: Sequence[float] | Array, servers: int, rate: flo
     reach = _TAIL * (residual_mean / servers) / (1 - busy) + 4 * sample[-1]
     step = reach / _POINTS
     edges = (np.arange(_POINTS) + 0.5) * step
-    first = _masses(1 - (1 - _residual_cdf(sample, edges)) ** servers)
-    shared = _masses(_residual_cdf(sample, edges * servers))
+    first_residual = _masses(1 - (1 - _residual_cdf(sample, edges)) ** servers)
+    shared_residual = _masses(_residual_cdf(sample, edges * servers))
     transform = np.fft.rfft
-    wait = waits * transform(first) * (1 - busy) / (1 - busy * transform(shared)) + (1 - waits)
+    wait = waits * transform(first_residual) * (1 - busy) / (1 - busy * transform(shared_residual)) + (1 - waits)
     masses = np.fft.irfft(wait * transform(_split(sample, step)), _POINTS)
     wait_masses = np.fft.irfft(wait, _POINTS)
-    at = np.arange(_POINTS) * step
-    mean_wait = float(wait_masses @ at)
-    return ResponseTimes(busy, waits, mean_wait, mean_wait + mean, float(np.interp(0.95, np.cumsum(masses), at)))
+    times = np.arange(_POINTS) * step
+    mean_wait = float(wait_masses @ times)
+    return ResponseTimes(busy, waits, mean_wait, mean_wait + mean, float(np.interp(0.95, np.cumsum(masses), times)))
 
 
 def erlang_c(servers: int, offered: float) -> float:
@@ -111,7 +111,7 @@ def allen_cunneen_wait(service_s: Sequence[float] | Array, servers: int, rate: f
 
 
 def _residual_cdf(ordered: Array, at: Array) -> Array:
-    """Distribution of what is left of a service that is under way: E[min(S, t)] / E[S]."""
+    """Distribution of the remaining time of a service that has begun: E[min(S, t)] / E[S]."""
     below = np.searchsorted(ordered, at, side="right")
     sums = np.concatenate([[0.0], np.cumsum(ordered)])
     cdf: Array = (sums[below] + at * (len(ordered) - below)) / sums[-1]

@@ -42,10 +42,10 @@ def simulate_steady_state(
         replications: How many; their spread gives the intervals.
         seed: Of the random numbers.
     """
-    chance = np.random.default_rng(seed)
+    random = np.random.default_rng(seed)
     sample = np.asarray(service_s, np.float64)
-    gaps = chance.exponential(1 / rate, (requests, replications))
-    services = chance.choice(sample, (requests, replications))
+    gaps = random.exponential(1 / rate, (requests, replications))
+    services = random.choice(sample, (requests, replications))
     responses = _simulate(gaps, services, servers)[requests // 4 :]
     means, tails = responses.mean(axis=0), np.quantile(responses, 0.95, axis=0)
     half = _T_95 / np.sqrt(replications)
@@ -72,12 +72,12 @@ def replay(arrivals_s: Array, services_s: Array, servers: int) -> Array:
 def _simulate(gaps: Array, services: Array, servers: int) -> Array:
     """Kiefer and Wolfowitz's recursion: what each server has still to do, at each arrival, the least loaded first."""
     requests, replications = services.shape
-    left = np.zeros((replications, servers))
+    work_left = np.zeros((replications, servers))
     responses = np.empty_like(services)
     for i in range(requests):
-        np.maximum(left - gaps[i][:, None], 0.0, out=left)
-        responses[i] = left[:, 0] + services[i]
-        left[:, 0] = responses[i]
+        np.maximum(work_left - gaps[i][:, None], 0.0, out=work_left)
+        responses[i] = work_left[:, 0] + services[i]
+        work_left[:, 0] = responses[i]
         if servers > 1:
-            left.sort(axis=1)
+            work_left.sort(axis=1)
     return responses

@@ -62,8 +62,8 @@ class Basis:
         if variation == 0:
             return measured
         sigma = math.sqrt(math.log(1 + variation**2))
-        at = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
-        factors = np.exp(sigma * np.array([NormalDist().inv_cdf(float(one)) for one in at]))
+        probabilities = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
+        factors = np.exp(sigma * np.array([NormalDist().inv_cdf(float(probability)) for probability in probabilities]))
         spread: Array = np.outer(measured, factors / factors.mean()).ravel()
         return spread
 
@@ -97,27 +97,28 @@ def load_basis(path: Path, result: BenchmarkResult, ratio: RatioConfig | None) -
         f"({details.mean_interval_ms[0]:.0f} to {details.mean_interval_ms[1]:.0f}); isolation: "
         f"{'; '.join(details.isolation.how) or 'none'}."
     )
-    rests = [measured]
+    rests_on = [measured]
     doubts = [f"{name}: {finding.sentence}" for finding in check_result(result) if not finding.passed]
     scale, platform, processor = 1.0, name, result.cpu_model
     if ratio is not None:
-        one = _select_ratio(name, result, ratio)
-        scale, platform, processor = one.ratio, one.b.platform, one.b.cpu_model
+        chosen = _select_ratio(name, result, ratio)
+        scale, platform, processor = chosen.ratio, chosen.b.platform, chosen.b.cpu_model
         # Independent errors of a product: their logarithms add in quadrature.
-        spread_low = math.hypot(math.log(low), math.log(one.interval[0] / one.ratio))
-        spread_high = math.hypot(math.log(high), math.log(one.interval[1] / one.ratio))
+        spread_low = math.hypot(math.log(low), math.log(chosen.interval[0] / chosen.ratio))
+        spread_high = math.hypot(math.log(high), math.log(chosen.interval[1] / chosen.ratio))
         low, high = math.exp(-spread_low), math.exp(spread_high)
-        rests.append(
-            f"The ratio from {one.a.platform} to {one.b.platform} ({one.b.cpu_model}), measured with {one.model_size}: "
-            f"{one.ratio:.3f} ({one.interval[0]:.3f} to {one.interval[1]:.3f})."
+        rests_on.append(
+            f"The ratio from {chosen.a.platform} to {chosen.b.platform} ({chosen.b.cpu_model}), measured with {chosen.model_size}: "
+            f"{chosen.ratio:.3f} ({chosen.interval[0]:.3f} to {chosen.interval[1]:.3f})."
         )
-        if one.weights_sha256 != details.weights.sha256:
+        if chosen.weights_sha256 != details.weights.sha256:
             doubts.append(
-                f"{result.model_size} was never measured on {platform}: that its ratio is the one of {one.model_size} is assumed."
+                f"{result.model_size} was never measured on {platform}: that its ratio is the one of {chosen.model_size} "
+                "is assumed."
             )
-        narrow = check_ratios([one], ())
-        if not narrow.passed:
-            doubts.append(narrow.sentence)
+        certainty = check_ratios([chosen], ())
+        if not certainty.passed:
+            doubts.append(certainty.sentence)
     latencies = tuple(value / 1000 * scale for value in details.latencies_ms)
     audio = details.audio.seconds
     return Basis(
@@ -129,18 +130,18 @@ def load_basis(path: Path, result: BenchmarkResult, ratio: RatioConfig | None) -
         low,
         high,
         result.memory_mb,
-        tuple(rests),
+        tuple(rests_on),
         tuple(doubts),
     )
 
 
 def _select_ratio(name: str, result: BenchmarkResult, config: RatioConfig) -> Ratio:
-    here = [one for one in config.ratios if (one.a.cpu_model, one.a.architecture) == _processor(result)]
-    if not here:
-        starts = ", ".join(sorted({f"{one.a.platform} ({one.a.cpu_model})" for one in config.ratios}))
+    of_processor = [ratio for ratio in config.ratios if (ratio.a.cpu_model, ratio.a.architecture) == _processor(result)]
+    if not of_processor:
+        starts = ", ".join(sorted({f"{ratio.a.platform} ({ratio.a.cpu_model})" for ratio in config.ratios}))
         raise RefusedError(f"The ratio starts at {starts}, but {name} was measured on {result.cpu_model}.")
-    same = [one for one in here if one.weights_sha256 == result.details.weights.sha256]
-    return (same or here)[0]
+    of_weights = [ratio for ratio in of_processor if ratio.weights_sha256 == result.details.weights.sha256]
+    return (of_weights or of_processor)[0]
 
 
 def _processor(result: BenchmarkResult) -> tuple[str, Any]:

@@ -100,8 +100,8 @@ def parse_gpu_figure(text: str) -> GpuFigure:
     Raises:
         RefusedError: It is not of that form.
     """
-    name, _, rest = text.partition("=")
-    speed, _, origin = rest.partition("@")
+    name, _, figure = text.partition("=")
+    speed, _, origin = figure.partition("@")
     try:
         realtime = float(speed)
     except ValueError:
@@ -168,14 +168,14 @@ def _done_s(load: BatchLoad, cost: float, units: int) -> float:
 def _units(load: BatchLoad, cost: float, unit: str) -> int:
     """The fewest cores or GPUs whose bound is within the deadline."""
     work, longest = _work_s(load, cost)
-    left = load.within_s - load.start_s - longest
-    if left < 0 or (left == 0 and work > longest):
+    time_left = load.within_s - load.start_s - longest
+    if time_left < 0 or (time_left == 0 and work > longest):
         raise RefusedError(
             f"A deadline of {load.within_s / 3600:g} h is out of reach: the longest recording ({load.longest_min:g} min) "
             f"alone takes {longest / 3600:.2f} h on one {unit}, and a recording is not divided. Allow more time, cut "
             "recordings, or take a faster one."
         )
-    most = (work - longest) / left if work > longest else 1.0
-    if most > MAX_PODS:
+    units = (work - longest) / time_left if work > longest else 1.0
+    if units > MAX_PODS:
         raise TooManyPodsError(f"More than {MAX_PODS:,} would be needed (of one {unit}). Size a part of the load.")
-    return max(1, math.ceil(most))
+    return max(1, math.ceil(units))

@@ -22,10 +22,10 @@ def read_manifest(path: Path, kind: str) -> Manifest:
     Raises:
         RefusedError: It is missing, no YAML, or of another kind.
     """
-    found = read_yaml(path)
-    if not isinstance(found, dict) or found.get("kind") != kind:
+    manifest = read_yaml(path)
+    if not isinstance(manifest, dict) or manifest.get("kind") != kind:
         raise RefusedError(f"{path} is no {kind}.")
-    return found
+    return manifest
 
 
 def patch_deployment(base: Mapping[str, Any], fleet: Fleet) -> Manifest:
@@ -34,38 +34,38 @@ def patch_deployment(base: Mapping[str, Any], fleet: Fleet) -> Manifest:
     Raises:
         RefusedError: It has no container.
     """
-    made: Manifest = deepcopy(dict(base))
+    manifest: Manifest = deepcopy(dict(base))
     try:
-        container = made["spec"]["template"]["spec"]["containers"][0]
+        container = manifest["spec"]["template"]["spec"]["containers"][0]
     except (KeyError, IndexError, TypeError):
         raise RefusedError("The Deployment has no container at spec.template.spec.containers.") from None
     # The autoscaler owns the number once it runs; this is where it begins.
-    made["spec"]["replicas"] = fleet.pods
+    manifest["spec"]["replicas"] = fleet.pods
     size = {"cpu": str(fleet.cpus), "memory": f"{fleet.memory_mib}Mi"}
     container["resources"] = {**container.get("resources", {}), "requests": dict(size), "limits": dict(size)}
     # A second thread inside one decode makes it slower (speech/asr/whisper.py): a worker per core, each with one thread.
     threads = {"STT_WORKERS": str(fleet.cpus), "OMP_NUM_THREADS": "1"}
-    others = [entry for entry in container.get("env", []) if entry.get("name") not in threads]
-    container["env"] = [*others, *({"name": name, "value": value} for name, value in threads.items())]
-    return made
+    other_variables = [entry for entry in container.get("env", []) if entry.get("name") not in threads]
+    container["env"] = [*other_variables, *({"name": name, "value": value} for name, value in threads.items())]
+    return manifest
 
 
 def patch_hpa(base: Mapping[str, Any], fleet: Fleet) -> Manifest:
     """The HorizontalPodAutoscaler with its range and its CPU target; metrics of other kinds stay."""
-    made: Manifest = deepcopy(dict(base))
-    spec = made.setdefault("spec", {})
+    manifest: Manifest = deepcopy(dict(base))
+    spec = manifest.setdefault("spec", {})
     spec["minReplicas"], spec["maxReplicas"] = fleet.least, fleet.most
     cpu = {
         "type": "Resource",
         "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": fleet.hpa_percent}},
     }
-    others = [metric for metric in spec.get("metrics", []) if metric.get("resource", {}).get("name") != "cpu"]
-    spec["metrics"] = [cpu, *others]
-    return made
+    other_metrics = [metric for metric in spec.get("metrics", []) if metric.get("resource", {}).get("name") != "cpu"]
+    spec["metrics"] = [cpu, *other_metrics]
+    return manifest
 
 
 def as_yaml(manifest: Mapping[str, Any]) -> str:
-    """For kubectl."""
+    """The manifest as YAML, for kubectl."""
     import yaml
 
     text: str = yaml.safe_dump(dict(manifest), sort_keys=False, width=120)

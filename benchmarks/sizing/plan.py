@@ -137,10 +137,10 @@ def _service(basis: Basis, target: Target, node: Node, pod_cpus: Sequence[int]) 
         raise too_many
     _require_fit(options, node, pod_cpus, basis)
     # The cheapest; among equal prices prefer smaller pods: the loss of one pod then costs less capacity.
-    options.sort(key=lambda one: (one[1].per_month, one[0].cpus * one[0].pods, one[0].cpus))
-    first, bill = options[0]
+    options.sort(key=lambda option: (option[1].per_month, option[0].cpus * option[0].pods, option[0].cpus))
+    fleet, bill = options[0]
     return ServicePlan(
-        target, tuple(options), math.ceil(first.least / bill.per_node), math.ceil(first.most / bill.per_node)
+        target, tuple(options), math.ceil(fleet.least / bill.per_node), math.ceil(fleet.most / bill.per_node)
     )
 
 
@@ -156,15 +156,15 @@ def _batch(
             bill = _bill(node, per_node, size.pods, size.pods_interval, size.done_h * DAYS_PER_MONTH, month)
             options.append((size, bill))
     _require_fit(options, node, pod_cpus, basis)
-    options.sort(key=lambda one: (one[1].per_month, one[0].cpus))
+    options.sort(key=lambda option: (option[1].per_month, option[0].cpus))
     sized = [size_on_gpus(load, figure) for figure in gpus]
     billed = [
-        (one, _bill(node, node.gpus, one.gpus, (one.gpus, one.gpus), one.done_h * DAYS_PER_MONTH, month))
-        for one in sized
-        for node in prices.gpu_nodes(one.figure.gpu)
+        (option, _bill(node, node.gpus, option.gpus, (option.gpus, option.gpus), option.done_h * DAYS_PER_MONTH, month))
+        for option in sized
+        for node in prices.gpu_nodes(option.figure.gpu)
     ]
-    billed.sort(key=lambda one: one[1].per_month)
-    unpriced = tuple(one for one in sized if not prices.gpu_nodes(one.figure.gpu))
+    billed.sort(key=lambda option: option[1].per_month)
+    unpriced = tuple(option for option in sized if not prices.gpu_nodes(option.figure.gpu))
     return BatchPlan(load, tuple(options), tuple(billed), unpriced)
 
 

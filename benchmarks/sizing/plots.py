@@ -42,9 +42,9 @@ def _latency(plan: ServicePlan, basis: Basis, path: Path) -> None:
         low, middle, high = ([_of(sample, size.cpus, count, target, name) for count in pods] for sample in samples)
         panel.plot(pods, middle, "o-", ms=3, color=color, label=f"{label} ({_BAND})")
         panel.fill_between(pods, low, high, color=color, alpha=0.25)
-    for asked, label, color in ((target.p95_s, "95th percentile asked", "C1"), (target.mean_s, "mean asked", "C0")):
-        if asked is not None:
-            panel.axhline(asked, ls="--", lw=1, color=color, label=f"{label}: {asked:g} s")
+    for target_s, label, color in ((target.p95_s, "95th percentile asked", "C1"), (target.mean_s, "mean asked", "C0")):
+        if target_s is not None:
+            panel.axhline(target_s, ls="--", lw=1, color=color, label=f"{label}: {target_s:g} s")
     panel.axvline(size.pods, color="0.3", lw=1, label=f"ordered: {size.pods}")
     panel.set_title(f"Response time at {target.rps:g} requests/s")
     panel.set_xlabel(f"pods of {size.cpus} CPU")
@@ -57,16 +57,16 @@ def _load(plan: ServicePlan, basis: Basis, path: Path) -> None:
     size, target = plan.fleet, plan.target
     samples = _samples(plan, basis)
     figure, panel = _panel("y")
-    worst = target.rps * target.peak
-    loads = [worst * (i + 1) / _LOADS for i in range(_LOADS)]
-    fast, usual, slow = ([find_min_pods(sample, size.cpus, one, target) for one in loads] for sample in samples)
+    peak_rps = target.rps * target.peak
+    loads = [peak_rps * (i + 1) / _LOADS for i in range(_LOADS)]
+    fast, usual, slow = ([find_min_pods(sample, size.cpus, rps, target) for rps in loads] for sample in samples)
     panel.step(loads, usual, where="mid", color="C0", label=f"pods needed ({_BAND})")
     panel.fill_between(loads, fast, slow, step="mid", color="C0", alpha=0.25)
     work = float(samples[2].mean())
-    held = [max(size.least, math.ceil(one * work / (size.cpus * size.hpa_percent / 100))) for one in loads]
-    panel.step(loads, held, where="mid", color="C2", label=f"pods the autoscaler holds ({size.hpa_percent} % CPU)")
+    held_pods = [max(size.least, math.ceil(rps * work / (size.cpus * size.hpa_percent / 100))) for rps in loads]
+    panel.step(loads, held_pods, where="mid", color="C2", label=f"pods the autoscaler holds ({size.hpa_percent} % CPU)")
     panel.plot([target.rps], [size.pods], "D", color="C3", label=f"ordered: {size.pods}")
-    for load, label in ((target.rps * target.trough, "quiet"), (target.rps, "sized for"), (worst, "worst")):
+    for load, label in ((target.rps * target.trough, "quiet"), (target.rps, "sized for"), (peak_rps, "worst")):
         panel.axvline(load, ls=":", lw=1, color="0.5")
         panel.text(
             load,

@@ -38,8 +38,8 @@ class Node(BaseModel):
         Managed nodes keep 6 % of the first core, 1 % of the second, 0.5 % of the next two and 0.25 % of the others (the published
         rule of GKE and EKS).
         """
-        kept = sum(0.06 if i == 0 else 0.01 if i == 1 else 0.005 if i < 4 else 0.0025 for i in range(self.vcpus))
-        return self.vcpus - kept
+        reserved = sum(0.06 if i == 0 else 0.01 if i == 1 else 0.005 if i < 4 else 0.0025 for i in range(self.vcpus))
+        return self.vcpus - reserved
 
     @property
     def allocatable_gib(self) -> float:
@@ -48,11 +48,11 @@ class Node(BaseModel):
         Kept are 25 % of the first 4 GiB, 20 % of the next 4, 10 % of the next 8, 6 % of the next 112 and 2 % of the rest, and
         100 MiB below which pods are evicted (GKE's published rule, the stricter one).
         """
-        kept, left = 0.1, self.memory_gib
+        reserved, remaining = 0.1, self.memory_gib
         for size, share in ((4.0, 0.25), (4.0, 0.2), (8.0, 0.1), (112.0, 0.06), (float("inf"), 0.02)):
-            part = min(left, size)
-            kept, left = kept + part * share, left - part
-        return self.memory_gib - kept
+            slice_gib = min(remaining, size)
+            reserved, remaining = reserved + slice_gib * share, remaining - slice_gib
+        return self.memory_gib - reserved
 
     def count_fitting_pods(self, cpus: float, memory_gib: float) -> int:
         """How many pods of a size fit."""
@@ -74,17 +74,17 @@ class Prices(BaseModel):
 
         Args:
             name: Its name; None takes the first that has a price, or the first.
-            per_hour: A price that beats the file's.
+            per_hour: A price per hour that replaces the file's; None keeps the file's.
 
         Raises:
             RefusedError: There is none of that name, or no price for it.
         """
-        plain = [node for node in self.nodes if node.gpu is None]
-        named = [node for node in plain if name in (None, node.name)]
-        if not named:
-            known = ", ".join(node.name for node in plain) or "none"
-            raise RefusedError(f"The price file has no CPU-only node {name or ''}; it has {known}.")
-        node = next((one for one in named if one.per_hour is not None), named[0])
+        cpu_nodes = [node for node in self.nodes if node.gpu is None]
+        candidates = [node for node in cpu_nodes if name in (None, node.name)]
+        if not candidates:
+            names = ", ".join(node.name for node in cpu_nodes) or "none"
+            raise RefusedError(f"The price file has no CPU-only node {name or ''}; it has {names}.")
+        node = next((candidate for candidate in candidates if candidate.per_hour is not None), candidates[0])
         if per_hour is not None:
             if not 0 < per_hour < float("inf"):
                 raise RefusedError(f"A price of {per_hour:g} per hour is none; give a number above 0.")

@@ -13,25 +13,25 @@ from benchmarks.sizing.service import Target
 
 def format_report(plan: SizingPlan) -> str:
     """The report as Markdown; plots lie beside it."""
-    found, currency = plan.basis, plan.prices.currency
-    lines = [f"# Sizing: {found.model} on {found.platform}", ""]
-    if found.doubts:
-        lines += ["**Do not order from this yet:**", "", *(f"* {line}" for line in found.doubts), ""]
-    lines += [f"{_service_time(found)}, with nothing in line.", ""]
+    basis, currency = plan.basis, plan.prices.currency
+    lines = [f"# Sizing: {basis.model} on {basis.platform}", ""]
+    if basis.doubts:
+        lines += ["**Do not order from this yet:**", "", *(f"* {line}" for line in basis.doubts), ""]
+    lines += [f"{_service_time(basis)}, with nothing in line.", ""]
     if plan.service:
-        lines += _service(found, plan.service, currency)
+        lines += _service(basis, plan.service, currency)
     if plan.batch:
         lines += _batch(plan.batch, currency)
     lines += ["## What was measured, and where prices are from", ""]
-    lines += [*(f"* {line}" for line in found.rests_on), f"* {_priced(plan)}", ""]
+    lines += [*(f"* {line}" for line in basis.rests_on), f"* {_priced(plan)}", ""]
     lines += ["## What is assumed", "", *(f"* {line}" for line in plan.assumptions), ""]
     return "\n".join(lines)
 
 
 def format_summary(plan: SizingPlan) -> list[str]:
     """The result in a few lines, for a terminal."""
-    found, currency = plan.basis, plan.prices.currency
-    lines = [f"{found.model} on {found.platform}: {_service_time(found)}"]
+    basis, currency = plan.basis, plan.prices.currency
+    lines = [f"{basis.model} on {basis.platform}: {_service_time(basis)}"]
     if plan.service:
         size, target = plan.service.fleet, plan.service.target
         lines.append(
@@ -48,14 +48,15 @@ def format_summary(plan: SizingPlan) -> list[str]:
         load = plan.batch.load
         lines.append(f"{load.hours_per_day:g} h of audio a day within {load.deadline_h:g} h, cheapest first:")
         lines += [
-            f"  {_describe_option(one)}, done after {one.done_h:.2f} h: {_nodes(bill)}, {_cost(bill, currency)}"
-            for one, bill in _sort_options(plan.batch)
+            f"  {_describe_option(option)}, done after {option.done_h:.2f} h: {_nodes(bill)}, {_cost(bill, currency)}"
+            for option, bill in _sort_options(plan.batch)
         ]
         lines += [
-            f"  {_describe_option(one)}, done after {one.done_h:.2f} h: no price known" for one in plan.batch.unpriced
+            f"  {_describe_option(option)}, done after {option.done_h:.2f} h: no price known"
+            for option in plan.batch.unpriced
         ]
-    if found.doubts:
-        lines += ["Do not order from this yet:", *(f"  {line}" for line in found.doubts)]
+    if basis.doubts:
+        lines += ["Do not order from this yet:", *(f"  {line}" for line in basis.doubts)]
     return lines
 
 
@@ -67,8 +68,10 @@ def _service_time(basis: Basis) -> str:
 
 
 def _pods(pods: int, interval: tuple[int, int]) -> str:
-    known = "" if interval[0] == interval[1] else f" ({interval[0]} to {interval[1]} by the measurement's interval)"
-    return f"{pods} pod{'s' * (pods != 1)}{known}"
+    interval_text = (
+        "" if interval[0] == interval[1] else f" ({interval[0]} to {interval[1]} by the measurement's interval)"
+    )
+    return f"{pods} pod{'s' * (pods != 1)}{interval_text}"
 
 
 def _describe_target(target: Target) -> str:
@@ -120,10 +123,11 @@ def _service(basis: Basis, plan: ServicePlan, currency: str) -> Iterator[str]:
         yield from ("The sizes of pods that were compared, cheapest first:", "")
         yield f"| CPU | pods | cores | nodes | {currency} a month | mean, s | 95th percentile, s | autoscaler |"
         yield "|---:|---:|---:|---:|---:|---:|---:|---|"
-        for one, money in plan.candidates:
+        for fleet, bill in plan.candidates:
             yield (
-                f"| {one.cpus} | {one.pods} | {one.pods * one.cpus} | {money.nodes} | {money.per_month:,.0f} "
-                f"| {one.expected.mean_s:.2f} | {one.expected.p95_s:.2f} | {one.hpa_percent} %, {one.least} to {one.most} |"
+                f"| {fleet.cpus} | {fleet.pods} | {fleet.pods * fleet.cpus} | {bill.nodes} | {bill.per_month:,.0f} "
+                f"| {fleet.expected.mean_s:.2f} | {fleet.expected.p95_s:.2f} "
+                f"| {fleet.hpa_percent} %, {fleet.least} to {fleet.most} |"
             )
         yield ""
 
@@ -148,22 +152,25 @@ def _order(plan: ServicePlan, currency: str) -> Iterator[tuple[str, str]]:
 
 
 def _batch(plan: BatchPlan, currency: str) -> Iterator[str]:
-    load, ways = plan.load, _sort_options(plan)
+    load, options = plan.load, _sort_options(plan)
     size, _ = plan.candidates[0]
-    best, bill = ways[0]
+    cheapest, bill = options[0]
     yield f"## Batch: {load.hours_per_day:g} hours of audio a day within {load.deadline_h:g} h"
     yield from (
         "",
-        f"**{_describe_option(best)} on {_nodes(bill)}: {_cost(bill, currency)}.** Done after {best.done_h:.2f} h at the latest.",
+        (
+            f"**{_describe_option(cheapest)} on {_nodes(bill)}: {_cost(bill, currency)}.** "
+            f"Done after {cheapest.done_h:.2f} h at the latest."
+        ),
         f"On cores it is {size.core_hours:.1f} core hours of work a day.",
         "",
         f"| way, cheapest first | done after, h | nodes | {currency} a month | {currency} per hour of audio | speed |",
         "|---|---:|---|---:|---:|---|",
     )
-    for one, money in ways:
+    for option, option_bill in options:
         yield (
-            f"| {_describe_option(one)} | {one.done_h:.2f} | {_nodes(money)} | {money.per_month:,.0f}{_spread(money)} "
-            f"| {money.per_audio_hour:.4f} | {_speed(one)} |"
+            f"| {_describe_option(option)} | {option.done_h:.2f} | {_nodes(option_bill)} "
+            f"| {option_bill.per_month:,.0f}{_spread(option_bill)} | {option_bill.per_audio_hour:.4f} | {_speed(option)} |"
         )
     for gpu in plan.unpriced:
         yield f"| {_describe_option(gpu)} | {gpu.done_h:.2f} | no price known | | | {_speed(gpu)} |"
@@ -174,8 +181,8 @@ def _batch(plan: BatchPlan, currency: str) -> Iterator[str]:
 
 def _sort_options(plan: BatchPlan) -> list[tuple[CpuBatch | GpuBatch, Bill]]:
     """Everything that has a price, the cheapest first."""
-    every: list[tuple[CpuBatch | GpuBatch, Bill]] = [*plan.candidates, *plan.gpus]
-    return sorted(every, key=lambda one: one[1].per_month)
+    options: list[tuple[CpuBatch | GpuBatch, Bill]] = [*plan.candidates, *plan.gpus]
+    return sorted(options, key=lambda option: option[1].per_month)
 
 
 def _describe_option(option: CpuBatch | GpuBatch) -> str:
@@ -195,5 +202,5 @@ def _speed(option: CpuBatch | GpuBatch) -> str:
 def _priced(plan: SizingPlan) -> str:
     prices = plan.prices
     bill = plan.service.bill if plan.service else plan.batch.candidates[0][1] if plan.batch else None
-    given = f" {bill.node.name}: {bill.node.per_hour:g} an hour." if bill else ""
-    return f"Prices in {prices.currency}, read on {prices.read} in: {prices.source}.{given}"
+    node_price = f" {bill.node.name}: {bill.node.per_hour:g} an hour." if bill else ""
+    return f"Prices in {prices.currency}, read on {prices.read} in: {prices.source}.{node_price}"

@@ -97,7 +97,8 @@ class Fleet:
 def compute_memory_mib(measured_mb: float, workers: int) -> int:
     """Memory of a pod: the measured peak for each worker and a quarter more, in steps of 64 MiB.
 
-    That workers of one process share the weights is left out, since what several take was not measured: too much, never too little.
+    Workers of one process share the weights. That is ignored, because the memory of several workers was not measured. So the figure
+    may be too high, but never too low.
     """
     return math.ceil(measured_mb * workers * 1.25 / 64) * 64
 
@@ -182,10 +183,10 @@ def find_min_pods(service: Array, cpus: int, rps: float, target: Target) -> int:
         except OverloadedError:
             return False
 
-    return _first(enough, max(1, math.ceil(rps * float(service.mean()) / cpus / MAX_UTILIZATION)))
+    return _find_first(enough, max(1, math.ceil(rps * float(service.mean()) / cpus / MAX_UTILIZATION)))
 
 
-def _first(enough: Callable[[int], bool], start: int) -> int:
+def _find_first(enough: Callable[[int], bool], start: int) -> int:
     high = start
     while high > MAX_PODS or not enough(high):
         if high > MAX_PODS:
@@ -219,13 +220,13 @@ def _require_reachable(basis: Basis, target: Target) -> None:
     import numpy as np
 
     slow = basis.service_s(target.variation, basis.high)
-    for name, asked, alone in (
+    for name, target_s, service_s in (
         ("95th percentile", target.p95_s, float(np.quantile(slow, 0.95))),
         ("mean", target.mean_s, float(slow.mean())),
     ):
-        if asked is not None and asked <= alone:
+        if target_s is not None and target_s <= service_s:
             raise RefusedError(
-                f"A {name} of {asked:g} s is out of reach: a request of {basis.audio_s:.0f} s of audio takes {alone:.2f} s on one "
-                f"core of {basis.platform} with nothing in line ({name}, upper end of the interval), and more pods make no request "
-                "faster. Take a faster core or a smaller model, or allow more time."
+                f"A {name} of {target_s:g} s is out of reach: a request of {basis.audio_s:.0f} s of audio takes {service_s:.2f} s "
+                f"on one core of {basis.platform} with nothing in line ({name}, upper end of the interval), and more pods make "
+                "no request faster. Take a faster core or a smaller model, or allow more time."
             )

@@ -24,7 +24,7 @@ class SizingOutput:
     """Where a sizing goes, and the manifests it is patched into, read before anything is replaced.
 
     Attributes:
-        folder: Ours: empty of the names we write, or the place of an earlier sizing.
+        folder: The folder to write to; it holds no file with a name that we write, or an earlier sizing.
         deployment: The Deployment to patch.
         hpa: The autoscaler to patch.
     """
@@ -35,24 +35,24 @@ class SizingOutput:
 
     @classmethod
     def from_folder(cls, folder: Path, deployment: Path = manifests.DEPLOYMENT, hpa: Path = manifests.HPA) -> Self:
-        """Make sure, before the work, that it can be written; nothing is made.
+        """Check, before the work, that the sizing can be written; nothing is created.
 
         Args:
-            folder: Where to; an earlier sizing there will be replaced, and nothing else.
+            folder: The folder to write to; an earlier sizing there will be replaced, and nothing else.
             deployment: File of the Deployment to patch.
             hpa: File of the autoscaler to patch.
 
         Raises:
-            RefusedError: A file of somebody else's would be overwritten, or a manifest is none.
+            RefusedError: A file that no sizing wrote would be overwritten, or a manifest is of another kind.
             OSError: The folder cannot be made or written.
         """
         check_writable(folder)
         base = manifests.read_manifest(deployment, "Deployment")
         scaler = manifests.read_manifest(hpa, "HorizontalPodAutoscaler")
-        theirs = sorted(name for name in _NAMES if (folder / name).exists())
-        if theirs and not _ours(folder / FIGURES):
+        foreign = sorted(name for name in _NAMES if (folder / name).exists())
+        if foreign and not _is_sizing(folder / FIGURES):
             raise RefusedError(
-                f"{folder} holds {', '.join(theirs)}, and no sizing wrote that. Give another --output; nothing was overwritten."
+                f"{folder} holds {', '.join(foreign)}, and no sizing wrote that. Give another --output; nothing was overwritten."
             )
         for patched in (deployment, hpa):
             if patched.resolve() in {(folder / name).resolve() for name in _NAMES}:
@@ -61,7 +61,7 @@ class SizingOutput:
 
 
 def write_sizing(plan: SizingPlan, output: SizingOutput) -> list[Path]:
-    """Write what a plan has, and remove what an earlier sizing had and this one has not; returns the files.
+    """Write the files of a plan, and remove files of an earlier sizing that this one does not have; returns the written files.
 
     Raises:
         OSError: The folder cannot be written.
@@ -80,29 +80,29 @@ def write_sizing(plan: SizingPlan, output: SizingOutput) -> list[Path]:
         for name, content in texts.items():
             Path(incoming, name).write_text(content, encoding="utf-8")
         plots.draw(plan, Path(incoming))
-        written = [Path(shutil.move(path, folder / path.name)) for path in sorted(Path(incoming).iterdir())]
-    for name in _NAMES - {path.name for path in written}:
+        files = [Path(shutil.move(path, folder / path.name)) for path in sorted(Path(incoming).iterdir())]
+    for name in _NAMES - {path.name for path in files}:
         (folder / name).unlink(missing_ok=True)
-    return written
+    return files
 
 
 def figures(plan: SizingPlan) -> dict[str, Any]:
     """The plan as plain data, for other programs."""
-    found = asdict(plan)
-    found["basis"]["mean_s"] = plan.basis.mean_s
-    found["prices"] = plan.prices.model_dump(mode="json")
-    for part in (found["service"], found["batch"]):
-        for pair in (part or {}).get("candidates", ()):
+    data = asdict(plan)
+    data["basis"]["mean_s"] = plan.basis.mean_s
+    data["prices"] = plan.prices.model_dump(mode="json")
+    for section in (data["service"], data["batch"]):
+        for pair in (section or {}).get("candidates", ()):
             pair[1]["node"] = pair[1]["node"].model_dump()
-        for pair in (part or {}).get("gpus", ()):
+        for pair in (section or {}).get("gpus", ()):
             pair[1]["node"] = pair[1]["node"].model_dump()
-    return found
+    return data
 
 
-def _ours(path: Path) -> bool:
+def _is_sizing(path: Path) -> bool:
     """Whether an earlier sizing wrote that file."""
     try:
-        found = read_json(path)
+        content = read_json(path)
     except RefusedError:
         return False
-    return isinstance(found, dict) and {field.name for field in fields(SizingPlan)} <= found.keys()
+    return isinstance(content, dict) and {field.name for field in fields(SizingPlan)} <= content.keys()

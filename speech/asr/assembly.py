@@ -21,20 +21,22 @@ def build_segments(results: Sequence[ChunkResult], channels: int) -> tuple[Segme
         results: Those of all chunks.
         channels: Number of channels of the recording; with one, ``Segment.channel`` is None.
     """
-    placed = [part for result in results for written in result.kept for part in _split_segment(written, channels)]
-    placed.sort(key=lambda segment: (segment.start, segment.channel or 0))
-    return tuple(segment.model_copy(update={"id": i}) for i, segment in enumerate(placed))
+    segments = [
+        located for result in results for decoded in result.kept for located in _split_segment(decoded, channels)
+    ]
+    segments.sort(key=lambda segment: (segment.start, segment.channel or 0))
+    return tuple(segment.model_copy(update={"id": i}) for i, segment in enumerate(segments))
 
 
 def list_dropped(results: Sequence[ChunkResult]) -> tuple[Dropped, ...]:
     """All dropped segments, by time."""
-    found = []
+    dropped = []
     for result in results:
-        for written in result.dropped:
-            start, end = _locate_segment(written)
-            channel, text = written.chunk.channel, written.hypothesis.text
-            found.append(Dropped(start=start, end=end, channel=channel, text=text, reasons=written.flags))
-    return tuple(sorted(found, key=lambda drop: (drop.start, drop.channel)))
+        for decoded in result.dropped:
+            start, end = _locate_segment(decoded)
+            channel, text = decoded.chunk.channel, decoded.hypothesis.text
+            dropped.append(Dropped(start=start, end=end, channel=channel, text=text, reasons=decoded.flags))
+    return tuple(sorted(dropped, key=lambda drop: (drop.start, drop.channel)))
 
 
 def _locate_segment(decoded_segment: DecodedSegment) -> tuple[float, float]:
@@ -52,20 +54,25 @@ def _split_segment(decoded_segment: DecodedSegment, channels: int) -> Iterator[S
         return
     words = [(word, decoded_segment.chunk.locate(word.start, word.end)) for word in segment.words]
     for _, group in groupby(zip(words, _number_parts(words), strict=True), key=lambda item: item[1]):
-        part = [item[0] for item in group]
-        start, end = round(part[0][1].start, 3), round(max(place.end for _, place in part), 3)
+        located_words = [item[0] for item in group]
+        start, end = round(located_words[0][1].start, 3), round(max(place.end for _, place in located_words), 3)
         yield _build_segment(
-            decoded_segment, start, end, "".join(word.text for word, _ in part).strip(), part, channels
+            decoded_segment,
+            start,
+            end,
+            "".join(word.text for word, _ in located_words).strip(),
+            located_words,
+            channels,
         )
 
 
 def _number_parts(words: Sequence[tuple[WordHypothesis, LocatedSpan]]) -> list[int]:
     """For each word, the number of the part it belongs to."""
     numbers = [0]
-    for (word, place), (_, behind) in pairwise(words):
-        pause = behind.start - place.end
+    for (word, place), (_, next_place) in pairwise(words):
+        pause = next_place.start - place.end
         sentence = ends_sentence(word.text) and pause >= _SENTENCE_PAUSE_S
-        numbers.append(numbers[-1] + (behind.piece != place.piece or sentence))
+        numbers.append(numbers[-1] + (next_place.piece != place.piece or sentence))
     return numbers
 
 

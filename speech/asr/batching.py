@@ -26,8 +26,8 @@ twice."""
 
 LONGEST_WAIT_S = 30.0
 _AGED_SHARE = 4
-"""One batch in four goes to the oldest request of its priority, once that has waited ``LONGEST_WAIT_S`` seconds: a stream of short
-calls delays a long one, and never stops it."""
+"""One batch in four goes to the oldest request of its priority, once that has waited ``LONGEST_WAIT_S`` seconds. So a stream of
+short calls delays a long one, but never stops it."""
 
 BatchKey = TypeVar("BatchKey", bound=Hashable)
 Item = TypeVar("Item")
@@ -152,10 +152,10 @@ class Batcher(Generic[BatchKey, Item, Result]):
             chosen = {id(entry) for entry in with_key[:size]}
             self._pending = [entry for entry in self._pending if id(entry) not in chosen]
             # False if the caller cancelled the request.
-            taken = [entry for entry in with_key[:size] if entry.future.set_running_or_notify_cancel()]
-            for entry in taken:
+            entries = [entry for entry in with_key[:size] if entry.future.set_running_or_notify_cancel()]
+            for entry in entries:
                 entry.call.decoded_s += entry.seconds
-            return key, taken
+            return key, entries
 
     def _find_aged(self) -> _Pending[BatchKey, Item, Result] | None:
         """The request that must be in the next batch because it has waited too long; None most of the time."""
@@ -168,27 +168,31 @@ class Batcher(Generic[BatchKey, Item, Result]):
 
     def _choose_key(self) -> BatchKey:
         """The key of the next batch; see the module."""
-        best = min(entry.rank for entry in self._pending)
-        if best[0] == Priority.INTERACTIVE:
+        best_rank = min(entry.rank for entry in self._pending)
+        if best_rank[0] == Priority.INTERACTIVE:
             return min(self._pending, key=lambda entry: entry.place).key
         counts = Counter(entry.key for entry in self._pending)
-        first = dict.fromkeys(entry.key for entry in self._pending if entry.rank == best)  # oldest key first
-        return max(first, key=lambda key: min(counts[key], self._max_batch_size(key)) / self._max_batch_size(key))
+        candidate_keys = dict.fromkeys(
+            entry.key for entry in self._pending if entry.rank == best_rank
+        )  # oldest key first
+        return max(
+            candidate_keys, key=lambda key: min(counts[key], self._max_batch_size(key)) / self._max_batch_size(key)
+        )
 
     def _run_worker(self, core: int | None) -> None:
         if core is not None:
             pin_this_thread(core)
         while (batch := self._take_batch()) is not None:
-            key, taken = batch
-            if not taken:
+            key, entries = batch
+            if not entries:
                 continue
             try:
-                results = self._process_batch(key, [entry.item for entry in taken])
+                results = self._process_batch(key, [entry.item for entry in entries])
             except BaseException as error:  # noqa: BLE001 - raised in the callers' threads
-                for entry in taken:
+                for entry in entries:
                     entry.future.set_exception(error)
             else:
-                for entry, result in zip(taken, results, strict=True):
+                for entry, result in zip(entries, results, strict=True):
                     if isinstance(result, BaseException):
                         entry.future.set_exception(result)
                     else:

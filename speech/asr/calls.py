@@ -13,9 +13,9 @@ class Priority(IntEnum):
     """Requests of a lower number are always decoded first."""
 
     INTERACTIVE = 0
-    """Somebody waits for the answer."""
+    """Somebody waits for the result."""
     BATCH = 1
-    """Nobody does."""
+    """Nobody waits for the result."""
 
 
 class CallCancelledError(CancelledError):

@@ -47,9 +47,9 @@ class Checkpoint:
         """
         self._file.seek(0)
         results: list[ChunkResult] = []
-        whole = 0
+        valid_bytes = 0
         if self._file.readline() == self._header:
-            whole = len(self._header)
+            valid_bytes = len(self._header)
             for line in iter(self._file.readline, b""):
                 if not line.endswith(b"\n"):
                     break
@@ -57,9 +57,9 @@ class Checkpoint:
                     results.append(_RESULT.validate_json(line))
                 except ValueError:
                     break
-                whole += len(line)
-        self._file.truncate(whole)
-        if not whole:
+                valid_bytes += len(line)
+        self._file.truncate(valid_bytes)
+        if not valid_bytes:
             self._file.write(self._header)
         return results
 

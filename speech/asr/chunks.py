@@ -63,8 +63,8 @@ class Chunk:
     def take_remainder(self, piece: int, moment: float) -> Chunk | None:
         """The part of the chunk after a time of the recording (inside a piece); None if nothing is left."""
         end = self.pieces[piece][1]
-        left = (((moment, end),) if end > moment else ()) + self.pieces[piece + 1 :]
-        return Chunk(self.channel, left) if left else None
+        pieces = (((moment, end),) if end > moment else ()) + self.pieces[piece + 1 :]
+        return Chunk(self.channel, pieces) if pieces else None
 
     def locate(self, start: float, end: float) -> LocatedSpan:
         """Convert a span of the chunk's audio to a span of the recording, limited to the piece that it overlaps most.
@@ -72,15 +72,15 @@ class Chunk:
         The model may place a word across the inserted silence; in the recording its two ends could be minutes apart.
         """
         best, offset = LocatedSpan(0, *self.pieces[0]), 0.0
-        most = -math.inf
-        for i, (first, last) in enumerate(self.pieces):
-            length = last - first
+        largest_overlap = -math.inf
+        for i, (piece_start, piece_end) in enumerate(self.pieces):
+            length = piece_end - piece_start
             # Negative if they do not overlap; then the nearest piece is used.
             overlap = min(end, offset + length) - max(start, offset)
-            if overlap > most:
-                most = overlap
-                at = first + min(max(0.0, start - offset), length)
-                best = LocatedSpan(i, at, max(at, first + min(max(0.0, end - offset), length)))
+            if overlap > largest_overlap:
+                largest_overlap = overlap
+                begin = piece_start + min(max(0.0, start - offset), length)
+                best = LocatedSpan(i, begin, max(begin, piece_start + min(max(0.0, end - offset), length)))
             offset += length + GLUE_S
         return best
 
@@ -114,7 +114,7 @@ def plan_chunks(
     """
     chunks: list[Chunk] = []
     pieces: list[Span] = []
-    for start, end in (part for span in spans for part in _split_span(span, probabilities, max_s)):
+    for start, end in (span_part for span in spans for span_part in _split_span(span, probabilities, max_s)):
         joined = pieces and start - pieces[-1][1] <= max_gap_s
         grown = [*pieces[:-1], (pieces[-1][0], end)] if joined else [*pieces, (start, end)]
         if pieces and Chunk(channel, tuple(grown)).seconds > max_s:
@@ -133,9 +133,9 @@ def _split_span(span: Span, probabilities: npt.NDArray[np.float32], max_s: float
     parts: list[Span] = []
     while end - start > max_s:
         # Search the cut in the second half of the maximal length: earlier cuts would give chunks with too little context.
-        first, last = int((start + max_s / 2) / VAD_FRAME_S), int((start + max_s) / VAD_FRAME_S)
-        window = probabilities[first:last]
-        cut = (first + int(np.argmin(window)) + 0.5) * VAD_FRAME_S if len(window) else start + max_s
+        first_frame, last_frame = int((start + max_s / 2) / VAD_FRAME_S), int((start + max_s) / VAD_FRAME_S)
+        window = probabilities[first_frame:last_frame]
+        cut = (first_frame + int(np.argmin(window)) + 0.5) * VAD_FRAME_S if len(window) else start + max_s
         parts.append((start, cut))
         start = cut
     return [*parts, (start, end)]

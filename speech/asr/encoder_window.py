@@ -42,5 +42,5 @@ change its result."""
 
 def compute_context_s(seconds: float, window_policy: WindowPolicy) -> int:
     """Encoder window for this many seconds of audio: whole seconds, at most ``WINDOW_S``."""
-    wanted = max(seconds + window_policy.pad_s, window_policy.min_s)
-    return min(WINDOW_S, math.ceil(wanted / CONTEXT_STEP_S - 1e-9) * CONTEXT_STEP_S)
+    window_s = max(seconds + window_policy.pad_s, window_policy.min_s)
+    return min(WINDOW_S, math.ceil(window_s / CONTEXT_STEP_S - 1e-9) * CONTEXT_STEP_S)

@@ -233,23 +233,23 @@ class Engine:
         if not chunks:
             flags = {"no_speech": "The voice-activity detector heard no speech in the whole recording."}
             return Transcript(file=recording.name, language=None, meta=build_meta(flags=flags), segments=())
-        read = partial(_read_chunk, path)
-        bandwidth_db = measure_bandwidth_db([read(chunk) for chunk in pick_evenly(chunks)])
+        read_chunk = partial(_read_chunk, path)
+        bandwidth_db = measure_bandwidth_db([read_chunk(chunk) for chunk in pick_evenly(chunks)])
         with self._pool.open_session(call) as session:
-            language = self._find_language(session, chunks, read, bandwidth_db, options)
+            language = self._find_language(session, chunks, read_chunk, bandwidth_db, options)
             strategy = choose_strategy(language.code, bandwidth_db, careful=options.careful, task=options.task)
             decode_options = _make_decode_options(options, language.code)
             if strategy.window_policy is None:
                 chunks = detected.cut_chunks(MAX_CHUNK_S)
-                begin = ChunkTranscriber(read, decode_options, detected.spans).transcribe_careful
+                begin = ChunkTranscriber(read_chunk, decode_options, detected.spans).transcribe_careful
             else:
-                transcriber = ChunkTranscriber(read, decode_options, detected.spans, strategy.window_policy)
+                transcriber = ChunkTranscriber(read_chunk, decode_options, detected.spans, strategy.window_policy)
 
                 def begin(chunk: Chunk) -> Work[ChunkResult]:
                     return transcriber.transcribe_fast(chunk, language.hypotheses.get(chunk))
 
-            long = open_checkpoint is not None and len(chunks) >= _MIN_CHECKPOINT_CHUNKS
-            with open_checkpoint() if long and open_checkpoint else nullcontext() as checkpoint:
+            writes_checkpoint = open_checkpoint is not None and len(chunks) >= _MIN_CHECKPOINT_CHUNKS
+            with open_checkpoint() if writes_checkpoint and open_checkpoint else nullcontext() as checkpoint:
                 results = checkpoint.read()[: len(chunks)] if checkpoint else []
                 for result in session.run_in_order([begin(chunk) for chunk in chunks[len(results) :]]):
                     if checkpoint:
@@ -299,24 +299,24 @@ class Engine:
         )
 
         def sample(chunk: Chunk, *, decode: bool) -> Work[tuple[LanguageProbabilities, SegmentHypothesis | None]]:
-            read, context_s = partial(read_samples, chunk), compute_context_s(chunk.seconds, window)
+            read_audio, context_s = partial(read_samples, chunk), compute_context_s(chunk.seconds, window)
             if decode:
-                timed = needs_word_timestamps(chunk, word_timestamps=options.word_timestamps)
-                decode_options = _make_decode_options(options, "en", word_timestamps=timed)
-                return (yield from ask(DetectAndDecode(read, chunk.seconds, context_s, decode_options, accepted)))
-            return (yield from ask(DetectLanguage(read, chunk.seconds, context_s))), None
+                needs_times = needs_word_timestamps(chunk, word_timestamps=options.word_timestamps)
+                decode_options = _make_decode_options(options, "en", word_timestamps=needs_times)
+                return (yield from ask(DetectAndDecode(read_audio, chunk.seconds, context_s, decode_options, accepted)))
+            return (yield from ask(DetectLanguage(read_audio, chunk.seconds, context_s))), None
 
         sampled = [(chunk, policy is not None) for chunk in pick_evenly(chunks)]
         second_half = chunks[0].take_second_half() if len(chunks) == 1 else None
         if second_half:
             sampled.append((second_half, False))
-        answers = list(session.run_in_order([sample(chunk, decode=decode) for chunk, decode in sampled]))
+        results = list(session.run_in_order([sample(chunk, decode=decode) for chunk, decode in sampled]))
         detection = decide_language(
-            [(chunk, probabilities) for (chunk, _), (probabilities, _) in zip(sampled, answers, strict=True)]
+            [(chunk, probabilities) for (chunk, _), (probabilities, _) in zip(sampled, results, strict=True)]
         )
         hypotheses = {
             chunk: hypothesis
-            for (chunk, _), (probabilities, hypothesis) in zip(sampled, answers, strict=True)
+            for (chunk, _), (probabilities, hypothesis) in zip(sampled, results, strict=True)
             if hypothesis is not None and get_likeliest_language(probabilities) == detection.language
         }
         return _Language(detection.language, detection, hypotheses)
@@ -408,6 +408,6 @@ def _read_chunk(path: Path, chunk: Chunk) -> Samples:
     parts: list[npt.NDArray[np.float32]] = []
     with WavReader(path) as wav:
         for start, end in chunk.pieces:
-            first = round(start * SAMPLE_RATE)
-            parts += [wav.read(first, round(end * SAMPLE_RATE) - first)[chunk.channel], glue]
+            start_frame = round(start * SAMPLE_RATE)
+            parts += [wav.read(start_frame, round(end * SAMPLE_RATE) - start_frame)[chunk.channel], glue]
     return np.concatenate(parts[:-1])

@@ -70,18 +70,19 @@ LOG_PROB_THRESHOLD = -1.0  # OpenAI's and faster-whisper's threshold
 NO_SPEECH_THRESHOLD = 0.6  # OpenAI's and faster-whisper's threshold, valid together with LOG_PROB_THRESHOLD
 SUSPECT_TOKENS_PER_S = 6.5
 SUSPECT_SPARE_TOKENS = 6
-"""More tokens than so many a second and these are too much for a first result (fastest in our corpora: 5 a second)."""
+"""A first result has too many tokens if it has more than ``SUSPECT_TOKENS_PER_S`` a second plus these (our fastest recording: 5 a
+second)."""
 
 MAX_CHARACTERS_PER_S = 35.0
-"""No language of the corpora and no auctioneer is above it; loops are."""
+"""Characters a second. No recording of our corpora is above it, in no language, and no auctioneer; loops are."""
 
 _MIN_UNIQUE_SHARE = 0.4
 _MIN_WORDS_FOR_SHARE = 12  # below so many words a share says nothing
 UNTRANSCRIBED_S = 2.0
-"""Detected speech without a word in it that is looked at again: five words are said in that time."""
+"""Detected speech of more than this many seconds without a word is decoded again: five words are said in that time."""
 
 LONGEST_WORD_S = 1.5
-"""A word that takes longer has been stretched over what was left out."""
+"""Seconds. A longer word was stretched by the alignment over speech that was left out."""
 
 Judgement = Literal["believe", "flag", "drop"]
 
@@ -122,13 +123,13 @@ def find_suspicions(
     """
     if not split_words(hypothesis.text):
         return ("empty",)
-    found = [
+    suspicions = [
         suspicion
         for segment in hypothesis.segments
         for suspicion in _find_segment_suspicions(segment, language, COMPRESSION_RATIO_THRESHOLD, log_prob_threshold)
     ]
     compression = max(segment.compression_ratio for segment in hypothesis.segments)
-    found += _find_repetitions(
+    suspicions += _find_repetitions(
         hypothesis.text,
         compression,
         end=REPEAT_COMPRESSION_RATIO_THRESHOLD,
@@ -138,11 +139,13 @@ def find_suspicions(
         sum(segment.token_count for segment in hypothesis.segments)
         > SUSPECT_TOKENS_PER_S * hypothesis.seconds + SUSPECT_SPARE_TOKENS
     ):
-        found.append("too_much_text")
-    return _sort_suspicions(found)
+        suspicions.append("too_much_text")
+    return _sort_suspicions(suspicions)
 
 
-def find_shared_suspicions(hypothesis: ChunkHypothesis, first: ChunkHypothesis | None = None) -> tuple[str, ...]:
+def find_shared_suspicions(
+    hypothesis: ChunkHypothesis, fast_hypothesis: ChunkHypothesis | None = None
+) -> tuple[str, ...]:
     """Suspicions that all segments of a careful result have in common, whatever the evidence of a single one is.
 
     The model's figures are those of a window, and a sentence that it repeats looks more probable each time. So one improbable
@@ -150,14 +153,14 @@ def find_shared_suspicions(hypothesis: ChunkHypothesis, first: ChunkHypothesis |
 
     Args:
         hypothesis: The careful result.
-        first: What the fast decode of the same chunk wrote, if there was one.
+        fast_hypothesis: The result of the fast decode of the same chunk, if there was one.
     """
-    found = []
+    suspicions = []
     if _is_improbable(hypothesis):
-        found.append("improbable")
-    if first and _is_improbable(first) and not _share_words(first.text, hypothesis.text):
-        found.append("unstable")
-    return _sort_suspicions(found)
+        suspicions.append("improbable")
+    if fast_hypothesis and _is_improbable(fast_hypothesis) and not _share_words(fast_hypothesis.text, hypothesis.text):
+        suspicions.append("unstable")
+    return _sort_suspicions(suspicions)
 
 
 def judge(
@@ -165,37 +168,37 @@ def judge(
 ) -> tuple[Judgement, tuple[str, ...]]:
     """What becomes of a segment of the careful result, and why.
 
-    Dropped is what nobody can have said: text for a sound the model itself holds for no speech, phantom phrases with weak evidence,
-    loops, more text than time. What is merely doubtful stays, with a flag.
+    Text that nobody can have said is dropped: text for a sound that the model itself takes for no speech, phantom phrases with weak
+    evidence, loops, and more text than fits into the time. Text that is only doubtful stays, with a flag.
 
     Args:
-        segment: What the careful decode wrote.
+        segment: A segment of the careful result.
         language: Whisper's code.
         seconds: Time in which it was said.
         shared: Suspicions of the whole result, see ``find_shared_suspicions``. They hold for every segment below
             ``CONFIDENT_LOG_PROB_THRESHOLD``.
     """
-    found = list(
+    suspicions = list(
         _find_segment_suspicions(segment, language, HOPELESS_COMPRESSION_RATIO_THRESHOLD, SUSPECT_LOG_PROB_THRESHOLD)
     )
     if segment.avg_logprob < CONFIDENT_LOG_PROB_THRESHOLD:
-        found += shared
-    found += _find_repetitions(
+        suspicions += shared
+    suspicions += _find_repetitions(
         segment.text, segment.compression_ratio, end=COMPRESSION_RATIO_THRESHOLD, phrase=COMPRESSION_RATIO_THRESHOLD
     )
     if len(segment.text) > MAX_CHARACTERS_PER_S * max(seconds, 0.5):
-        found.append("too_much_text")
-    reasons = _sort_suspicions(found)
-    loop = "repetition" in reasons and ("few_unique_words" in reasons or "repeated_phrase" in reasons)
-    weak = segment.avg_logprob < WEAK_LOG_PROB_THRESHOLD or segment.no_speech_prob > NO_SPEECH_THRESHOLD
-    phantom = "phantom_phrase" in reasons and (weak or "too_much_text" in reasons)
-    if "not_speech" in reasons or loop or phantom or ("too_much_text" in reasons and weak):
+        suspicions.append("too_much_text")
+    reasons = _sort_suspicions(suspicions)
+    is_loop = "repetition" in reasons and ("few_unique_words" in reasons or "repeated_phrase" in reasons)
+    is_weak = segment.avg_logprob < WEAK_LOG_PROB_THRESHOLD or segment.no_speech_prob > NO_SPEECH_THRESHOLD
+    is_phantom = "phantom_phrase" in reasons and (is_weak or "too_much_text" in reasons)
+    if "not_speech" in reasons or is_loop or is_phantom or ("too_much_text" in reasons and is_weak):
         return "drop", reasons
     return ("flag" if reasons else "believe"), reasons
 
 
 def rank(hypothesis: ChunkHypothesis, language: str) -> tuple[int, float]:
-    """Orders careful results of one chunk, the better first: fewer suspicions, then more probable."""
+    """Sort key for careful results of one chunk. The better one is smaller: fewer suspicions, then a more probable text."""
     probable = [segment.avg_logprob for segment in hypothesis.segments if segment.text]
     # Inside the margin of improbability a loop is the worse of the two.
     return len(find_suspicions(hypothesis, language, careful=True, log_prob_threshold=WEAK_LOG_PROB_THRESHOLD)), -min(
@@ -214,34 +217,34 @@ def _share_words(first: str, second: str) -> bool:
 def _find_segment_suspicions(
     segment: SegmentHypothesis, language: str, compression_ratio_threshold: float, log_prob_threshold: float
 ) -> list[str]:
-    found = []
+    suspicions = []
     if segment.compression_ratio > compression_ratio_threshold:
-        found.append("repetition")
+        suspicions.append("repetition")
     if segment.avg_logprob < log_prob_threshold:
-        found.append("improbable")
+        suspicions.append("improbable")
     if segment.no_speech_prob > NO_SPEECH_THRESHOLD and segment.avg_logprob < LOG_PROB_THRESHOLD:
-        found.append("not_speech")
+        suspicions.append("not_speech")
     if is_stock_phrase(segment.text):
-        found.append("phantom_phrase")
+        suspicions.append("phantom_phrase")
     if _has_foreign_script(segment.text, language):
-        found.append("foreign_script")
-    return found
+        suspicions.append("foreign_script")
+    return suspicions
 
 
 def _find_repetitions(text: str, compression_ratio: float, *, end: float, phrase: float) -> list[str]:
     """Signs of a loop, in a text that compresses well enough (from ``end``, from ``phrase`` on) to be one."""
     words = split_words(text)
-    found = []
+    suspicions = []
     if compression_ratio >= end and any(words[-n:] == words[-2 * n : -n] for n in range(3, len(words) // 2 + 1)):
-        found.append("repeated_end")
+        suspicions.append("repeated_end")
     if compression_ratio < phrase:
-        return found
+        return suspicions
     runs = list(zip(words, words[1:], words[2:], words[3:], strict=False))
     if len(set(runs)) < len(runs):
-        found.append("repeated_phrase")
+        suspicions.append("repeated_phrase")
     if len(words) >= _MIN_WORDS_FOR_SHARE and len(set(words)) < _MIN_UNIQUE_SHARE * len(words):
-        found.append("few_unique_words")
-    return found
+        suspicions.append("few_unique_words")
+    return suspicions
 
 
 def split_words(text: str) -> list[str]:
@@ -261,7 +264,7 @@ _SCRIPTS = {
     "DEVANAGARI": frozenset({"hi", "mr", "ne", "sa"}),
     "THAI": frozenset({"th"}),
 }
-"""Scripts that only these languages are written in. Latin is at home everywhere: names and loan words."""
+"""Scripts that only these languages are written in. Latin is not listed: every language has names and loan words in it."""
 
 
 def _has_foreign_script(text: str, language: str) -> bool:

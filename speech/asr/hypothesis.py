@@ -50,7 +50,7 @@ class SegmentHypothesis:
 
 @dataclass(frozen=True, slots=True)
 class DecodedSegment:
-    """A segment with the chunk it was decoded as, how, and what the guard says of it."""
+    """A segment with its chunk, the decoding method, and the suspicions against it as flags."""
 
     chunk: Chunk
     hypothesis: SegmentHypothesis

@@ -63,14 +63,14 @@ class LanguageDetection:
         """Flags and reasons if the language is uncertain or differs between places."""
         flags = {}
         if self.probability < LANGUAGE_DETECTION_THRESHOLD:
-            others = ", ".join(f"{guess.language} {guess.probability:.0%}" for guess in self.alternatives)
-            flags["language_uncertain"] = f"{self.language} with only {self.probability:.0%}; also {others}"
-        others = ", ".join(
+            guesses = ", ".join(f"{guess.language} {guess.probability:.0%}" for guess in self.alternatives)
+            flags["language_uncertain"] = f"{self.language} with only {self.probability:.0%}; also {guesses}"
+        places = ", ".join(
             f"{place.language} {place.probability:.0%} at {place.start:.0f} s" for place in self.other_language_windows
         )
-        if others:
+        if places:
             flags["language_mixed"] = (
-                f"Heard as {self.language} throughout, but some places sound like another language: {others}. "
+                f"Heard as {self.language} throughout, but some places sound like another language: {places}. "
                 "Their text is not to be relied on; cut the recording there, or force each part's language."
             )
         return flags
@@ -101,19 +101,21 @@ def decide_language(chunk_probabilities: Sequence[tuple[Chunk, Mapping[str, floa
         chunk_probabilities: The chunks, and for each the probability (0 to 1) of each language.
 
     Raises:
-        ValueError: No answers: there was no speech.
+        ValueError: There are no chunks, because there was no speech.
     """
     if not chunk_probabilities:
         raise ValueError("No answers to decide a language from.")
     total: Counter[str] = Counter()
-    for chunk, answer in chunk_probabilities:
-        total.update({code: probability * chunk.seconds for code, probability in answer.items()})
+    for chunk, probabilities in chunk_probabilities:
+        total.update({code: probability * chunk.seconds for code, probability in probabilities.items()})
     seconds = sum(chunk.seconds for chunk, _ in chunk_probabilities)
     guesses = [
-        LanguageGuess(language=code, probability=round(min(1.0, sum_ / seconds), 4))
-        for code, sum_ in _rank_languages(total)
+        LanguageGuess(language=code, probability=round(min(1.0, weighted_sum / seconds), 4))
+        for code, weighted_sum in _rank_languages(total)
     ]
-    places = tuple(_make_window(chunk, *_rank_languages(answer)[0]) for chunk, answer in chunk_probabilities)
+    places = tuple(
+        _make_window(chunk, *_rank_languages(probabilities)[0]) for chunk, probabilities in chunk_probabilities
+    )
     return LanguageDetection(guesses[0].language, guesses[0].probability, tuple(guesses[1 : 1 + _ALTERNATIVES]), places)
 
 
@@ -129,7 +131,7 @@ def _rank_languages(probabilities: Mapping[str, float]) -> list[tuple[str, float
 
 def _make_window(chunk: Chunk, language: str, probability: float) -> SampledWindow:
     start = round(chunk.pieces[0][0], 3)
-    heard = LanguageWindow(
+    window = LanguageWindow(
         start=start, channel=chunk.channel, language=language, probability=round(min(1.0, probability), 4)
     )
-    return SampledWindow(heard, chunk.seconds)
+    return SampledWindow(window, chunk.seconds)

@@ -101,7 +101,7 @@ class ModelPool:
 
     @contextmanager
     def open_session(self, call: Call) -> Iterator[Session]:
-        """What a call needs to run work; at its end, requests that still wait are given up."""
+        """Open a session, which runs the work of a call; when it closes, requests that still wait are cancelled."""
         session = Session(self, call)
         try:
             yield session
@@ -153,11 +153,11 @@ class Session:
     def run_in_order(self, works: Sequence[Work[R]]) -> Iterator[R]:
         """Run works side by side and yield their results in order.
 
-        At most ``ModelPool.max_in_flight`` are begun ahead of what was yielded, so the results that wait do not grow with the
-        recording.
+        At most ``ModelPool.max_in_flight`` works are begun ahead of the one that is yielded next, so the number of waiting results
+        does not grow with the recording.
 
         Args:
-            works: Generators that were not begun yet.
+            works: Generators that were not started yet.
 
         Raises:
             CallCancelledError, DeadlineExceededError: See ``Call.check``.
@@ -166,32 +166,32 @@ class Session:
         results: dict[int, R] = {}
         began = 0
         try:
-            for wanted in range(len(works)):
-                while began < min(len(works), wanted + self._pool.max_in_flight):
+            for index in range(len(works)):
+                while began < min(len(works), index + self._pool.max_in_flight):
                     self._advance(works, began, None, results)
                     began += 1
-                while wanted not in results:
+                while index not in results:
                     self._wait()
-                yield results.pop(wanted)
+                yield results.pop(index)
         finally:
             for work in works[:began]:
                 work.close()
 
-    def _advance(self, works: Sequence[Work[R]], index: int, answer: Any, results: dict[int, R]) -> None:
+    def _advance(self, works: Sequence[Work[R]], index: int, result: Any, results: dict[int, R]) -> None:
         """Send a work the result of its request (None: begin), and queue the next request, or note the work's result."""
         try:
-            request = works[index].send(answer)
+            request = works[index].send(result)
         except StopIteration as stop:
             results[index] = stop.value
             return
         # What an earlier part needs further goes before later parts, so that results come in order.
         future = self._pool.submit(request, self._call, index)
         future.add_done_callback(
-            lambda done: self._events.put(lambda: self._advance(works, index, done.result(), results))
+            lambda finished: self._events.put(lambda: self._advance(works, index, finished.result(), results))
         )
 
     def _wait(self) -> None:
-        """Go on with a work whose request was answered.
+        """Wait for the next event, and continue the work whose request is done.
 
         Raises:
             CallCancelledError, DeadlineExceededError: See ``Call.check``.

@@ -28,10 +28,10 @@ def find_echoes(text: str, prompts: Sequence[str | None]) -> list[str]:
         prompts: The prompt and the hotwords; None where there are none.
     """
     words = split_words(text)
-    given = [split_words(prompt) for prompt in prompts if prompt]
-    if words and set(words) <= {word for prompt in given for word in prompt}:
+    prompt_words = [split_words(prompt) for prompt in prompts if prompt]
+    if words and set(words) <= {word for prompt in prompt_words for word in prompt}:
         return [" ".join(words)]
-    return [run for prompt in given for run in _find_runs(words, prompt)]
+    return [run for prompt in prompt_words for run in _find_runs(words, prompt)]
 
 
 def is_confirmed(echo: str, text: str) -> bool:

@@ -1,6 +1,7 @@
-"""Which way a recording is decoded first: fast where that is proven to lose nothing, carefully everywhere else. Pure.
+"""Chooses the decoding strategy of a recording: fast where measurements show no loss, careful everywhere else. Pure.
 
-Fast and ample differ in the context alone: both decode batches of chunks on a cut window and answer to the same guard.
+The strategies ``fast`` and ``ample`` differ only in the length of the encoder's window. Both decode batches of chunks on a
+shortened window, and their results go through the same hallucination checks.
 """
 
 from __future__ import annotations
@@ -17,19 +18,19 @@ from speech.audio.normalize import SAMPLE_RATE
 from speech.transcript import Task
 
 _FAST_LANGUAGES = frozenset({"en"})
-"""Languages in which the fast path was measured at no more word errors than the sequential one, on both halves of a corpus of many
+"""Languages in which the fast strategy makes no more word errors than the careful one, measured on both halves of a corpus of many
 speakers."""
 
 _AMPLE_LANGUAGES = frozenset({"vi"})
-"""The same for the ample path, on few speakers."""
+"""The same for the ample strategy, measured on few speakers."""
 
 SHORT_WINDOW_LANGUAGES = _FAST_LANGUAGES | _AMPLE_LANGUAGES
-"""Languages for which some way other than the careful one is proven."""
+"""Languages for which a strategy with a shortened window is proven."""
 
 NARROW_BAND_DB = -40.0
 """Recordings with less energy than this above 4.3 kHz, against the band of speech, came through a telephone or a strong filter. In
-our corpora wide-band recordings lie above -28 dB, Kennedy's old one at -45 dB and telephone prompts below -48 dB. The figure is
-taken from the sound and not from the model, so it is the same on every processor but for the last digits."""
+our corpora wide-band recordings lie above -28 dB, a speech by Kennedy (1961) at -45 dB and telephone prompts below -48 dB. The
+figure is computed from the sound, not by the model, so it is the same on every processor except for the last digits."""
 
 _FFT_SAMPLES = 1024  # samples a spectrum is taken of: 64 ms
 _SPEECH_BAND_HZ = (300.0, 3400.0)
@@ -38,12 +39,12 @@ _HIGH_BAND_HZ = 4300.0
 
 @dataclass(frozen=True, slots=True)
 class DecodingStrategy:
-    """The way chosen, and the rule that chose it.
+    """The chosen strategy, and the rule that chose it.
 
     Attributes:
-        name: As transcripts call it.
+        name: The name in transcripts.
         why: The rule, as a sentence.
-        window_policy: The context that chunks are decoded in; None on the careful way, which cuts nothing.
+        window_policy: Length of the encoder's window; None for the careful strategy, which uses the full window.
     """
 
     name: Literal["fast", "ample", "careful"]
@@ -54,13 +55,13 @@ class DecodingStrategy:
 def choose_strategy(
     language: str, bandwidth_db: float, *, careful: bool, task: Task = "transcribe"
 ) -> DecodingStrategy:
-    """The way for a recording.
+    """Choose the strategy for a recording.
 
     Args:
         language: Whisper's code.
         bandwidth_db: See ``measure_bandwidth_db``.
-        careful: Whether the careful way was asked for.
-        task: What is to be written.
+        careful: Whether the user asked for the careful strategy.
+        task: Whether to transcribe or to translate.
     """
     if careful:
         return DecodingStrategy("careful", "The careful path was asked for.")
@@ -86,9 +87,9 @@ def measure_bandwidth_db(parts: Sequence[npt.NDArray[np.float32]]) -> float:
     hertz = np.fft.rfftfreq(_FFT_SAMPLES, 1 / SAMPLE_RATE)
     power = np.zeros(len(hertz))
     for samples in parts:
-        whole = len(samples) // _FFT_SAMPLES * _FFT_SAMPLES
-        if whole:
-            windows = samples[:whole].reshape(-1, _FFT_SAMPLES) * np.hanning(_FFT_SAMPLES)
+        sample_count = len(samples) // _FFT_SAMPLES * _FFT_SAMPLES
+        if sample_count:
+            windows = samples[:sample_count].reshape(-1, _FFT_SAMPLES) * np.hanning(_FFT_SAMPLES)
             power += (np.abs(np.fft.rfft(windows, axis=1)) ** 2).sum(axis=0)
     speech = power[(hertz > _SPEECH_BAND_HZ[0]) & (hertz < _SPEECH_BAND_HZ[1])].sum()
     above = power[hertz > _HIGH_BAND_HZ].sum()

@@ -109,12 +109,12 @@ def get_speech_spans(probabilities: npt.NDArray[np.float32], seconds: float, opt
                 start = silent_since = None
     if start is not None:
         runs.append((start, len(probabilities)))
-    spoken = [
-        (first * VAD_FRAME_S, min(behind * VAD_FRAME_S, seconds))
-        for first, behind in runs
-        if behind - first >= min_speech
+    spans = [
+        (first_frame * VAD_FRAME_S, min(end_frame * VAD_FRAME_S, seconds))
+        for first_frame, end_frame in runs
+        if end_frame - first_frame >= min_speech
     ]
-    return _pad_spans(spoken, seconds, options.speech_pad_s)
+    return _pad_spans(spans, seconds, options.speech_pad_s)
 
 
 def _count_frames(seconds: float) -> int:
@@ -124,7 +124,7 @@ def _count_frames(seconds: float) -> int:
 
 def _pad_spans(spans: Sequence[Span], seconds: float, pad_s: float) -> list[Span]:
     """Widen each span by the padding; where the padding of two spans would overlap, both end in the middle of the gap."""
-    middles = [(left[1] + right[0]) / 2 for left, right in pairwise(spans)]
+    middles = [(earlier[1] + later[0]) / 2 for earlier, later in pairwise(spans)]
     starts = [0.0, *middles]
     ends = [*middles, seconds]
     return [

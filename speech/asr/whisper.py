@@ -50,7 +50,7 @@ class DecodeOptions:
         task: ``transcribe``, or ``translate`` to English.
         beam_size: Hypotheses kept while searching.
         word_timestamps: Whether to find each word's times.
-        initial_prompt: Text that the model is to take for what was said before: names, spelling, style.
+        initial_prompt: Text that the model takes for what was said before: it gives names, spelling and style.
         hotwords: Words that are likely to be said.
     """
 
@@ -177,10 +177,10 @@ class WhisperDecoder:
         accepted = [row.language in languages for row, languages in zip(options, accepted_languages, strict=True)]
         if all(accepted):
             return list(zip(probabilities, self._generate(encoded, batch, context_s, options), strict=True))
-        # Taking rows out of what the encoder made costs about as much as encoding them again.
+        # Copying rows out of the encoder's output costs about as much as encoding them again.
         return [
-            (probability, self.decode_batch([samples], context_s, [row])[0] if wanted else None)
-            for samples, probability, row, wanted in zip(batch, probabilities, options, accepted, strict=True)
+            (probability, self.decode_batch([samples], context_s, [row])[0] if is_accepted else None)
+            for samples, probability, row, is_accepted in zip(batch, probabilities, options, accepted, strict=True)
         ]
 
     def decode_sequential(
@@ -221,24 +221,28 @@ class WhisperDecoder:
         """
         import ctranslate2
 
-        wanted = context_s * SAMPLE_RATE
+        sample_count = context_s * SAMPLE_RATE
         features = [
-            self._model.feature_extractor(np.pad(samples[:wanted], (0, max(0, wanted - len(samples)))))
+            self._model.feature_extractor(np.pad(samples[:sample_count], (0, max(0, sample_count - len(samples)))))
             for samples in batch
         ]
         stacked = np.ascontiguousarray(np.stack([f[:, : context_s * _FRAMES_PER_S] for f in features]))
-        together = max(1, _MAX_ENCODE_CONTEXT_S**2 // context_s**2) if self._model.model.device == "cpu" else len(batch)
+        encoder_batch_size = (
+            max(1, _MAX_ENCODE_CONTEXT_S**2 // context_s**2) if self._model.model.device == "cpu" else len(batch)
+        )
         parts = [
-            self._model.model.encode(ctranslate2.StorageView.from_array(stacked[i : i + together]), to_cpu=False)
-            for i in range(0, len(batch), together)
+            self._model.model.encode(
+                ctranslate2.StorageView.from_array(stacked[i : i + encoder_batch_size]), to_cpu=False
+            )
+            for i in range(0, len(batch), encoder_batch_size)
         ]
         return parts[0] if len(parts) == 1 else ctranslate2.StorageView.from_array(np.concatenate(parts))
 
     def _detect_languages(self, encoded: Any) -> list[dict[str, float]]:
         """Language code -> probability (0 to 1) for each row of ``encoded``, a StorageView (batch, frames, width)."""
         return [
-            {token[2:-2]: float(probability) for token, probability in answers}
-            for answers in self._model.model.detect_language(encoded)
+            {token[2:-2]: float(probability) for token, probability in token_probabilities}
+            for token_probabilities in self._model.model.detect_language(encoded)
         ]
 
     def _make_tokenizer(self, language: str, task: Task) -> Any:
@@ -281,12 +285,12 @@ class WhisperDecoder:
         prompts = [self._make_prompt(row) for row in options]
         suppressed = list(get_suppressed_tokens(tokenizers[0], [-1]))  # the same for every language and task
         # Computed from the window, not from the chunks' lengths: the limit must not depend on the other chunks of the batch.
-        most = len(prompts[0]) + _MAX_LENGTH_SPARE_TOKENS + _MAX_LENGTH_TOKENS_PER_S * context_s
-        written = self._model.model.generate(
+        max_length = len(prompts[0]) + _MAX_LENGTH_SPARE_TOKENS + _MAX_LENGTH_TOKENS_PER_S * context_s
+        results = self._model.model.generate(
             encoded,
             prompts,
             beam_size=options[0].beam_size,
-            max_length=min(_MAX_TOKENS, most),
+            max_length=min(_MAX_TOKENS, max_length),
             return_scores=True,
             return_no_speech_prob=True,
             suppress_blank=True,
@@ -294,12 +298,12 @@ class WhisperDecoder:
         )
         tokens = [
             [token for token in result.sequences_ids[0] if token < tokenizer.eot]
-            for result, tokenizer in zip(written, tokenizers, strict=True)
+            for result, tokenizer in zip(results, tokenizers, strict=True)
         ]
         timed = self._align(encoded, seconds, tokens, options)
         return [
             _make_hypothesis(tokenizer.decode(ids).strip(), result, len(ids), duration, words)
-            for result, tokenizer, ids, duration, words in zip(written, tokenizers, tokens, seconds, timed, strict=True)
+            for result, tokenizer, ids, duration, words in zip(results, tokenizers, tokens, seconds, timed, strict=True)
         ]
 
     def _align(
@@ -316,9 +320,9 @@ class WhisperDecoder:
         from faster_whisper.transcribe import merge_punctuations
 
         timed: list[tuple[WordHypothesis, ...]] = [()] * len(tokens)
-        wanted = [i for i, row in enumerate(options) if row.word_timestamps]
-        rows = _split_encoded(encoded, len(tokens)) if wanted else []
-        for i in wanted:
+        timed_rows = [i for i, row in enumerate(options) if row.word_timestamps]
+        rows = _split_encoded(encoded, len(tokens)) if timed_rows else []
+        for i in timed_rows:
             tokenizer = self._tokenizer(options[i].language, options[i].task)
             # Align one chunk per call: for a batch, CTranslate2 normalizes the attention including padding, which shifts words by a
             # frame.

@@ -21,16 +21,16 @@ def trim_stretched_words(words: Iterable[WordHypothesis]) -> tuple[WordHypothesi
     Args:
         words: In order, with times in seconds from the start of the chunk.
     """
-    found = list(words)
-    lengths = [word.end - word.start for word in found if word.end > word.start]
+    trimmed = list(words)
+    lengths = [word.end - word.start for word in trimmed if word.end > word.start]
     if not lengths:
-        return tuple(found)
+        return tuple(trimmed)
     longest = _MAX_DURATION_FACTOR * min(_MAX_MEDIAN_S, median(lengths))
-    for i, word in enumerate(found):
+    for i, word in enumerate(trimmed):
         if word.end - word.start <= longest:
             continue
-        if i == 0 or ends_sentence(found[i - 1].text):
-            found[i] = replace(word, start=word.end - longest)
-        elif ends_sentence(word.text) or i == len(found) - 1:
-            found[i] = replace(word, end=word.start + longest)
-    return tuple(found)
+        if i == 0 or ends_sentence(trimmed[i - 1].text):
+            trimmed[i] = replace(word, start=word.end - longest)
+        elif ends_sentence(word.text) or i == len(trimmed) - 1:
+            trimmed[i] = replace(word, end=word.start + longest)
+    return tuple(trimmed)

@@ -57,7 +57,7 @@ class ChannelStatistics:
 
     def __init__(self, channels: int) -> None:
         self.channels = channels
-        self._rest = np.zeros((0, channels), dtype=np.int16)  # the last n < 320 samples, shape (n, channels)
+        self._remainder = np.zeros((0, channels), dtype=np.int16)  # the last n < 320 samples, shape (n, channels)
         # Frames counted by level; for pairs, by the level of the louder channel. Last axis: dB below full scale, 0 to 96. Of a pair
         # in ``_active_counts`` only [i, j] with i > j is used.
         self._active_counts = np.zeros((channels, channels, _LEVELS), dtype=np.int64)
@@ -73,9 +73,9 @@ class ChannelStatistics:
 
         The last samples are ignored if they are fewer than 320.
         """
-        joined = np.concatenate((self._rest, block)) if len(self._rest) else block
+        joined = np.concatenate((self._remainder, block)) if len(self._remainder) else block
         count = len(joined) // LEVEL_FRAME_SAMPLES
-        self._rest = joined[count * LEVEL_FRAME_SAMPLES :].copy()
+        self._remainder = joined[count * LEVEL_FRAME_SAMPLES :].copy()
         if not count:
             return
         frames = joined[: count * LEVEL_FRAME_SAMPLES].reshape(count, LEVEL_FRAME_SAMPLES, self.channels).astype(
@@ -89,14 +89,14 @@ class ChannelStatistics:
         decibels = 10 * np.log10(np.maximum(power, 1e-12))
         level = np.clip(np.rint(-decibels), 0, _LEVELS - 1).astype(np.int64)
         self._loudest_counts += np.bincount(level.min(axis=1), minlength=_LEVELS)
-        for one in range(self.channels):
-            self._level_counts[one] += np.bincount(level[:, one], minlength=_LEVELS)
-            for other in range(one):
-                louder = np.minimum(level[:, one], level[:, other])
-                ahead = decibels[:, one] - decibels[:, other]
-                self._active_counts[one, other] += np.bincount(louder, minlength=_LEVELS)
-                self._dominant_counts[one, other] += np.bincount(louder[ahead >= DOMINANT_DB], minlength=_LEVELS)
-                self._dominant_counts[other, one] += np.bincount(louder[ahead <= -DOMINANT_DB], minlength=_LEVELS)
+        for channel in range(self.channels):
+            self._level_counts[channel] += np.bincount(level[:, channel], minlength=_LEVELS)
+            for other in range(channel):
+                louder = np.minimum(level[:, channel], level[:, other])
+                ahead = decibels[:, channel] - decibels[:, other]
+                self._active_counts[channel, other] += np.bincount(louder, minlength=_LEVELS)
+                self._dominant_counts[channel, other] += np.bincount(louder[ahead >= DOMINANT_DB], minlength=_LEVELS)
+                self._dominant_counts[other, channel] += np.bincount(louder[ahead <= -DOMINANT_DB], minlength=_LEVELS)
 
     def plan_output_channels(self, *, keep_channels: bool) -> tuple[OutputChannel, ...]:
         """Decide the output channels: one for each source channel with sound of its own, in source order.
@@ -122,14 +122,16 @@ class ChannelStatistics:
 
     def _are_different(self, first: int, second: int) -> bool:
         active = slice(0, self._find_activity_floor_db() + 1)
-        either = self._active_counts[max(first, second), min(first, second), active].sum()
-        owned = [int(self._dominant_counts[a, b, active].sum()) for a, b in ((first, second), (second, first))]
-        heard = [int(self._level_counts[channel, active].sum()) for channel in (first, second)]
+        frames_of_either = self._active_counts[max(first, second), min(first, second), active].sum()
+        dominant_frames = [
+            int(self._dominant_counts[a, b, active].sum()) for a, b in ((first, second), (second, first))
+        ]
+        active_frames = [int(self._level_counts[channel, active].sum()) for channel in (first, second)]
         has_own = all(
-            own >= max(MIN_DOMINANT_FRAMES, MIN_DOMINANT_SHARE * own_heard)
-            for own, own_heard in zip(owned, heard, strict=True)
+            dominant >= max(MIN_DOMINANT_FRAMES, MIN_DOMINANT_SHARE * frames)
+            for dominant, frames in zip(dominant_frames, active_frames, strict=True)
         )
-        return has_own and sum(owned) >= MIN_DIFFERENT_SHARE * either
+        return has_own and sum(dominant_frames) >= MIN_DIFFERENT_SHARE * frames_of_either
 
     def _find_activity_floor_db(self) -> int:
         """Decibels below full scale down to which a frame is active."""
@@ -151,10 +153,10 @@ def mix_channels(block: NDArray[np.int16], outputs: tuple[OutputChannel, ...]) -
 
     Means are rounded to the nearest integer.
     """
-    out = np.empty((len(block), len(outputs)), dtype=np.int16)
-    for index, voice in enumerate(outputs):
-        if len(voice.source_channels) == 1:
-            out[:, index] = block[:, voice.source_channels[0]]
+    mixed = np.empty((len(block), len(outputs)), dtype=np.int16)
+    for index, output in enumerate(outputs):
+        if len(output.source_channels) == 1:
+            mixed[:, index] = block[:, output.source_channels[0]]
         else:
-            out[:, index] = np.rint(block[:, voice.source_channels].mean(axis=1, dtype=np.float32))
-    return out
+            mixed[:, index] = np.rint(block[:, output.source_channels].mean(axis=1, dtype=np.float32))
+    return mixed

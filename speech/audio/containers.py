@@ -185,17 +185,16 @@ def open_container(path: Path) -> Iterator[OpenContainer]:
 
     Raises:
         BadAudioError: ``empty`` (no byte), ``not_audio`` (no container we know), ``truncated`` (a header cut short),
-            ``undecodable`` (a
-            damaged header, or a codec without decoder), ``no_audio_stream`` (a video without sound).
+            ``undecodable`` (a damaged header, or a codec without decoder), ``no_audio_stream`` (a video without sound).
         OSError: The file is missing or cannot be read.
     """
     with path.open("rb") as file:
         source = DeliveryFile(file)
         if source.size <= 0:
-            what = (
+            problem = (
                 "there is an ID3 tag and nothing behind it" if os.fstat(file.fileno()).st_size else "it is 0 bytes long"
             )
-            raise BadAudioError("empty", f"The file holds no sound: {what}. Deliver it again.")
+            raise BadAudioError("empty", f"The file holds no sound: {problem}. Deliver it again.")
         try:
             container = av.open(
                 source, mode="r", container_options=_FFMPEG_OPTIONS, metadata_errors="ignore", buffer_size=1 << 16
@@ -225,8 +224,10 @@ def probe(path: Path) -> AudioInfo:
 def _get_first_audio_stream(container: InputContainer, demuxer: str) -> AudioStream:
     name = CONTAINERS[demuxer]
     if not container.streams.audio:
-        what = "a picture but no sound" if container.streams.video else "neither sound nor picture"
-        raise BadAudioError("no_audio_stream", f"The {name} file has {what}: there is no audio stream to transcribe.")
+        content = "a picture but no sound" if container.streams.video else "neither sound nor picture"
+        raise BadAudioError(
+            "no_audio_stream", f"The {name} file has {content}: there is no audio stream to transcribe."
+        )
     stream = container.streams.audio[0]
     if stream.codec_context is None:
         raise BadAudioError(
@@ -260,22 +261,23 @@ def _explain_refusal(file: DeliveryFile) -> BadAudioError:
     """Make the error that says what kind of file this is, instead of FFmpeg's message."""
     head = file.peek(0, 512)
     size = f"{file.size:,} bytes"
-    other, sound = _match_magic(head, _OTHER_MAGIC), _match_magic(head, _AUDIO_MAGIC)
-    if other is None and sound == "MP4":
+    other_format, audio_format = _match_magic(head, _OTHER_MAGIC), _match_magic(head, _AUDIO_MAGIC)
+    if other_format is None and audio_format == "MP4":
         return _make_mp4_index_error(file)
-    if other is None and sound is not None:
-        promised = int.from_bytes(head[4:8], "little") + 8 if head[:4] == b"RIFF" else 0
-        if promised > file.size:
+    if other_format is None and audio_format is not None:
+        declared_bytes = int.from_bytes(head[4:8], "little") + 8 if head[:4] == b"RIFF" else 0
+        if declared_bytes > file.size:
             return BadAudioError(
                 "truncated",
-                f"The {sound} header promises a file of {promised:,} bytes, but only {size} were delivered, and no sound among "
-                "them. Deliver it again.",
+                f"The {audio_format} header promises a file of {declared_bytes:,} bytes, but only {size} were delivered, and "
+                "no sound among them. Deliver it again.",
             )
         return BadAudioError(
-            "undecodable", f"The file begins like {sound}, but its header cannot be read ({size}). Deliver it again."
+            "undecodable",
+            f"The file begins like {audio_format}, but its header cannot be read ({size}). Deliver it again.",
         )
-    what = other or ("text" if _is_text(head) else "in no audio or video format we know")
-    return BadAudioError("not_audio", f"Not a recording: the {size} are {what}. Deliver an audio or video file.")
+    content = other_format or ("text" if _is_text(head) else "in no audio or video format we know")
+    return BadAudioError("not_audio", f"Not a recording: the {size} are {content}. Deliver an audio or video file.")
 
 
 def _match_magic(head: bytes, magics: tuple[tuple[int, bytes, str], ...]) -> str | None:

@@ -63,7 +63,7 @@ def normalize(
         source: Any audio or video file.
         target: Where to write; the caller passes a temporary name and renames the file afterwards.
         max_hours: Longer recordings are refused, as soon as that is known.
-        accept_partial: Keep what is there of a truncated recording, flagged ``partial``, instead of refusing it.
+        accept_partial: Keep the rest of a truncated recording, flagged ``partial``, instead of refusing it.
         keep_channels: Keep channels that contain different sound separate; otherwise always mix down to one.
 
     Raises:
@@ -72,15 +72,15 @@ def normalize(
     """
     try:
         with open_container(source) as delivery:
-            promise = _check_declared_length(delivery, max_hours)
+            declared = _check_declared_length(delivery, max_hours)
             decoding = PcmStream(
                 delivery,
-                fill_limit_s=promise.seconds + _DECLARED_MARGIN_S if promise else None,
-                every_stream=promise is not None and promise.covers_all_streams,
+                fill_limit_s=declared.seconds + _DECLARED_MARGIN_S if declared else None,
+                every_stream=declared is not None and declared.covers_all_streams,
             )
             writer = _write_wav(delivery, decoding, target, max_hours=max_hours, keep_channels=keep_channels)
-            heard = writer.frames > 0
-            flags = _find_losses(delivery, decoding, promise, has_audio=heard, accept_partial=accept_partial)
+            has_audio = writer.frames > 0
+            flags = _find_losses(delivery, decoding, declared, has_audio=has_audio, accept_partial=accept_partial)
     except BaseException:
         with suppress(OSError):  # do not hide the first error
             target.unlink(missing_ok=True)
@@ -97,10 +97,10 @@ def normalize(
 
 def _check_declared_length(delivery: OpenContainer, max_hours: float) -> DeclaredLength | None:
     """Return the declared length; raise if it already exceeds the limit."""
-    promise = read_declared_length(delivery)
-    if promise is not None and promise.seconds > max_hours * 3600:
+    declared = read_declared_length(delivery)
+    if declared is not None and declared.seconds > max_hours * 3600:
         raise _make_too_long_error(delivery, max_hours)
-    return promise
+    return declared
 
 
 def _write_wav(
@@ -108,23 +108,23 @@ def _write_wav(
 ) -> WavWriter:
     """Write all audio that can be decoded (possibly none), then mix channels that contain the same sound."""
     writer: WavWriter | None = None
-    evidence: ChannelStatistics | None = None
+    statistics: ChannelStatistics | None = None
     try:
         for block in stream.read_blocks():
             if writer is None:
                 writer = WavWriter(target, stream.channels)
-                evidence = ChannelStatistics(stream.channels) if stream.channels > 1 else None
+                statistics = ChannelStatistics(stream.channels) if stream.channels > 1 else None
             if writer.frames + len(block) > max_hours * 3600 * SAMPLE_RATE:
                 raise _make_too_long_error(delivery, max_hours)
             writer.write(block)
-            if evidence is not None:
-                evidence.add_block(block)
+            if statistics is not None:
+                statistics.add_block(block)
         if writer is None:
             writer = WavWriter(target, 1)
-        if evidence is not None:
-            voices = evidence.plan_output_channels(keep_channels=keep_channels)
-            if len(voices) < writer.channels:
-                writer.downmix(partial(mix_channels, outputs=voices), len(voices))
+        if statistics is not None:
+            outputs = statistics.plan_output_channels(keep_channels=keep_channels)
+            if len(outputs) < writer.channels:
+                writer.downmix(partial(mix_channels, outputs=outputs), len(outputs))
         writer.finish()
         return writer
     finally:
@@ -145,8 +145,8 @@ def _find_losses(
     name, codec = delivery.info.container, delivery.info.codec
     missing = []
     if declared is not None and declared.measure_missing_s(stream.reached_s):
-        there_s = declared.seconds - declared.measure_missing_s(stream.reached_s)
-        facts = f"{name} promises {declared.seconds:.1f} s, but only {there_s:.1f} s can be decoded."
+        decoded_s = declared.seconds - declared.measure_missing_s(stream.reached_s)
+        facts = f"{name} promises {declared.seconds:.1f} s, but only {decoded_s:.1f} s can be decoded."
         missing.append(
             _refuse_or_flag_truncated(
                 facts, keep=not declared.is_truncated(stream.reached_s) or (accept_partial and has_audio)

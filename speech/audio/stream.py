@@ -55,7 +55,7 @@ class PcmStream:
 
     Args:
         delivery: The open container.
-        limit_s: Position, in seconds, up to which gaps may be filled with silence; None if no header declares a length.
+        fill_limit_s: Position, in seconds, up to which gaps may be filled with silence; None if no header declares a length.
         every_stream: Use the timestamps of all streams for ``reached_s``, not only those of the audio stream.
 
     Attributes:
@@ -64,9 +64,8 @@ class PcmStream:
         failed_packets: Packets that could not be decoded. A packet cut off at the end of the file does not count.
         failed_s: Approximate length of the failed packets in seconds.
         reached_s: End of the last packet, in seconds: counted from time zero with ``every_stream``, else from the first packet.
-        filled_gaps_s: Silence, in seconds, filled into gaps that no failed packet explains. Silence before the first sample
-            does not
-            count.
+        filled_gaps_s: Silence, in seconds, filled into gaps that no failed packet explains. Silence before the first sample does
+            not count.
         unfilled_gaps_s: Jumps of the timestamps that were too long to fill, in seconds.
         total_samples: Decoded samples, over all channels.
         non_finite_samples: How many of them were NaN or infinite and were replaced by zero.
@@ -205,11 +204,11 @@ class PcmStream:
             self._failed_unfilled_s = max(0.0, -unexplained_s)
         self._position_s += ahead_s
         yield from self._flush()
-        left = round(ahead_s * SAMPLE_RATE)
-        while left:
-            count = min(left, SAMPLE_RATE)
+        samples_left = round(ahead_s * SAMPLE_RATE)
+        while samples_left:
+            count = min(samples_left, SAMPLE_RATE)
             yield np.zeros((count, self.channels), dtype=np.int16)
-            left -= count
+            samples_left -= count
 
     def _check_format(self, frame: AudioFrame) -> None:
         """Check a frame's channels and sample rate; keep the channels of the first frame."""
@@ -256,22 +255,22 @@ class PcmStream:
             self._resampler = AudioResampler(format="s16", layout=self._layout, rate=SAMPLE_RATE)
         if frame is not None:
             self._zero_non_finite(frame)
-        for out in self._resampler.resample(frame):
-            if out is not None:
-                yield out.to_ndarray().astype(np.int16, copy=False).reshape(-1, self.channels)
+        for resampled in self._resampler.resample(frame):
+            if resampled is not None:
+                yield resampled.to_ndarray().astype(np.int16, copy=False).reshape(-1, self.channels)
 
     def _zero_non_finite(self, frame: AudioFrame) -> None:
         """Replace NaN and infinity by 0: the resampler would spread a NaN over neighbouring samples or turn it into full scale."""
         channels = frame.layout.nb_channels
         self.total_samples += frame.samples * channels
-        kind = _FLOAT_DTYPES.get(frame.format.name)
-        if kind is None:
+        dtype = _FLOAT_DTYPES.get(frame.format.name)
+        if dtype is None:
             return
         # A plane's buffer may be longer than its samples.
         count = frame.samples * (1 if frame.format.is_planar else channels)
         for plane in frame.planes:
-            samples = np.frombuffer(memoryview(plane), kind, count)
-            wrong = ~np.isfinite(samples)
-            if wrong.any():
-                self.non_finite_samples += int(wrong.sum())
-                samples[wrong] = 0
+            samples = np.frombuffer(memoryview(plane), dtype, count)
+            is_non_finite = ~np.isfinite(samples)
+            if is_non_finite.any():
+                self.non_finite_samples += int(is_non_finite.sum())
+                samples[is_non_finite] = 0

@@ -65,16 +65,20 @@ class WavWriter:
         """
         if channels >= self.channels:
             raise ValueError(f"can only fold to fewer than {self.channels} channels, not to {channels}")
-        source, target, left = _compute_header_size(self.channels), _compute_header_size(channels), self.frames
+        source, target, frames_left = _compute_header_size(self.channels), _compute_header_size(channels), self.frames
         old_channels, self.channels, self.frames, self.peak = self.channels, channels, 0, 0
-        while left:
-            count = min(left, _DOWNMIX_FRAMES)
+        while frames_left:
+            count = min(frames_left, _DOWNMIX_FRAMES)
             self._file.seek(source)
             raw = self._file.read(count * old_channels * _SAMPLE_BYTES)
             block = mix(np.frombuffer(raw, dtype="<i2").reshape(count, old_channels))
             self._file.seek(target)
             self.write(block)
-            source, target, left = source + len(raw), target + count * channels * _SAMPLE_BYTES, left - count
+            source, target, frames_left = (
+                source + len(raw),
+                target + count * channels * _SAMPLE_BYTES,
+                frames_left - count,
+            )
         self._file.seek(target)
         self._file.truncate()
 

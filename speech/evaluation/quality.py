@@ -40,7 +40,7 @@ SLOWEST_WPS = 0.5
 
 MAX_SUSPECT_SHARE = 0.5
 """Largest share of suspect chunks. Above one half the fast strategy saves no time (measured: greedy decoding with beam search as a
-fallback), so the audio or the hallucination checks are not what it was made for."""
+fallback), so it does not fit the audio, or the hallucination checks are wrong for it."""
 
 MIN_CHUNKS_FOR_SHARE = 4
 """With fewer chunks the share is not judged."""
@@ -58,9 +58,9 @@ def check_duration_kept(transcript: Transcript, seconds: float) -> Iterator[str]
         transcript: The transcript.
         seconds: Length of the normalized audio, in seconds.
     """
-    told = transcript.meta.audio_duration_sec
-    if not is_same_length(told, seconds):
-        yield f"is a transcript of {told:.3f} s of audio, and {seconds:.3f} s were normalized"
+    transcribed_s = transcript.meta.audio_duration_sec
+    if not is_same_length(transcribed_s, seconds):
+        yield f"is a transcript of {transcribed_s:.3f} s of audio, and {seconds:.3f} s were normalized"
 
 
 def is_same_length(first_s: float, second_s: float) -> bool:
@@ -70,32 +70,36 @@ def is_same_length(first_s: float, second_s: float) -> bool:
 
 def check_times_in_order(transcript: Transcript) -> Iterator[str]:
     """Segments of a channel and words of a segment start in order; nothing ends before its start or after the recording."""
-    last = transcript.meta.audio_duration_sec + ENCODER_FRAME_S
+    latest_end = transcript.meta.audio_duration_sec + ENCODER_FRAME_S
     for _, segments in _group_by_channel(transcript):
-        before = 0.0
+        previous_start = 0.0
         for segment in segments:
-            stretches = [(f"segment {segment.id}", segment.start, segment.end, before)]
-            earlier = 0.0
+            items = [(f"segment {segment.id}", segment.start, segment.end, previous_start)]
+            previous_word_start = 0.0
             for word in segment.words:
-                stretches.append((f"{word.word.strip()!r} in segment {segment.id}", word.start, word.end, earlier))
-                earlier = word.start
-            for what, start, end, not_before in stretches:
+                items.append(
+                    (f"{word.word.strip()!r} in segment {segment.id}", word.start, word.end, previous_word_start)
+                )
+                previous_word_start = word.start
+            for label, start, end, not_before in items:
                 if start < not_before:
-                    yield f"{what} begins at {start:.2f} s, before what precedes it ({not_before:.2f} s)"
+                    yield f"{label} begins at {start:.2f} s, before what precedes it ({not_before:.2f} s)"
                 elif end < start:
-                    yield f"{what} ends at {end:.2f} s, before its beginning at {start:.2f} s"
-                elif end > last:
+                    yield f"{label} ends at {end:.2f} s, before its beginning at {start:.2f} s"
+                elif end > latest_end:
                     length = transcript.meta.audio_duration_sec
-                    yield f"{what} ends at {end:.2f} s, and the recording at {length:.2f} s"
-            before = segment.start
+                    yield f"{label} ends at {end:.2f} s, and the recording at {length:.2f} s"
+            previous_start = segment.start
 
 
 def check_speech_covered(transcript: Transcript) -> Iterator[str]:
     """Detected speech has no span of ``MIN_UNCOVERED_S`` or more without a word, except where text was dropped on purpose."""
     for channel, spans in _group_speech_spans(transcript).items():
-        said = [(start - WORD_MARGIN_S, end + WORD_MARGIN_S) for start, end in _list_word_spans(transcript, channel)]
+        word_spans = [
+            (start - WORD_MARGIN_S, end + WORD_MARGIN_S) for start, end in _list_word_spans(transcript, channel)
+        ]
         dropped = [(d.start, d.end) for d in transcript.meta.dropped if d.channel == channel]
-        covers = merge_spans([*said, *dropped])
+        covers = merge_spans([*word_spans, *dropped])
         ends = [end for _, end in covers]
         for start, end in spans:
             for hole_start, hole_end in _find_uncovered(start, end, covers, bisect_right(ends, start)):
@@ -107,9 +111,9 @@ def check_speech_covered(transcript: Transcript) -> Iterator[str]:
 
 def check_words_inside_speech(transcript: Transcript) -> Iterator[str]:
     """No word lies completely outside detected speech."""
-    heard = _group_speech_spans(transcript)
+    spans_by_channel = _group_speech_spans(transcript)
     for channel, segments in _group_by_channel(transcript):
-        spans = heard.get(channel, [])
+        spans = spans_by_channel.get(channel, [])
         ends = [end + ENCODER_FRAME_S for _, end in spans]
         for segment in segments:
             for word in segment.words:
@@ -126,42 +130,42 @@ def check_speech_rate_plausible(transcript: Transcript) -> Iterator[str] | None:
 
 
 def _find_implausible_rates(transcript: Transcript, report: PauseReport) -> Iterator[str]:
-    whole = report.recording
-    if whole.words is not None and whole.words >= _MIN_WORDS_FOR_RATE:
-        rate = _per_second(whole.words, whole.speech_s)
+    recording = report.recording
+    if recording.words is not None and recording.words >= _MIN_WORDS_FOR_RATE:
+        rate = _per_second(recording.words, recording.speech_s)
         if rate > FASTEST_WPS:
             yield f"{rate:.1f} words a second over the recording; nobody keeps up more than {FASTEST_WPS}"
-        elif rate < SLOWEST_WPS and whole.speech_s >= _MIN_SPEECH_FOR_RATE_S:
-            yield f"{rate:.2f} words a second over {whole.speech_s:.1f} s of speech; under {SLOWEST_WPS} nobody is talking"
-    for segment, told in zip(transcript.segments, report.segments, strict=True):
-        words = told.rate.words or 0
-        rate = _per_second(words, told.rate.speech_s)
-        if words >= _MIN_WORDS_FOR_RATE and rate > FASTEST_SEGMENT_WPS:
-            place = f"{told.rate.speech_s:.2f} s at {segment.start:.1f} s"
-            yield f"{words} words in {place}; nobody says more than {FASTEST_SEGMENT_WPS} a second"
+        elif rate < SLOWEST_WPS and recording.speech_s >= _MIN_SPEECH_FOR_RATE_S:
+            yield f"{rate:.2f} words a second over {recording.speech_s:.1f} s of speech; under {SLOWEST_WPS} nobody is talking"
+    for segment, segment_report in zip(transcript.segments, report.segments, strict=True):
+        word_count = segment_report.rate.words or 0
+        rate = _per_second(word_count, segment_report.rate.speech_s)
+        if word_count >= _MIN_WORDS_FOR_RATE and rate > FASTEST_SEGMENT_WPS:
+            place = f"{segment_report.rate.speech_s:.2f} s at {segment.start:.1f} s"
+            yield f"{word_count} words in {place}; nobody says more than {FASTEST_SEGMENT_WPS} a second"
 
 
 def check_language_certain(transcript: Transcript) -> Iterator[str] | None:
     """Exactly one language, with sufficient probability. Not judged if the language was forced or nothing was said."""
-    doubts = [reason for flag, reason in transcript.meta.flags.items() if flag.startswith("language")]
+    problems = [reason for flag, reason in transcript.meta.flags.items() if flag.startswith("language")]
     probability = transcript.meta.language_probability
-    if not doubts and probability is None:
+    if not problems and probability is None:
         return None
-    if not doubts and probability is not None and probability < LANGUAGE_DETECTION_THRESHOLD:
-        doubts.append(f"taken for {transcript.language} with only {probability:.0%}")
-    return iter(doubts)
+    if not problems and probability is not None and probability < LANGUAGE_DETECTION_THRESHOLD:
+        problems.append(f"taken for {transcript.language} with only {probability:.0%}")
+    return iter(problems)
 
 
 def check_few_suspects(transcript: Transcript) -> Iterator[str] | None:
     """At most half of the chunks were suspect. Not judged if no speech reached the model."""
-    made = transcript.meta.decoding
-    if made is None:
+    decoding = transcript.meta.decoding
+    if decoding is None:
         return None
-    said = (
-        f"{made.suspects} of {made.chunks} chunks were suspect: {made.rescued} rescued, {made.dropped} segments dropped, "
-        f"{made.flagged} flagged"
+    sentence = (
+        f"{decoding.suspects} of {decoding.chunks} chunks were suspect: {decoding.rescued} rescued, "
+        f"{decoding.dropped} segments dropped, {decoding.flagged} flagged"
     )
-    return iter([said] if has_too_many_suspects(made.suspects, made.chunks) else [])
+    return iter([sentence] if has_too_many_suspects(decoding.suspects, decoding.chunks) else [])
 
 
 def has_too_many_suspects(suspects: int, chunks: int) -> bool:
@@ -184,25 +188,25 @@ def _group_speech_spans(transcript: Transcript) -> Mapping[int, list[Span]]:
     spans: dict[int, list[Span]] = {}
     for span in transcript.meta.speech:
         spans.setdefault(span.channel, []).append((span.start, span.end))
-    return {channel: merge_spans(found) for channel, found in spans.items()}
+    return {channel: merge_spans(channel_spans) for channel, channel_spans in spans.items()}
 
 
 def _list_word_spans(transcript: Transcript, channel: int) -> Iterator[Span]:
     """Times of the words, or of the segments whose words have no timestamps."""
     for segment in transcript.segments:
         if _channel(segment) == channel:
-            yield from ((said.start, said.end) for said in segment.words or (segment,))
+            yield from ((timed.start, timed.end) for timed in segment.words or (segment,))
 
 
-def _find_uncovered(start: float, end: float, covers: Sequence[Span], first: int) -> Iterator[Span]:
+def _find_uncovered(start: float, end: float, covers: Sequence[Span], index: int) -> Iterator[Span]:
     """The parts of a span that no cover overlaps.
 
     Covers are sorted and do not overlap; ``first`` is the index of the first cover that ends after the span's start.
     """
-    while first < len(covers) and covers[first][0] < end:
-        yield start, covers[first][0]
-        start = covers[first][1]
-        first += 1
+    while index < len(covers) and covers[index][0] < end:
+        yield start, covers[index][0]
+        start = covers[index][1]
+        index += 1
     yield start, end
 
 

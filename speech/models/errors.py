@@ -15,9 +15,9 @@ class UnknownModelError(WeightsError):
     """The name is neither in the catalogue nor a folder."""
 
     def __init__(self, name: str) -> None:
-        known = ", ".join(load_catalogue())
+        names = ", ".join(load_catalogue())
         super().__init__(
-            f"No model is called {name!r}. Known: {known}. "
+            f"No model is called {name!r}. Known: {names}. "
             "For a model of your own, give the path of the folder with its CTranslate2 files."
         )
 

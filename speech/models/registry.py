@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 WeightsSource = Literal["model directory", "local cache", "model hub", "package mirror"]
 
-# A folder with any of these files is taken for a model folder. config.json is left out: many other things have one.
+# A folder with any of these files is taken for a model folder. config.json is left out: many other programs use that name.
 _MODEL_FILES = ("model.bin", "tokenizer.json", "vocabulary.txt", "vocabulary.json")
 # Without tokenizer.json faster-whisper would quietly fetch one from the hub, which nothing here has pinned.
 _REQUIRED_FILES = ("model.bin", "config.json", "tokenizer.json")
@@ -50,7 +50,7 @@ class Weights:
 
 
 def get_default_cache_dir() -> Path:
-    """Where fetched weights are kept unless told otherwise: ``stt-orchestration/models`` in the user's cache folder.
+    """Where fetched weights are kept if no other folder is set: ``stt-orchestration/models`` in the user's cache folder.
 
     The user's cache folder is ``$XDG_CACHE_HOME``, or ``~/.cache`` where that is unset or empty (XDG Base Directory
     Specification 0.8).
@@ -106,9 +106,9 @@ def resolve(
     sources.append(("package mirror", lambda: download_from_mirror(model, cache_dir, allow_download, progress)))
 
     tried = ["model directory: none was given"] if model_dir is None else []
-    for source, look in sources:
+    for source, find in sources:
         try:
-            path = look()
+            path = find()
         except SourceUnavailableError as reason:
             tried.append(f"{source}: {reason}")
             progress(f"{name}: not from the {source}: {reason}")

@@ -29,19 +29,21 @@ def verify_files(model: PinnedModel, folder: Path, *, source: str, remedy: str) 
     """
     for pin in model.files:
         path = folder / pin.name
-        wrong = functools.partial(
+        make_error = functools.partial(
             WrongWeightsError, model.name, path, expected=_describe_pin(pin), source=source, remedy=remedy
         )
         try:
             size, sha256 = path.stat().st_size, compute_sha256(path)
         except FileNotFoundError:
-            raise wrong(actual="no such file") from None
+            raise make_error(actual="no such file") from None
         if size == 0:
-            raise wrong(actual="an empty file")
+            raise make_error(actual="an empty file")
         if pin.sha256 is not None and (size, sha256) != (pin.size, pin.sha256):
-            owner = next((other.name for other in load_catalogue().values() if other.sha256 == sha256), None)
-            whose = f", which is the model {owner}" if owner and owner != model.name else ""
-            raise wrong(actual=f"{size} bytes with sha256 {sha256}{whose}")
+            owner = next(
+                (known_model.name for known_model in load_catalogue().values() if known_model.sha256 == sha256), None
+            )
+            owner_note = f", which is the model {owner}" if owner and owner != model.name else ""
+            raise make_error(actual=f"{size} bytes with sha256 {sha256}{owner_note}")
 
 
 def compute_sha256(path: Path) -> str:

@@ -51,17 +51,19 @@ def measure(image: str, postgres_image: str, repeats: int) -> ClusterTimings:
     Raises:
         ClusterError: A command failed, a run did not succeed, or something never came.
     """
-    with ours.open_deployment() as mine, theirs.create_deployment(image, postgres_image) as other:
+    with ours.open_deployment() as our_namespace, theirs.create_deployment(image, postgres_image) as their_namespace:
         theirs.time_stock_run(
-            other
+            their_namespace
         )  # warm-up: pulls the image, mounts and fills caches; our deployment has done that already
-        ours.time_upload(mine, "warm-up")
+        ours.time_upload(our_namespace, "warm-up")
         their_runs, our_runs = [], []
         for i in range(repeats):
-            their_runs.append(theirs.time_stock_run(other))
-            our_runs.append(ours.time_upload(mine, str(i)))
+            their_runs.append(theirs.time_stock_run(their_namespace))
+            our_runs.append(ours.time_upload(our_namespace, str(i)))
             print(f"repeat {i + 1} of {repeats}: {our_runs[-1].seconds:.1f} s from the tick to the outputs", flush=True)
-        return ClusterTimings(tuple(our_runs), tuple(their_runs), imports.measure_imports(other, image, repeats))
+        return ClusterTimings(
+            tuple(our_runs), tuple(their_runs), imports.measure_imports(their_namespace, image, repeats)
+        )
 
 
 if __name__ == "__main__":

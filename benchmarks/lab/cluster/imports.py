@@ -40,18 +40,18 @@ def measure_imports(namespace: Namespace, image: str, repeats: int) -> ImportTim
     }
     spec = {"restartPolicy": "Never", "containers": [container]}
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": _POD}, "spec": spec}
-    namespace.kubectl("create", "--filename=-", given=json.dumps(pod).encode())
+    namespace.kubectl("create", "--filename=-", stdin=json.dumps(pod).encode())
 
-    def over() -> bool | None:
+    def has_ended() -> bool | None:
         phase = namespace.kubectl("get", "pod", _POD, "--output=jsonpath={.status.phase}")
         return True if phase in ("Succeeded", "Failed") else None
 
-    wait_until(60.0 + 30.0 * repeats, f"the end of pod {_POD}", over)
+    wait_until(60.0 + 30.0 * repeats, f"the end of pod {_POD}", has_ended)
     rounds = json.loads(namespace.kubectl("logs", _POD))[1:]
-    found = {name: median(each[name] for each in rounds) for name in _TIMED}
+    medians = {name: median(timing[name] for timing in rounds) for name in _TIMED}
     return ImportTiming(
-        python=round(found["python"], 3),
-        dagster=round(found["dagster"] - found["python"], 3),
-        theirs=round(found["theirs"] - found["dagster"], 3),
-        ours=round(found["ours"] - found["dagster"], 3),
+        python=round(medians["python"], 3),
+        dagster=round(medians["dagster"] - medians["python"], 3),
+        theirs=round(medians["theirs"] - medians["dagster"], 3),
+        ours=round(medians["ours"] - medians["dagster"], 3),
     )

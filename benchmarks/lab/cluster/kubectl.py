@@ -18,7 +18,7 @@ _LOGS = """query ($run: ID!) {
   logsForRun(runId: $run, limit: 1000) { ... on EventConnection { events {
     __typename ... on MessageEvent { timestamp stepKey eventType message } } } } }"""
 _ENDED_STATUSES = ("SUCCESS", "FAILURE", "CANCELED")
-_LOOK_S = 0.5
+_POLL_INTERVAL_S = 0.5
 
 
 class ClusterError(Exception):
@@ -37,72 +37,85 @@ class Namespace:
         self.name = name
         self._url = url
 
-    def kubectl(self, *arguments: str, given: bytes | None = None) -> str:
+    def kubectl(self, *arguments: str, stdin: bytes | None = None) -> str:
         """See ``kubectl``."""
-        return kubectl("--namespace", self.name, *arguments, given=given)
+        return kubectl("--namespace", self.name, *arguments, stdin=stdin)
 
     def graphql(self, query: str, **variables: Any) -> dict[str, Any]:
-        """Ask the webserver.
+        """Send a GraphQL query to the webserver and return its ``data``.
 
         Raises:
-            ClusterError: It refuses, or does not answer.
+            ClusterError: The webserver refuses the query or does not answer.
         """
         body = json.dumps({"query": query, "variables": variables}).encode()
-        asked = urllib.request.Request(f"{self._url}/graphql", body, {"Content-Type": "application/json"})  # noqa: S310
+        request = urllib.request.Request(f"{self._url}/graphql", body, {"Content-Type": "application/json"})  # noqa: S310
         try:
-            with urllib.request.urlopen(asked, timeout=60) as answer:  # noqa: S310 - an address of ours
-                told = json.load(answer)
+            with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310 - an address of ours
+                reply = json.load(response)
         except urllib.error.HTTPError as error:
             raise ClusterError(f"Dagster in {self.name} refuses: {error.read().decode(errors='replace')}") from error
         except OSError as error:
             raise ClusterError(f"Dagster in {self.name} does not answer: {error}") from error
-        if "errors" in told:
-            raise ClusterError(f"Dagster in {self.name} refuses: {told['errors']}")
-        data: dict[str, Any] = told["data"]
+        if "errors" in reply:
+            raise ClusterError(f"Dagster in {self.name} refuses: {reply['errors']}")
+        data: dict[str, Any] = reply["data"]
         return data
 
     def wait_for_run(self, run_id: str, seconds: float = 300.0) -> dict[str, Any]:
-        """Wait for a run's success; its times and events as GraphQL gives them."""
+        """Wait until a run has succeeded; returns its times and events as GraphQL gives them.
 
-        def look() -> dict[str, Any] | None:
-            told = self.graphql(_LOGS, run=run_id)
-            found = {**told["runOrError"], "events": told["logsForRun"]["events"]}
-            return found if found["status"] in _ENDED_STATUSES else None
+        Raises:
+            ClusterError: It failed, or did not end in time.
+        """
 
-        run = wait_until(seconds, f"the end of run {run_id} in {self.name}", look)
+        def find_ended_run() -> dict[str, Any] | None:
+            reply = self.graphql(_LOGS, run=run_id)
+            run_info = {**reply["runOrError"], "events": reply["logsForRun"]["events"]}
+            return run_info if run_info["status"] in _ENDED_STATUSES else None
+
+        run = wait_until(seconds, f"the end of run {run_id} in {self.name}", find_ended_run)
         if run["status"] != "SUCCESS":
-            told = "\n".join(str(event.get("message")) for event in run["events"][-5:])
-            raise ClusterError(f"Run {run_id} in {self.name} ended with {run['status']}:\n{told}")
+            messages = "\n".join(str(event.get("message")) for event in run["events"][-5:])
+            raise ClusterError(f"Run {run_id} in {self.name} ended with {run['status']}:\n{messages}")
         return run
 
 
-def kubectl(*arguments: str, given: bytes | None = None) -> str:
-    """Run it; what it prints.
+def kubectl(*arguments: str, stdin: bytes | None = None) -> str:
+    """Run kubectl and return what it prints.
+
+    Args:
+        arguments: Its arguments.
+        stdin: Its standard input.
 
     Raises:
-        ClusterError: It is not there, or it failed.
+        ClusterError: There is no kubectl, or it failed.
     """
     try:
-        done = subprocess.run(["kubectl", *arguments], input=given, capture_output=True, check=True, timeout=600)  # noqa: S607
+        process = subprocess.run(["kubectl", *arguments], input=stdin, capture_output=True, check=True, timeout=600)  # noqa: S607
     except FileNotFoundError as error:
         raise ClusterError("There is no kubectl on the PATH.") from error
     except subprocess.CalledProcessError as error:
         raise ClusterError(f"kubectl {' '.join(arguments)}: {error.stderr.decode(errors='replace').strip()}") from error
-    return done.stdout.decode()
+    return process.stdout.decode()
 
 
-def wait_until(seconds: float, what: str, poll: Callable[[], T | None]) -> T:
-    """Poll twice a second until a value is returned.
+def wait_until(seconds: float, awaited: str, poll: Callable[[], T | None]) -> T:
+    """Poll twice a second until ``poll`` returns a value.
+
+    Args:
+        seconds: The time limit.
+        awaited: What is waited for, for the error.
+        poll: Returns None as long as there is no value.
 
     Raises:
-        ClusterError: There was none in time.
+        ClusterError: There was no value in time.
     """
-    end = time.monotonic() + seconds
-    while (found := poll()) is None:
-        if time.monotonic() > end:
-            raise ClusterError(f"{what}: not within {seconds:.0f} s.")
-        time.sleep(_LOOK_S)
-    return found
+    deadline = time.monotonic() + seconds
+    while (value := poll()) is None:
+        if time.monotonic() > deadline:
+            raise ClusterError(f"{awaited}: not within {seconds:.0f} s.")
+        time.sleep(_POLL_INTERVAL_S)
+    return value
 
 
 @contextmanager

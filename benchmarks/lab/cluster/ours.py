@@ -30,32 +30,32 @@ ours."""
 
 @contextmanager
 def open_deployment() -> Iterator[Namespace]:
-    """The one that is there.
+    """Open the existing deployment of our project.
 
     Raises:
-        ClusterError: There is none, or it works on something else.
+        ClusterError: There is none, or its webserver cannot be reached.
     """
     if not kubectl("get", "deployment", "stt-code", f"--namespace={NAMESPACE}", "--ignore-not-found"):
         raise ClusterError("Ours is not deployed here: deploy/README.md, steps 1 and 2.")
-    with forward_port(NAMESPACE, "service/stt-webserver") as found:
-        yield found
+    with forward_port(NAMESPACE, "service/stt-webserver") as namespace:
+        yield namespace
 
 
 def time_upload(namespace: Namespace, name: str) -> RunTiming:
     """Upload one short recording whose bytes were never transcribed before, and follow it to its outputs."""
     name = f"pace-{uuid.uuid4().hex[:8]}-{name}.wav"
-    before = time.time()
+    uploaded_at = time.time()
     namespace.kubectl(
         "exec", "-i", "deployment/stt-code", "--container=code", "--", "sh", "-c", f"cat > /data/raw_audio/{name}",
-        given=_recording(),
+        stdin=_recording(),
     )  # fmt: skip
 
-    def seen() -> dict[str, Any] | None:
-        found = namespace.graphql(_TICKS, selector=_SENSOR)["sensorOrError"]
-        ticks = found.get("sensorState", {}).get("ticks", [])
-        return next((tick for tick in ticks if tick["timestamp"] >= before and tick["runIds"]), None)
+    def find_tick() -> dict[str, Any] | None:
+        sensor = namespace.graphql(_TICKS, selector=_SENSOR)["sensorOrError"]
+        ticks = sensor.get("sensorState", {}).get("ticks", [])
+        return next((tick for tick in ticks if tick["timestamp"] >= uploaded_at and tick["runIds"]), None)
 
-    tick = wait_until(_SEEN_S, f"a run of {name}", seen)
+    tick = wait_until(_SEEN_S, f"a run of {name}", find_tick)
     return parse_run(namespace.wait_for_run(tick["runIds"][0]), tick["timestamp"])
 
 

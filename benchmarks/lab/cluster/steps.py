@@ -98,12 +98,16 @@ def parse_run(graphql_run: Mapping[str, Any], since: float) -> RunTiming:
     )
 
 
-def _only(events: Iterable[Event], what: str, step: str) -> float:
+def _only(events: Iterable[Event], event_type: str, step: str) -> float:
     of_step = (event for event in events if event.get("stepKey") == step)
-    found = [_at(one) for one in of_step if what == one.get("eventType") or str(one.get("message")).startswith(what)]
-    if len(found) != 1:
-        raise ValueError(f"The run has {len(found)} events {what!r} of {step}, and not one.")
-    return found[0]
+    times = [
+        _at(event)
+        for event in of_step
+        if event_type == event.get("eventType") or str(event.get("message")).startswith(event_type)
+    ]
+    if len(times) != 1:
+        raise ValueError(f"The run has {len(times)} events {event_type!r} of {step}, and not one.")
+    return times[0]
 
 
 def _at(event: Event) -> float:
@@ -124,11 +128,15 @@ class ClusterTimings:
 
     def table(self) -> str:
         """For a terminal."""
-        ours, theirs = ([launch for run in runs for launch in run.launches] for runs in (self.ours, self.theirs))
-        steps = dict.fromkeys(launch.step for launch in ours)
-        rows = [("theirs", theirs), ("ours", ours)]
-        rows += [(f"  {step}", [launch for launch in ours if launch.step == step]) for step in steps]
-        difference = median(one.at_work for one in ours) - median(one.at_work for one in theirs)
+        our_launches, their_launches = (
+            [launch for run in runs for launch in run.launches] for runs in (self.ours, self.theirs)
+        )
+        steps = dict.fromkeys(launch.step for launch in our_launches)
+        rows = [("theirs", their_launches), ("ours", our_launches)]
+        rows += [(f"  {step}", [launch for launch in our_launches if launch.step == step]) for step in steps]
+        difference = median(launch.at_work for launch in our_launches) - median(
+            launch.at_work for launch in their_launches
+        )
         imports = (
             f"imports in a pod: Python {self.imports.python:.2f} s, dagster's command {self.imports.dagster:.2f} s more; on top of "
             f"that their project {self.imports.theirs:.2f} s, ours {self.imports.ours:.2f} s"
@@ -146,12 +154,12 @@ class ClusterTimings:
 
 
 def _launches(name: str, launches: Sequence[LaunchTiming]) -> str:
-    stages = zip(*((one.reached, one.loaded, one.began, one.at_work) for one in launches), strict=True)
+    stages = zip(*((launch.reached, launch.loaded, launch.began, launch.at_work) for launch in launches), strict=True)
     return f"{name:26}{len(launches):4}" + "".join(f"{_spread(values):>19}" for values in stages)
 
 
 def _runs(name: str, runs: Sequence[RunTiming]) -> str:
-    launching = mean(sum(one.at_work for one in run.launches) for run in runs)
+    launching = mean(sum(launch.at_work for launch in run.launches) for run in runs)
     return (
         f"{name} to its outputs: {_spread([run.seconds for run in runs])} s; on average {mean(run.queued for run in runs):.1f} s "
         f"until its process is at work, {launching:.1f} s launching steps, {mean(run.between for run in runs):.1f} s between them"

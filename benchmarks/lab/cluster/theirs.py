@@ -32,22 +32,22 @@ def create_deployment(image: str, postgres_image: str) -> Iterator[Namespace]:
         files = [f"--from-file={PROJECT / name}" for name in ("project.py", "dagster.yaml")]
         kubectl("--namespace", namespace, "create", "configmap", "project", *files)
         manifest = (PROJECT / "cluster.yaml").read_text(encoding="utf-8")
-        for place, value in (("IMAGE", image), ("POSTGRES", postgres_image), ("PASSWORD", secrets.token_hex(12))):
-            manifest = manifest.replace(f"@{place}@", value)
-        kubectl("--namespace", namespace, "apply", "--filename=-", given=manifest.encode())
+        for placeholder, value in (("IMAGE", image), ("POSTGRES", postgres_image), ("PASSWORD", secrets.token_hex(12))):
+            manifest = manifest.replace(f"@{placeholder}@", value)
+        kubectl("--namespace", namespace, "apply", "--filename=-", stdin=manifest.encode())
         for name in ("postgres", "webserver"):
             kubectl("--namespace", namespace, "rollout", "status", f"deployment/{name}", "--timeout=240s")
-        with forward_port(namespace, "deployment/webserver") as there:
-            yield there
+        with forward_port(namespace, "deployment/webserver") as forwarded:
+            yield forwarded
     finally:
         kubectl("delete", "namespace", namespace, "--wait=false")
 
 
 def time_stock_run(namespace: Namespace) -> RunTiming:
     """Run its four steps."""
-    asked = time.time()
+    requested_at = time.time()
     params = {"selector": _JOB, "runConfigData": json.dumps({})}
-    launched = namespace.graphql(_LAUNCH, params=params)["launchRun"]
-    if launched["__typename"] != "LaunchRunSuccess":
-        raise ClusterError(f"The other project's run was not launched: {launched}")
-    return parse_run(namespace.wait_for_run(launched["run"]["runId"]), asked)
+    response = namespace.graphql(_LAUNCH, params=params)["launchRun"]
+    if response["__typename"] != "LaunchRunSuccess":
+        raise ClusterError(f"The other project's run was not launched: {response}")
+    return parse_run(namespace.wait_for_run(response["run"]["runId"]), requested_at)

@@ -59,23 +59,23 @@ def main(arguments: Sequence[str]) -> int:
             items = read_corpus(options.corpus, [group], options.every)
             race = _race(group, items, setups, weights.path, options, folder)
             result["races"] = [
-                old for old in result["races"] if (old["group"], old["words"]) != (group, options.words)
+                earlier for earlier in result["races"] if (earlier["group"], earlier["words"]) != (group, options.words)
             ] + [race]
             _write(options.out, result)
         if options.invented:
             result["invented"] = _invented(options.invented, setups, weights.path, folder)
             _write(options.out, result)
     print(report.format_table(result))
-    worse = [
+    violations = [
         f"{group}: {rate:.2f} % word errors, {limit} % allowed"
         for group, limit in (most.rsplit("=", 1) for most in options.most)
-        if (rate := _ours(result, group)) > float(limit)
+        if (rate := _get_our_wer(result, group)) > float(limit)
     ]
-    print("\n".join(worse), file=sys.stderr)
-    return 1 if worse else 0
+    print("\n".join(violations), file=sys.stderr)
+    return 1 if violations else 0
 
 
-def _ours(result: dict[str, Any], group: str) -> float:
+def _get_our_wer(result: dict[str, Any], group: str) -> float:
     """Our word error rate on a group, in percent."""
     (race,) = [race for race in result["races"] if race["group"] == group and not race["words"]]
     return float(race["setups"]["ours"]["wer"])
@@ -101,12 +101,12 @@ def _race(
     for repeat in range(options.repeats):
         for setup in setups:
             lap = run_setup(setup, items, weights, words=options.words, extra_path=folder)
-            spent = lap.seconds
+            spent_s = lap.seconds
             if setup.contestant == "command_line":
-                spent -= _start(setup, weights, folder)
-            seconds[setup.name].append(round(spent, 2))
+                spent_s -= _start(setup, weights, folder)
+            seconds[setup.name].append(round(spent_s, 2))
             texts.setdefault(setup.name, lap.texts)
-            print(f"{group}, repeat {repeat + 1}: {setup.name} {spent:.1f} s", file=sys.stderr, flush=True)
+            print(f"{group}, repeat {repeat + 1}: {setup.name} {spent_s:.1f} s", file=sys.stderr, flush=True)
     return {
         "group": group,
         "words": options.words,
@@ -121,30 +121,30 @@ def _race(
 
 
 def _start(setup: Setup, weights: Path, folder: str) -> float:
-    """What a command costs that has a tenth of a second of silence to hear: its start, imports and loading."""
+    """Seconds that a command takes for a tenth of a second of silence: its start, imports and loading the model."""
     (quiet,) = _as_items([("quiet", np.zeros(RATE // 10, np.float32))], Path(folder))
     return run_setup(setup, [quiet], weights, words=False, extra_path=folder).seconds
 
 
 def _invented(count: int, setups: Sequence[Setup], weights: Path, folder: str) -> dict[str, Any]:
-    made = list(generate_clips(count))
-    items = _as_items(made, Path(folder))
-    found = {}
+    clips = list(generate_clips(count))
+    items = _as_items(clips, Path(folder))
+    figures = {}
     for setup in setups:
         texts = run_setup(setup, items, weights, words=False, extra_path=folder).texts
-        words = [len(split_words(text)) for text in texts.values()]
-        found[setup.name] = {"words": sum(words), "clips": sum(number > 0 for number in words)}
-        print(f"invented: {setup.name} {found[setup.name]}", file=sys.stderr, flush=True)
-    return {"clips": count, "audio_seconds": round(sum(len(sound) for _, sound in made) / RATE, 1), "setups": found}
+        word_counts = [len(split_words(text)) for text in texts.values()]
+        figures[setup.name] = {"words": sum(word_counts), "clips": sum(word_count > 0 for word_count in word_counts)}
+        print(f"invented: {setup.name} {figures[setup.name]}", file=sys.stderr, flush=True)
+    return {"clips": count, "audio_seconds": round(sum(len(sound) for _, sound in clips) / RATE, 1), "setups": figures}
 
 
 def _as_items(sounds: Sequence[tuple[str, Any]], folder: Path) -> list[CorpusItem]:
     items = []
     for name, sound in sounds:
         path = folder / f"{name}.wav"
-        with wave.open(str(path), "wb") as out:
-            out.setparams((1, 2, RATE, 0, "NONE", ""))
-            out.writeframes((np.clip(sound, -1, 1) * 32767).astype("<i2").tobytes())
+        with wave.open(str(path), "wb") as wav:
+            wav.setparams((1, 2, RATE, 0, "NONE", ""))
+            wav.writeframes((np.clip(sound, -1, 1) * 32767).astype("<i2").tobytes())
         items.append(CorpusItem(path, "generated", len(sound) / RATE, "en", "", "other"))
     return items
 

@@ -105,7 +105,7 @@ def load_whisper_ctranslate2(task: dict[str, Any]) -> Callable[[Sequence[Job]], 
         texts = {}
         with tempfile.TemporaryDirectory() as folder:
             for language in dict.fromkeys(language for _, language in jobs):
-                files = [file for file, spoken in jobs if spoken == language]
+                files = [file for file, file_language in jobs if file_language == language]
                 options = {
                     "model_directory": task["weights"],
                     "device": "cpu",
@@ -119,7 +119,7 @@ def load_whisper_ctranslate2(task: dict[str, Any]) -> Callable[[Sequence[Job]], 
                     "output_format": "txt",
                     "verbose": False,
                 }
-                flags = [part for name, value in options.items() for part in (f"--{name}", str(value))]
+                flags = [argument for name, value in options.items() for argument in (f"--{name}", str(value))]
                 start = "from whisper_ctranslate2.whisper_ctranslate2 import main; main()"
                 subprocess.run(
                     [sys.executable, "-c", start, *files, *flags],
@@ -142,13 +142,13 @@ CONTESTANTS = {
 
 
 def main(name: str) -> int:
-    """Load, wait for ``go``, transcribe, answer."""
+    """Load the model, wait for ``go``, transcribe, and print the texts."""
     task = json.loads(sys.stdin.readline())
-    answers, sys.stdout = sys.stdout, sys.stderr  # whatever a library prints is no answer
+    output, sys.stdout = sys.stdout, sys.stderr  # stdout is for results only; what libraries print goes to stderr
     transcribe = CONTESTANTS[name](task)
-    print("ready", file=answers, flush=True)
+    print("ready", file=output, flush=True)
     sys.stdin.readline()
-    print(json.dumps(transcribe([tuple(job) for job in task["jobs"]])), file=answers, flush=True)
+    print(json.dumps(transcribe([tuple(job) for job in task["jobs"]])), file=output, flush=True)
     return 0
 
 

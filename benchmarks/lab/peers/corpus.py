@@ -37,12 +37,12 @@ class CorpusItem:
 
 
 def read_corpus(folder: Path, groups: list[str], every: int = 1) -> list[CorpusItem]:
-    """The recordings of some groups, every so manieth of each set, in the manifest's order.
+    """The recordings of some groups, every n-th of each set, in the manifest's order.
 
     Args:
         folder: Holds ``manifest.tsv`` with the columns file, set, duration_s, lang, and the reference as sixth.
         groups: Names of ``SETS``.
-        every: 1 takes all.
+        every: The n: 1 takes all recordings, 2 every second one.
 
     Raises:
         FileNotFoundError: There is no manifest.
@@ -50,22 +50,22 @@ def read_corpus(folder: Path, groups: list[str], every: int = 1) -> list[CorpusI
     """
     with (folder / "manifest.tsv").open(encoding="utf-8", newline="") as lines:
         rows = list(csv.reader(lines, delimiter="\t"))
-    header, found = rows[0], []
-    place = {name: header.index(name) for name in ("file", "set", "duration_s", "lang")}
+    header, items = rows[0], []
+    columns = {name: header.index(name) for name in ("file", "set", "duration_s", "lang")}
     for group in groups:
         for name in SETS[group]:
-            members = [row for row in rows[1:] if row[place["set"]] == name]
+            members = [row for row in rows[1:] if row[columns["set"]] == name]
             for i, row in list(enumerate(members))[::every]:
-                found.append(
+                items.append(
                     CorpusItem(
-                        path=folder / row[place["file"]],
+                        path=folder / row[columns["file"]],
                         group=group,
-                        seconds=float(row[place["duration_s"]]),
-                        language=row[place["lang"]],
+                        seconds=float(row[columns["duration_s"]]),
+                        language=row[columns["lang"]],
                         reference=row[5],
                         half="tuned" if i % 2 == 0 else "other",
                     )
                 )
-        if not any(item.group == group for item in found):
+        if not any(item.group == group for item in items):
             raise ValueError(f"{folder / 'manifest.tsv'} has no recordings of {group!r} ({', '.join(SETS[group])}).")
-    return found
+    return items

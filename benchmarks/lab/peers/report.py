@@ -35,17 +35,17 @@ def accuracy(items: Sequence[CorpusItem], texts: Mapping[str, str]) -> dict[str,
     counts = errors_of(items, texts)
     drawn = blocks(items[0], texts[str(items[0].path)]) if len(items) == 1 else counts
     low, high = compute_confidence_interval(drawn, resamples=2000)
-    found: dict[str, Any] = {
+    figures: dict[str, Any] = {
         "wer": _percent(sum_word_errors(counts)),
         "interval": [round(100 * low, 2), round(100 * high, 2)],
     }
-    whole = sum_word_errors(counts)
-    found.update(substitutions=whole.substitutions, deletions=whole.deletions, insertions=whole.insertions)
+    total = sum_word_errors(counts)
+    figures.update(substitutions=total.substitutions, deletions=total.deletions, insertions=total.insertions)
     for half in ("tuned", "other"):
-        mine = [count for item, count in zip(items, counts, strict=True) if item.half == half]
-        if mine and len(items) > 1:
-            found[half] = _percent(sum_word_errors(mine))
-    return found
+        half_counts = [count for item, count in zip(items, counts, strict=True) if item.half == half]
+        if half_counts and len(items) > 1:
+            figures[half] = _percent(sum_word_errors(half_counts))
+    return figures
 
 
 def blocks(item: CorpusItem, text: str) -> list[WordErrors]:
@@ -54,18 +54,18 @@ def blocks(item: CorpusItem, text: str) -> list[WordErrors]:
 
     normalize = get_normalizer(item.language)
     aligned = jiwer.process_words(normalize(item.reference), normalize(text))
-    words = len(aligned.references[0])
-    table = np.zeros((words // _BLOCK_WORDS + 1, 3), int)
-    for part in aligned.alignments[0]:
-        kind = {"substitute": 0, "delete": 1, "insert": 2}.get(part.type)
+    word_count = len(aligned.references[0])
+    table = np.zeros((word_count // _BLOCK_WORDS + 1, 3), int)
+    for edit in aligned.alignments[0]:
+        kind = {"substitute": 0, "delete": 1, "insert": 2}.get(edit.type)
         if kind is None:
             continue
-        for i in range(max(part.ref_end_idx - part.ref_start_idx, part.hyp_end_idx - part.hyp_start_idx)):
-            table[min(part.ref_start_idx + (i if kind < 2 else 0), words - 1) // _BLOCK_WORDS][kind] += 1
+        for i in range(max(edit.ref_end_idx - edit.ref_start_idx, edit.hyp_end_idx - edit.hyp_start_idx)):
+            table[min(edit.ref_start_idx + (i if kind < 2 else 0), word_count - 1) // _BLOCK_WORDS][kind] += 1
     return [
-        WordErrors(int(s), int(d), int(i), min(_BLOCK_WORDS, words - n * _BLOCK_WORDS))
+        WordErrors(int(s), int(d), int(i), min(_BLOCK_WORDS, word_count - n * _BLOCK_WORDS))
         for n, (s, d, i) in enumerate(table)
-        if words > n * _BLOCK_WORDS
+        if word_count > n * _BLOCK_WORDS
     ]
 
 
@@ -77,7 +77,7 @@ def format_table(result: Mapping[str, Any]) -> str:
     """The result as Markdown: a table per group and row, speeds as ratios to ours."""
     lines = []
     for race in result["races"]:
-        ours = race["setups"]["ours"]["seconds"]
+        our_seconds = race["setups"]["ours"]["seconds"]
         row = "with word times" if race["words"] else "text"
         lines += [
             "",
@@ -88,7 +88,7 @@ def format_table(result: Mapping[str, Any]) -> str:
         ]
         for name, figures in race["setups"].items():
             seconds = figures["seconds"]
-            ratios = sorted(s / o for s, o in zip(seconds, ours, strict=False))
+            ratios = sorted(s / o for s, o in zip(seconds, our_seconds, strict=False))
             ratio = "" if name == "ours" else f"{median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
             halves = " / ".join(f"{figures[half]:.2f}" for half in ("tuned", "other") if figures.get(half) is not None)
             low, high = figures["interval"]
@@ -105,7 +105,9 @@ def format_table(result: Mapping[str, Any]) -> str:
             "",
         ]
         lines += ["| setup | words | clips with words |", "|---|---|---|"]
-        lines += [f"| {name} | {found['words']} | {found['clips']} |" for name, found in invented["setups"].items()]
+        lines += [
+            f"| {name} | {figures['words']} | {figures['clips']} |" for name, figures in invented["setups"].items()
+        ]
     return "\n".join(lines)
 
 

@@ -38,50 +38,51 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--seconds", type=float, default=120, help="how long requests arrive at each load")
     parser.add_argument("--stretches", type=int, default=5, help="in how many stretches, with a calibration between")
     parser.add_argument("--workers", type=int, default=1, help="engines, a core each")
-    asked = parser.parse_args(arguments)
-    loads = [float(load) for load in asked.loads.split(",")]
-    if not all(0 < load < 1 for load in loads) or asked.seconds <= 0 or asked.stretches < 1:
+    options = parser.parse_args(arguments)
+    loads = [float(load) for load in options.loads.split(",")]
+    if not all(0 < load < 1 for load in loads) or options.seconds <= 0 or options.stretches < 1:
         parser.error("Loads lie between 0 and 1, seconds and stretches above 0.")
-    target = asked.out / "queueing.json"
-    found: dict[str, Any] = (
+    target = options.out / "queueing.json"
+    result: dict[str, Any] = (
         json.loads(target.read_text()) if target.exists() else {"machine": collect_facts(), "loads": []}
     )
-    weights = resolve(asked.model, model_dir=None, cache_dir=get_default_cache_dir())
+    weights = resolve(options.model, model_dir=None, cache_dir=get_default_cache_dir())
     with tempfile.TemporaryDirectory() as folder:
         phrases = make_clips(Path(folder))
         for load in loads:
-            if any(one["asked"] == load and one["servers"] == asked.workers for one in found["loads"]):
+            if any(entry["asked"] == load and entry["servers"] == options.workers for entry in result["loads"]):
                 continue
-            print(f"utilization {load:.0%} for {asked.seconds:.0f} s ...", flush=True)
-            with start_workers(weights.path, asked.workers) as workers:
+            print(f"utilization {load:.0%} for {options.seconds:.0f} s ...", flush=True)
+            with start_workers(weights.path, options.workers) as workers:
                 # The warm-up says which phrases are decoded once.
                 clips = select_decoded_once(phrases, calibrate(workers, phrases, 1))
                 alone = calibrate(workers, clips, 1)
-                rate = load * asked.workers / (sum(one.service_s for one in alone) / len(alone))
+                rate = load * options.workers / (sum(request.service_s for request in alone) / len(alone))
                 answered: list[ServedRequest] = []
-                for stretch in range(asked.stretches):
-                    seconds = asked.seconds / asked.stretches
+                for stretch in range(options.stretches):
+                    seconds = options.seconds / options.stretches
                     answered += generate_load(workers, clips, rate, seconds, seed=1000 * round(100 * load) + stretch)
                     alone += calibrate(workers, clips, 1)
-            compared = compare_load(alone, answered, asked.workers, rate)
-            found["model"] = asked.model
-            found["clips"] = len(clips)
-            found["service_s"] = [*found.get("service_s", []), *(round(one.service_s, 4) for one in alone)]
-            found["loads"].append(
+            compared = compare_load(alone, answered, options.workers, rate)
+            result["model"] = options.model
+            result["clips"] = len(clips)
+            result["service_s"] = [*result.get("service_s", []), *(round(request.service_s, 4) for request in alone)]
+            result["loads"].append(
                 {
                     "asked": load,
                     **as_json(compared),
-                    "cpu_share": sum(one.cpu for one in answered) / sum(one.service_s for one in answered),
+                    "cpu_share": sum(request.cpu for request in answered)
+                    / sum(request.service_s for request in answered),
                 }
             )
-            _write(target, found)
-    if not found["loads"]:
+            _write(target, result)
+    if not result["loads"]:
         parser.error("No load was run.")
-    found["simulation"] = compare_with_simulation(found["service_s"])
-    _write(target, found)
-    (asked.out / "queueing.md").write_text(report.format_report(found), encoding="utf-8")
-    report.plot(found, asked.out / "queueing.svg")
-    print(report.format_report(found))
+    result["simulation"] = compare_with_simulation(result["service_s"])
+    _write(target, result)
+    (options.out / "queueing.md").write_text(report.format_report(result), encoding="utf-8")
+    report.plot(result, options.out / "queueing.svg")
+    print(report.format_report(result))
     return 0
 
 

@@ -35,7 +35,7 @@ class FigureComparison:
     Attributes:
         predicted_s: The model's.
         simulated_s: The simulation's, of an endless run.
-        measured_s: As it came.
+        measured_s: As measured.
         measured_interval_s: Its 95 % interval, block bootstrap.
         corrected_s: Measured, corrected for the random arrival times (control variate).
         corrected_interval_s: Its 95 % interval.
@@ -55,7 +55,7 @@ class FigureComparison:
 
 @dataclass(frozen=True, slots=True)
 class LoadComparison:
-    """A load: what was asked of how many servers, and how mean and 95th percentile came out.
+    """One load: the rate of requests and the servers, and the comparison of mean and 95th percentile.
 
     Attributes:
         utilization: Predicted.
@@ -96,7 +96,7 @@ def compare_load(
     """
     service = np.array([request.service_s for request in calibration])
     predicted = predict_response(service, servers, rate)
-    played = simulate_steady_state(service, servers, rate)
+    simulated = simulate_steady_state(service, servers, rate)
     measured = np.array([request.response_s for request in load])
     arrivals = np.array([request.arrived for request in load])
     chance = np.random.default_rng(0)
@@ -108,11 +108,11 @@ def compare_load(
     starts, length = _blocks(len(load), predicted.utilization, chance)
     expected = float(np.mean([np.mean(by_clip[request.clip]) for request in load]))
     drift = float(np.mean([request.service_s for request in load])) / expected - 1
-    known = _SpeedAdjustedPrediction(
+    adjusted_prediction = _SpeedAdjustedPrediction(
         service * (1 + drift), replay(arrivals, drawn * (1 + drift), servers), servers, rate
     )
-    mean_s = _figure(measured, replayed, starts, length, predicted.mean_s, played.mean_s, _mean, known)
-    p95_s = _figure(measured, replayed, starts, length, predicted.p95_s, played.p95_s, _p95, known)
+    mean_s = _figure(measured, replayed, starts, length, predicted.mean_s, simulated.mean_s, _mean, adjusted_prediction)
+    p95_s = _figure(measured, replayed, starts, length, predicted.p95_s, simulated.p95_s, _p95, adjusted_prediction)
     own_replayed = replay(arrivals, np.array([[request.service_s] for request in load]), servers)
     return LoadComparison(
         utilization=predicted.utilization,
@@ -140,12 +140,14 @@ class _SpeedAdjustedPrediction:
     def error(self, measured: float, of: Callable[[Array], float]) -> float:
         """Error of the model, against measured and corrected for the arrivals; NaN where it predicts a line that grows for ever."""
         try:
-            found = predict_response(self.service_s, self.servers, self.rate)
+            predicted = predict_response(self.service_s, self.servers, self.rate)
         except OverloadedError:
             return float("nan")
-        played = simulate_steady_state(self.service_s, self.servers, self.rate)
-        model, endless = (found.mean_s, played.mean_s) if of is _mean else (found.p95_s, played.p95_s)
-        return model / (measured / of(self.replayed) * endless) - 1
+        simulated = simulate_steady_state(self.service_s, self.servers, self.rate)
+        predicted_figure, simulated_figure = (
+            (predicted.mean_s, simulated.mean_s) if of is _mean else (predicted.p95_s, simulated.p95_s)
+        )
+        return predicted_figure / (measured / of(self.replayed) * simulated_figure) - 1
 
 
 def _mean(values: Array) -> float:
@@ -169,29 +171,29 @@ def _figure(
     predicted: float,
     simulated: float,
     of: Callable[[Array], float],
-    known: _SpeedAdjustedPrediction,
+    adjusted_prediction: _SpeedAdjustedPrediction,
 ) -> FigureComparison:
-    # Across the variants pooled: the quantile of a mixture is what one long run would show.
-    likely = of(replayed)
-    raw, corrected = [], []
+    # All variants are pooled: the quantile of the mixture is what one long run would show.
+    replayed_figure = of(replayed)
+    measured_figures, corrected_figures = [], []
     columns = replayed[:, :10]
     for start in starts:
         chosen = (start[:, None] + np.arange(length)).ravel()[: len(measured)]
-        raw.append(of(measured[chosen]))
-        corrected.append(raw[-1] / of(columns[chosen]))
-    straight = of(measured)
-    adjusted = straight / likely * simulated
-    low, high = (float(value) for value in np.percentile(raw, (2.5, 97.5)))
-    c_low, c_high = (float(value) * simulated for value in np.percentile(corrected, (2.5, 97.5)))
+        measured_figures.append(of(measured[chosen]))
+        corrected_figures.append(measured_figures[-1] / of(columns[chosen]))
+    measured_figure = of(measured)
+    corrected_figure = measured_figure / replayed_figure * simulated
+    low, high = (float(value) for value in np.percentile(measured_figures, (2.5, 97.5)))
+    c_low, c_high = (float(value) * simulated for value in np.percentile(corrected_figures, (2.5, 97.5)))
     return FigureComparison(
         predicted,
         simulated,
-        straight,
+        measured_figure,
         (low, high),
-        adjusted,
+        corrected_figure,
         (c_low, c_high),
-        predicted / adjusted - 1,
-        known.error(straight, of),
+        predicted / corrected_figure - 1,
+        adjusted_prediction.error(measured_figure, of),
     )
 
 
@@ -202,7 +204,7 @@ def compare_with_simulation(service_s: Sequence[float]) -> list[dict[str, Any]]:
     for servers in (1, 2, 4, 8):
         for busy in (0.3, 0.5, 0.7, 0.8, 0.9):
             rate = busy * servers / mean
-            found, played = (
+            predicted, simulated = (
                 predict_response(service_s, servers, rate),
                 simulate_steady_state(service_s, servers, rate, replications=60),
             )
@@ -210,10 +212,10 @@ def compare_with_simulation(service_s: Sequence[float]) -> list[dict[str, Any]]:
                 {
                     "servers": servers,
                     "utilization": busy,
-                    **asdict(played),
-                    "mean_error": found.mean_s / played.mean_s - 1,
-                    "p95_error": found.p95_s / played.p95_s - 1,
-                    "allen_cunneen_mean_error": (mean + allen_cunneen_wait(service_s, servers, rate)) / played.mean_s
+                    **asdict(simulated),
+                    "mean_error": predicted.mean_s / simulated.mean_s - 1,
+                    "p95_error": predicted.p95_s / simulated.p95_s - 1,
+                    "allen_cunneen_mean_error": (mean + allen_cunneen_wait(service_s, servers, rate)) / simulated.mean_s
                     - 1,
                 }
             )

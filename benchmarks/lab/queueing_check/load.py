@@ -51,15 +51,15 @@ def make_clips(folder: Path) -> list[Path]:
     """Phrases of the bundled samples, cut at pauses, 1.5 to 6 seconds each: short, so that minutes of load are many requests."""
     clips: list[Path] = []
     for source in _SOURCES:
-        whole = folder / "whole.wav"
-        normalize(SAMPLES / source, whole, keep_channels=False)
-        with WavReader(whole) as wav:
+        source_wav = folder / "whole.wav"
+        normalize(SAMPLES / source, source_wav, keep_channels=False)
+        with WavReader(source_wav) as wav:
             samples, seconds = wav.read(0, wav.frames), wav.duration_s
-        whole.unlink()
+        source_wav.unlink()
         spans = get_speech_spans(
             VoiceActivityDetector().probabilities(samples[0]), seconds, VadOptions(speech_pad_s=0.05)
         )
-        pauses = [(before[1] + after[0]) / 2 for before, after in pairwise(spans)]
+        pauses = [(earlier[1] + later[0]) / 2 for earlier, later in pairwise(spans)]
         start = 0.0
         for end in [*pauses, seconds]:
             if _SHORTEST_S <= end - start <= _LONGEST_S:
@@ -75,7 +75,7 @@ def make_clips(folder: Path) -> list[Path]:
 
 
 class WorkerPool:
-    """The service: a line of requests, and as many engines as cores were given."""
+    """The service: a queue of requests, and one engine for each given core."""
 
     def __init__(self, weights: Path, cores: Sequence[int]) -> None:
         self._line: queue.SimpleQueue[tuple[int, Path, float] | None] = queue.SimpleQueue()
@@ -99,22 +99,22 @@ class WorkerPool:
             thread.start()
 
     def submit(self, clip: int, path: Path) -> None:
-        """A request arrives."""
+        """Put a request into the queue."""
         self._line.put((clip, path, time.monotonic()))
 
-    def wait_for(self, answers: int) -> None:
-        """Wait until so many requests have been answered in all.
+    def wait_for(self, count: int) -> None:
+        """Wait until this many requests have been answered in all.
 
         Raises:
             RuntimeError: A worker ended.
         """
-        while len(self.served) < answers:
+        while len(self.served) < count:
             if self.failed:
                 raise self.failed
             time.sleep(0.002)
 
     def close(self) -> None:
-        """End, whatever is still in line."""
+        """End the workers; requests that still wait are not served."""
         for process in self._processes:
             process.terminate()
             process.wait()
@@ -166,9 +166,9 @@ def select_decoded_once(clips: Sequence[Path], served: Sequence[ServedRequest]) 
 
 
 def _serve_alone(workers: WorkerPool, clip: int, path: Path) -> ServedRequest:
-    before = len(workers.served)
+    served_before = len(workers.served)
     workers.submit(clip, path)
-    workers.wait_for(before + 1)
+    workers.wait_for(served_before + 1)
     return workers.served[-1]
 
 
@@ -188,15 +188,15 @@ def generate_load(
         The requests in the order of arrival.
     """
     chance = np.random.default_rng(seed)
-    before = len(workers.served)
-    began, due, sent = time.monotonic(), chance.exponential(1 / rate), 0
-    while due < seconds:
-        time.sleep(max(0.0, began + due - time.monotonic()))
+    served_before = len(workers.served)
+    began, due_s, sent = time.monotonic(), chance.exponential(1 / rate), 0
+    while due_s < seconds:
+        time.sleep(max(0.0, began + due_s - time.monotonic()))
         clip = int(chance.integers(len(clips)))
         workers.submit(clip, clips[clip])
-        sent, due = sent + 1, due + chance.exponential(1 / rate)
-    workers.wait_for(before + sent)
-    return sorted(workers.served[before:], key=lambda request: request.arrived)
+        sent, due_s = sent + 1, due_s + chance.exponential(1 / rate)
+    workers.wait_for(served_before + sent)
+    return sorted(workers.served[served_before:], key=lambda request: request.arrived)
 
 
 def _read(process: subprocess.Popen[str]) -> str:

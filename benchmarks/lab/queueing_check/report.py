@@ -29,14 +29,15 @@ def format_report(result: Mapping[str, Any]) -> str:
         "| workers | utilization | requests | | predicted | measured | corrected | error | speed known |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for load in sorted(result["loads"], key=lambda one: (one["servers"], one["utilization"])):
+    loads = sorted(result["loads"], key=lambda load: (load["servers"], load["utilization"]))
+    for load in loads:
         for name in ("mean", "p95"):
-            one = load[name]
+            figure = load[name]
             lines.append(
-                f"| {load['servers']} | {load['utilization']:.0%} | {load['requests']} | {name} | {one['predicted_s']:.3f} "
-                f"| {one['measured_s']:.3f} ({_range(one['measured_interval_s'])}) "
-                f"| {one['corrected_s']:.3f} ({_range(one['corrected_interval_s'])}) "
-                f"| {one['error']:+.1%} | {one['known_error']:+.1%} |"
+                f"| {load['servers']} | {load['utilization']:.0%} | {load['requests']} | {name} | {figure['predicted_s']:.3f} "
+                f"| {figure['measured_s']:.3f} ({_range(figure['measured_interval_s'])}) "
+                f"| {figure['corrected_s']:.3f} ({_range(figure['corrected_interval_s'])}) "
+                f"| {figure['error']:+.1%} | {figure['known_error']:+.1%} |"
             )
     lines += [
         "",
@@ -50,7 +51,7 @@ def format_report(result: Mapping[str, Any]) -> str:
     lines += [
         f"| {load['servers']} | {load['utilization']:.0%} | {load['service_drift']:+.1%} | {load['cpu_share']:.3f} "
         f"| {load['own_mean_error']:+.2%} | {load['own_p95_error']:+.2%} |"
-        for load in sorted(result["loads"], key=lambda one: (one["servers"], one["utilization"]))
+        for load in loads
     ]
     lines += [
         "",
@@ -74,17 +75,17 @@ def format_report(result: Mapping[str, Any]) -> str:
 def _verdict(loads: Sequence[Mapping[str, Any]]) -> str:
     quiet = [load for load in loads if load["cpu_share"] >= MIN_CPU_SHARE]
     errors = [abs(load[name]["error"]) for load in quiet for name in ("mean", "p95")]
-    told = (
+    sentence = (
         f"Over {len(quiet)} loads the model is off by {max(errors):.1%} at most, mean and 95th percentile."
         if errors
         else "No load was undisturbed, so nothing here tests the model."
     )
     disturbed = len(loads) - len(quiet)
     if not disturbed:
-        return told
+        return sentence
     return (
-        f"{told} {disturbed} loads are left out: other programs took more than {1 - MIN_CPU_SHARE:.0%} of the processor. Remove "
-        "the JSON and run it again on a quiet machine."
+        f"{sentence} {disturbed} loads are left out: other programs took more than {1 - MIN_CPU_SHARE:.0%} of the processor. "
+        "Remove the JSON and run it again on a quiet machine."
     )
 
 
@@ -107,9 +108,11 @@ def plot(result: Mapping[str, Any], target: Path) -> None:
     for servers in sorted({load["servers"] for load in result["loads"]}):
         loads = [load for load in result["loads"] if load["servers"] == servers]
         busy = np.linspace(0.02, max(load["utilization"] for load in loads) + 0.08, 40).clip(max=0.95)
-        curve = [predict_response(service, servers, one * servers / float(np.mean(service))) for one in busy]
+        curve = [
+            predict_response(service, servers, utilization * servers / float(np.mean(service))) for utilization in busy
+        ]
         for name, label in (("mean", "mean"), ("p95", "95th percentile")):
-            drawn = panel.plot(busy * 100, [getattr(one, f"{name}_s") for one in curve], label=f"{label}, model")
+            drawn = panel.plot(busy * 100, [getattr(times, f"{name}_s") for times in curve], label=f"{label}, model")
             corrected = [load[name]["corrected_s"] for load in loads]
             spread = np.array([load[name]["corrected_interval_s"] for load in loads]).T
             panel.errorbar(

@@ -20,8 +20,8 @@ def main(weights: str, core: int) -> None:
     """Serve until the input ends."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {core})
-    found = resolve(weights, model_dir=None, cache_dir=Path(weights))
-    with Engine(found) as engine:
+    resolved = resolve(weights, model_dir=None, cache_dir=Path(weights))
+    with Engine(resolved) as engine:
         engine.load()
         print("ready", flush=True)
         for line in sys.stdin:

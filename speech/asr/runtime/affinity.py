@@ -39,9 +39,9 @@ def pin_this_thread(core: int) -> None:
 @contextmanager
 def pin_started_threads(cores: Sequence[int] | None) -> Iterator[None]:
     """Pin the threads that the block starts, one to each core, if they are as many as the cores."""
-    before = _list_thread_ids()
+    earlier_threads = _list_thread_ids()
     yield
-    started = sorted(_list_thread_ids() - before)
+    started = sorted(_list_thread_ids() - earlier_threads)
     if cores and len(started) == len(cores):
         for thread, core in zip(started, cores, strict=True):
             os.sched_setaffinity(thread, {core})
