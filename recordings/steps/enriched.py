@@ -7,7 +7,7 @@ import posixpath
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -19,7 +19,7 @@ from recordings.layout import (
     make_annotation_artifact,
     make_export_artifact,
 )
-from recordings.ledger.rows import Member
+from recordings.ledger.rows import Member, Recording
 from recordings.states import State, Step, has_reached
 from recordings.steps.report import ProgressTracker, StepReport
 from recordings.steps.runner import (
@@ -96,14 +96,7 @@ def get_work_key(transcript_key: str, options: EnrichOptions) -> str:
 
 def list_pending(workspace: Workspace, group: RecordingGroup, options: EnrichOptions) -> list[Annotator]:
     """The annotators whose annotation of a recording is missing, failed, or of another version or transcript."""
-    name, transcript_key = group.recording.name, group.recording.transcript_key or ""
-    return [
-        annotator
-        for annotator in options.annotators
-        if (annotation := _read_annotation(workspace, annotator, name)) is None
-        or annotation.key != _make_annotation_key(annotator, transcript_key)
-        or not annotation.is_final
-    ]
+    return [each for each in options.annotators if _read_annotation(workspace, each, group.recording) is None]
 
 
 def run(
@@ -191,38 +184,42 @@ def _annotate(workspace: Workspace, group: RecordingGroup, options: EnrichOption
 
     Annotations belong to the recording, so they are made once and stored under its own name.
     """
-    name, transcript_key = group.recording.name, group.recording.transcript_key or ""
     present = group.members[0].delivery.name
-    pending = list_pending(workspace, group, options)
-    transcript = read_transcript(workspace, TRANSCRIPT_JSON.key(present)) if pending else None
+    transcript = cache(partial(read_transcript, workspace, TRANSCRIPT_JSON.key(present)))
     annotations: dict[str, Annotation] = {}
     for annotator in options.annotators:
-        annotation = _read_annotation(workspace, annotator, name)
-        if annotator in pending and transcript is not None:
-            key = _make_annotation_key(annotator, transcript_key)
-            annotation = annotator.run(transcript, partial(_open_audio, workspace, present), key, INFRASTRUCTURE_ERRORS)
-            try:
-                with workspace.store.create(make_annotation_artifact(annotator.name).key(name)) as path:
-                    path.write_text(annotation.model_dump_json(indent=1) + "\n", encoding="utf-8")
-            except UnwritableKeyError as error:
-                # Not stored, but the outputs have it; next time it is made again.
-                log.warning("%s: %s cannot be stored: %s", name, annotator.name, error)
-        if annotation is not None:
-            annotations[annotator.name] = annotation
+        annotation = _read_annotation(workspace, annotator, group.recording)
+        if annotation is None:
+            key = _make_annotation_key(annotator, group.recording)
+            open_audio = partial(_open_audio, workspace, present)
+            annotation = annotator.run(transcript(), open_audio, key, INFRASTRUCTURE_ERRORS)
+            _store_annotation(workspace, annotation, group.recording)
+        annotations[annotator.name] = annotation
     return annotations
 
 
-def _make_annotation_key(annotator: Annotator, transcript_key: str) -> str:
-    return make_work_key(transcript_key, annotator.name, annotator.version, dict(annotator.options))
+def _make_annotation_key(annotator: Annotator, recording: Recording) -> str:
+    return make_work_key(recording.transcript_key or "", annotator.name, annotator.version, dict(annotator.options))
 
 
-def _read_annotation(workspace: Workspace, annotator: Annotator, name: str) -> Annotation | None:
-    """The stored annotation of a name; None where there is none, or one that cannot be read."""
+def _read_annotation(workspace: Workspace, annotator: Annotator, recording: Recording) -> Annotation | None:
+    """The stored annotation; None where it is pending: missing, unreadable, failed, or of another version or transcript."""
     try:
-        with workspace.store.fetch(make_annotation_artifact(annotator.name).key(name)) as path:
-            return Annotation.model_validate_json(path.read_bytes())
+        with workspace.store.fetch(make_annotation_artifact(annotator.name).key(recording.name)) as path:
+            annotation = Annotation.model_validate_json(path.read_bytes())
     except (FileNotFoundError, ValidationError):
         return None
+    is_current = annotation.key == _make_annotation_key(annotator, recording) and annotation.is_final
+    return annotation if is_current else None
+
+
+def _store_annotation(workspace: Workspace, annotation: Annotation, recording: Recording) -> None:
+    try:
+        with workspace.store.create(make_annotation_artifact(annotation.annotator).key(recording.name)) as path:
+            path.write_text(annotation.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    except UnwritableKeyError as error:
+        # Not stored, but the outputs have it; next time it is made again.
+        log.warning("%s: %s cannot be stored: %s", recording.name, annotation.annotator, error)
 
 
 def _open_audio(workspace: Workspace, name: str) -> AbstractContextManager[Path]:

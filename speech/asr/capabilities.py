@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+from pathlib import Path
 
 from speech.asr.language import LANGUAGES
 from speech.models.catalogue import load_catalogue
@@ -25,31 +27,35 @@ def check_options(weights: Weights, options: TranscribeOptions) -> None:
         options: How a recording is to be transcribed.
 
     Raises:
-        UnsupportedOptionError: It knows English only and another language is forced, or it cannot translate.
+        UnsupportedOptionError: It does not know the language that is forced, or it cannot translate.
     """
     if options.language in (None, "en") and options.task == "transcribe":
         return
     if options.language is not None and options.language not in LANGUAGES:
         raise UnsupportedOptionError(f"{options.language!r} is no language code that Whisper knows.")
     pinned = load_catalogue().get(weights.name)
-    is_multilingual = pinned.multilingual if pinned else _count_tokens(weights) >= _MULTILINGUAL_VOCABULARY
+    if pinned:
+        is_multilingual, translates = pinned.multilingual, pinned.translates
+        knows_cantonese = weights.name.startswith("large-v3")
+    else:
+        tokens = _count_tokens(weights.path)
+        is_multilingual = translates = tokens >= _MULTILINGUAL_VOCABULARY
+        knows_cantonese = tokens > _MULTILINGUAL_VOCABULARY
     if not is_multilingual and options.language not in (None, "en"):
         raise UnsupportedOptionError(
             f"{weights.name} knows English only, and the language {options.language} is forced. Use a multilingual model such as "
             "base, or leave the language open."
         )
-    knows_cantonese = (
-        weights.name.startswith("large-v3") if pinned else _count_tokens(weights) > _MULTILINGUAL_VOCABULARY
-    )
     if options.language == "yue" and not knows_cantonese:
         raise UnsupportedOptionError(f"{weights.name} does not know Cantonese (yue); large-v3 does. Or force zh.")
-    if options.task == "translate" and not (pinned.translates if pinned else is_multilingual):
+    if options.task == "translate" and not translates:
         able = ", ".join(model.name for model in load_catalogue().values() if model.translates)
         raise UnsupportedOptionError(f"{weights.name} cannot translate to English. These can: {able}.")
 
 
-def _count_tokens(weights: Weights) -> int:
-    text = weights.path / "vocabulary.txt"
+@functools.cache
+def _count_tokens(folder: Path) -> int:
+    text = folder / "vocabulary.txt"
     if text.exists():
         return len(text.read_text(encoding="utf-8").rstrip("\n").split("\n"))
-    return len(json.loads((weights.path / "vocabulary.json").read_text(encoding="utf-8")))
+    return len(json.loads((folder / "vocabulary.json").read_text(encoding="utf-8")))

@@ -167,7 +167,7 @@ class Engine:
     def __exit__(
         self, exc_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._pool.__exit__(exc_type, error, trace)
+        self._pool.close()
 
     @property
     def is_loaded(self) -> bool:

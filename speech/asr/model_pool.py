@@ -11,8 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from threading import TIMEOUT_MAX, Lock
-from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, TypeVar
 
 from speech.asr.batching import Batcher
 from speech.asr.calls import Call
@@ -49,7 +48,7 @@ class EngineConfig:
 
 
 class ModelPool:
-    """Answers requests of many calls with one model. Use as a context manager: it owns threads."""
+    """Answers requests of many calls with one model. It owns threads: whoever makes one closes it."""
 
     def __init__(self, weights: Weights, config: EngineConfig) -> None:
         """Start the workers.
@@ -73,12 +72,8 @@ class ModelPool:
         """Requests of a call in flight at the same time, enough for full batches for every worker. With half as many, a recording
         of 13 minutes had 14 batches of one chunk instead of 6 (measured)."""
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Cancel waiting requests and wait for running ones."""
         self._batcher.close()
 
     @property

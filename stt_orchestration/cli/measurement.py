@@ -40,15 +40,14 @@ def make_measurement_request(model: str | None, audio: Path | None) -> Measureme
         RefusedError: There is no such audio file.
     """
     from benchmarks.platform.measure import STANDARD_CLIP
+    from speech.asr.engine import join_options
+    from speech.asr.model_pool import EngineConfig
 
     if audio is not None and not audio.is_file():
         raise RefusedError(f"{audio}: there is no such audio file.")
     settings = Settings.read()
-    options = Options(
-        **settings.pick(TranscribeOptions).model_dump(),
-        device=settings.device,
-        compute_type=settings.effective_compute_type,
-    )
+    config = EngineConfig(settings.device, settings.effective_compute_type)
+    options = join_options(settings.pick(TranscribeOptions), config)
     return MeasurementRequest(model or settings.model, options, audio or STANDARD_CLIP, settings.capacity_dir, settings)
 
 

@@ -156,15 +156,18 @@ def test_calls_that_had_little_go_before_those_that_had_much() -> None:
     assert (long.decoded_s, short.decoded_s) == (SHORT_CALL_S + 60.0, 5.0)
 
 
-def test_a_stream_of_short_calls_delays_a_long_one_and_never_stops_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One batch in four goes to the request that has waited longest, once that is too long."""
+@pytest.mark.parametrize("key", ["long", "short"])
+def test_a_stream_of_short_calls_delays_a_long_one_and_never_stops_it(
+    key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One batch in four has the request that has waited longest, once that is too long, whatever else has its key."""
     monkeypatch.setattr(batching, "LONGEST_WAIT_S", 0.0)
     worker = Worker()
     long = Call()
     long.decoded_s = SHORT_CALL_S
     with Batcher(worker, workers=1, max_batch_size=lambda _: 1) as batcher:
         start_busy(worker, batcher)
-        waiting = [batcher.submit("long", 100, long)] + [batcher.submit("short", n, Call()) for n in range(20)]
+        waiting = [batcher.submit(key, 100, long)] + [batcher.submit("short", n, Call()) for n in range(20)]
         worker.go.set()
         for future in waiting:
             future.result(10)
@@ -196,22 +199,6 @@ def test_of_urgent_requests_the_earliest_part_goes_first_even_where_its_batch_is
         for future in waiting:
             future.result(10)
     assert list_order(worker) == [1, 2, 3]
-
-
-def test_a_request_that_waited_too_long_is_in_the_next_batch_even_among_others_of_its_key(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(batching, "LONGEST_WAIT_S", 0.0)
-    worker = Worker()
-    long = Call()
-    long.decoded_s = SHORT_CALL_S
-    with Batcher(worker, workers=1, max_batch_size=lambda _: 1) as batcher:
-        start_busy(worker, batcher)
-        waiting = [batcher.submit("a", 100, long)] + [batcher.submit("a", n, Call()) for n in range(20)]
-        worker.go.set()
-        for future in waiting:
-            future.result(10)
-    assert list_order(worker).index(100) == 2
 
 
 def test_an_error_of_one_item_reaches_its_caller_alone() -> None:
