@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 SCHEMA_VERSION: Literal[2] = 2
 
+MAX_PROMPT_CHARACTERS = 2000
+"""Of a prompt and of hotwords; far more than the 223 tokens of a prompt that Whisper reads."""
 
 StrategyName = Literal["fast", "ample", "careful"]
 """The strategy by which chunks are decoded first; see ``speech/asr/strategy.py``."""
@@ -146,13 +148,13 @@ class TranscribeOptions(_Record):
     )
     initial_prompt: str | None = Field(
         default=None,
-        max_length=2000,
+        max_length=MAX_PROMPT_CHARACTERS,
         description="A text of up to 2000 characters that the model takes for what was said before: names, spelling, style.",
         exclude_if=lambda prompt: prompt is None,
     )
     hotwords: str | None = Field(
         default=None,
-        max_length=2000,
+        max_length=MAX_PROMPT_CHARACTERS,
         description="Words that are likely to be said, up to 2000 characters.",
         exclude_if=lambda hotwords: hotwords is None,
     )

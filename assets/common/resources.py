@@ -18,7 +18,7 @@ from recordings.steps.enriched import EnrichOptions
 from recordings.steps.normalized import NormalizeOptions
 from recordings.steps.transcript import EngineFactory
 from recordings.workspace import Workspace
-from speech.asr.capabilities import check_options
+from speech.asr.capabilities import check_options, check_options_of_catalogued
 from speech.asr.engine import Engine, join_options
 from speech.asr.model_pool import EngineConfig
 from speech.asr.runtime.affinity import get_usable_cores
@@ -58,13 +58,14 @@ class EngineResource(TranscribeOptions, dg.ConfigurableResource):  # type: ignor
             WeightsError: They are wrong or nowhere to be had.
             UnsupportedOptionError: The model cannot do what the options ask for.
         """
+        config, options = self.engine_config(), self.transcribe_options()
+        check_options_of_catalogued(self.model, options)
         weights = resolve(
             self.model,
             model_dir=Path(self.model_dir) if self.model_dir else None,
             cache_dir=Path(self.cache_dir),
             progress=log.info,
         )
-        config, options = self.engine_config(), self.transcribe_options()
         check_options(weights, options)
         return EngineFactory(weights.sha256, config, options, lambda: Engine(weights, config))
 

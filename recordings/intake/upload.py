@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from recordings.layout import Folder, encode_name
-from recordings.steps.references import reference_key
 from recordings.storage.base import (
+    OPTIONS_SUFFIX,
     REFERENCE_SUFFIX,
     KeyExistsError,
     Store,
@@ -51,7 +51,7 @@ def upload_files(store: Store, paths: Sequence[Path]) -> UploadResult:
 
     A file goes under its own name, a folder under its own name with the paths inside it kept. Modification times are kept too, so
     delivering the same file twice is one delivery. Files that a scan of the input folder would ignore (hidden or temporary names,
-    symbolic links) are not copied. A reference text next to a recording is copied too and replaces an older one.
+    symbolic links) are not copied. A reference text and an options file beside a recording are copied too, and replace older ones.
 
     Args:
         store: The store whose input folder receives the files.
@@ -81,7 +81,7 @@ def upload_files(store: Store, paths: Sequence[Path]) -> UploadResult:
         for file in _walk_files(absolute, root, refused) if absolute.is_dir() else (absolute,):
             try:
                 names.append(_upload_file(store, file, absolute.parent))
-                _upload_reference(store, file, names[-1])
+                _upload_beside(store, file, names[-1], REFERENCE_SUFFIX)
             except UploadError as error:
                 refused.append(str(error))
     if refused and not names and not already_inside:
@@ -132,6 +132,8 @@ def _upload_file(store: Store, source: Path, base: Path) -> str:
     name = encode_name(os.fsencode(source.relative_to(base)))
     key = f"{Folder.RAW}/{name}"
     if store.find_input(name) is None:
+        # Before the recording, so that nobody sees the recording without its options.
+        _upload_beside(store, source, name, OPTIONS_SUFFIX)
         try:
             _copy_to_store(store, source, key, if_absent=True)
         except KeyExistsError:
@@ -144,14 +146,15 @@ def _upload_file(store: Store, source: Path, base: Path) -> str:
                 f"{source} would overwrite {store.locate(key)}, which holds other bytes. "
                 "Rename it, or put it into a folder and name that."
             )
+    _upload_beside(store, source, name, OPTIONS_SUFFIX)
     return name
 
 
-def _upload_reference(store: Store, source: Path, name: str) -> None:
-    """Copy the reference text of a recording if there is one beside it."""
-    reference = source.with_name(source.name + REFERENCE_SUFFIX)
-    if _is_regular(reference, otherwise=False):  # a name that is too long cannot exist, so there is no reference
-        _copy_to_store(store, reference, reference_key(name))
+def _upload_beside(store: Store, source: Path, name: str, suffix: str) -> None:
+    """Copy the file that bears the recording's name and this suffix, if there is one beside it."""
+    companion = source.with_name(source.name + suffix)
+    if _is_regular(companion, otherwise=False):  # a name that is too long cannot exist, so there is no such file
+        _copy_to_store(store, companion, f"{Folder.RAW}/{name}{suffix}")
 
 
 def _copy_to_store(store: Store, source: Path, key: str, *, if_absent: bool = False) -> None:

@@ -71,6 +71,7 @@ class QueryLedger(LedgerEngine):
             deliveries.c.name.like(f"%{escaped}%", escape="\\"),
             deliveries.c.id == text,
             deliveries.c.sha256.like(f"{escaped}%", escape="\\"),
+            recordings.c.bytes_sha256.like(f"{escaped}%", escape="\\"),
         )
         exact_first = sa.case((deliveries.c.name == text, 0), else_=1)
         query = select_members().where(matches).order_by(exact_first, deliveries.c.received_at.desc()).limit(limit)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -16,6 +16,7 @@ from recordings.batches import Delivery
 from recordings.ledger.engine import LedgerEngine
 from recordings.ledger.rows import Member, Recording, recording_from_row
 from recordings.ledger.schema import deliveries, recordings
+from recordings.options import RecordingOptions
 from recordings.states import State, check_transition
 
 
@@ -40,13 +41,19 @@ class RecordingFacts(TypedDict, total=False):
 class RecordingLedger(LedgerEngine):
     """Changes the states of recordings."""
 
-    def assign_recording(self, delivery: Delivery, sha256: str, size: int) -> Recording:
-        """Assign a delivery to the recording with this sha256, and create the recording if it is new.
+    def assign_recording(
+        self, delivery: Delivery, bytes_sha256: str, size: int, options: RecordingOptions | None = None
+    ) -> Recording:
+        """Assign a delivery to the recording of these bytes and options, and create the recording if it is new.
 
         The first delivery names the recording; later ones with another name are flagged as duplicates.
         """
         now = time.time()
-        fresh = {"sha256": sha256, "name": delivery.name, "size": size, "state": State.RECEIVED}
+        options = options or RecordingOptions()
+        sha256 = options.identify(bytes_sha256)
+        fresh: dict[str, Any] = {"sha256": sha256, "name": delivery.name, "size": size, "state": State.RECEIVED}
+        if sha256 != bytes_sha256:
+            fresh |= {"bytes_sha256": bytes_sha256, "options": options.dump()}
         with self._write() as connection:
             connection.execute(self._insert_new(recordings).values(**fresh, flags={}, timings={}, changed_at=now))
             row = connection.execute(sa.select(recordings).where(recordings.c.sha256 == sha256)).one()

@@ -19,10 +19,12 @@ CHANGED_KIND = "changed"
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """One audio content, identified by its sha256, and its state.
+    """One audio content, with the options that came with it, and its state.
 
     Attributes:
-        sha256: Of the delivered bytes.
+        sha256: Its identity: the sha256 of the delivered bytes, or of them and its own options.
+        bytes_sha256: Of the delivered bytes.
+        options: Options of its own, as ``recordings.options.RecordingOptions.dump`` gives them; empty when it has none.
         name: The first name under which it was delivered.
         size: Bytes.
         state: The state it is in.
@@ -43,6 +45,8 @@ class Recording:
     """
 
     sha256: str
+    bytes_sha256: str
+    options: Mapping[str, Any]
     name: str
     size: int
     state: State
@@ -135,7 +139,10 @@ def delivery_from_row(row: Row[Any]) -> Delivery:
 def recording_from_row(row: Row[Any]) -> Recording:
     """Read a row that has all columns of ``recordings``."""
     facts = {column.name: getattr(row, column.name) for column in recordings.c}
-    return Recording(**{**facts, "state": State(row.state)})
+    bytes_sha256 = facts["bytes_sha256"] or facts["sha256"]
+    return Recording(
+        **{**facts, "state": State(row.state), "bytes_sha256": bytes_sha256, "options": facts["options"] or {}}
+    )
 
 
 def member_from_row(row: Row[Any]) -> Member:

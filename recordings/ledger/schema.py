@@ -33,7 +33,16 @@ _STATES = ", ".join(f"'{state}'" for state in State)
 recordings = Table(
     "recordings",
     metadata,
-    Column("sha256", String(64), primary_key=True),
+    Column(
+        "sha256",
+        String(64),
+        primary_key=True,
+        comment="Identity: of the bytes; where options came with them, of the bytes and the options.",
+    ),
+    Column(
+        "bytes_sha256", String(64), comment="Of the bytes, where options came with them; null: sha256 is of the bytes."
+    ),
+    Column("options", JSON(none_as_null=True), comment="Options that came with the bytes; null where none did."),
     Column(
         "name",
         Text,
@@ -58,6 +67,7 @@ recordings = Table(
     Column("changed_at", Float, nullable=False),
     CheckConstraint(f"state IN ({_STATES})", name="state"),
     Index(None, "state"),
+    Index(None, "bytes_sha256"),
 )
 
 deliveries = Table(

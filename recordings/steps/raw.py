@@ -8,9 +8,12 @@ from pathlib import Path
 
 from recordings.layout import Folder, list_output_keys
 from recordings.ledger.rows import Member
+from recordings.options import InvalidOptionsError, RecordingOptions
 from recordings.states import TERMINAL_STATES, State, Step
 from recordings.steps.report import ProgressTracker, StepReport
-from recordings.steps.runner import NAME_KIND, RENAME_REMEDY, BytesChangedError, log, open_delivered
+from recordings.steps.runner import NAME_KIND, OPTIONS_KIND, RENAME_REMEDY, BytesChangedError, log, open_delivered
+from recordings.steps.sidecar import options_key, read_options
+from recordings.storage.base import split_version
 from recordings.workspace import Workspace
 from speech.audio.errors import BadAudioError
 from speech.audio.normalize import probe
@@ -53,21 +56,31 @@ def _register(workspace: Workspace, member: Member) -> None:
         log.warning("%s is quarantined: %s", delivery.name, why)
         workspace.ledger.reject(delivery, NAME_KIND, f"{why} {RENAME_REMEDY}")
         return
+    has_options = bool(split_version(delivery.version)[1])
     try:
         with open_delivered(workspace, delivery) as path:
-            sha256 = _sha256(path)
+            options = read_options(workspace.store, delivery.name) if has_options else RecordingOptions()
+            bytes_sha256 = _sha256(path)
             bad = _find_audio_error(path)
     except BytesChangedError as changed:
         log.warning("%s is quarantined: %s", delivery.name, changed)
         workspace.ledger.reject(delivery, BytesChangedError.KIND, str(changed))
         return
-    recording = workspace.ledger.assign_recording(delivery, sha256, delivery.size)
+    except InvalidOptionsError as invalid:
+        place = workspace.store.locate(options_key(delivery.name))
+        reason = f"{place} cannot be used: {invalid}. Correct it; the recording is then taken up again by itself."
+        log.warning("%s is quarantined: %s", delivery.name, reason)
+        workspace.ledger.reject(delivery, OPTIONS_KIND, reason)
+        return
+    recording = workspace.ledger.assign_recording(delivery, bytes_sha256, delivery.size, options)
     if recording.state is State.QUARANTINED and recording.kind == BytesChangedError.KIND:
         # It was quarantined because its bytes had gone, and here they are again.
-        workspace.ledger.transition(sha256, State.QUARANTINED, State.RECEIVED)
+        workspace.ledger.transition(recording.sha256, State.QUARANTINED, State.RECEIVED)
     if bad is not None and recording.state is State.RECEIVED:
         log.warning("%s is quarantined: %s", delivery.name, bad.sentence)
-        workspace.ledger.transition(sha256, State.RECEIVED, State.QUARANTINED, kind=bad.kind, reason=bad.sentence)
+        workspace.ledger.transition(
+            recording.sha256, State.RECEIVED, State.QUARANTINED, kind=bad.kind, reason=bad.sentence
+        )
 
 
 def _find_unwritable_output(workspace: Workspace, name: str) -> str | None:

@@ -22,8 +22,9 @@ from recordings.layout import Folder
 from recordings.ledger.engine import LedgerError
 from recordings.ledger.rows import CHANGED_KIND, Member, Recording
 from recordings.states import State
-from recordings.storage.base import UnwritableKeyError
+from recordings.storage.base import UnwritableKeyError, split_version
 from recordings.workspace import Workspace
+from speech.asr.capabilities import UnsupportedOptionError
 from speech.asr.whisper import DeviceUnavailableError
 from speech.audio.errors import BadAudioError
 from speech.models.errors import WeightsError
@@ -49,6 +50,9 @@ class BytesChangedError(Exception):
 
 NAME_KIND = "name"
 """Value of ``kind`` for a quarantine because outputs cannot be written under this name."""
+
+OPTIONS_KIND = "options"
+"""Value of ``kind`` for a quarantine because the options that came with the recording cannot be used."""
 
 RENAME_REMEDY = "Rename the recording and deliver it again."
 
@@ -143,10 +147,16 @@ def _check_unchanged(workspace: Workspace, delivery: Delivery) -> None:
     now = workspace.store.find_input(delivery.name)
     if now is None:
         raise BytesChangedError(f"{delivery.name} was removed before it could be read. Deliver it again.")
-    if (now.size, now.version) != (delivery.size, delivery.version):
+    if (now.size, now.version) == (delivery.size, delivery.version):
+        return
+    if (now.size, split_version(now.version)[0]) == (delivery.size, split_version(delivery.version)[0]):
         raise BytesChangedError(
-            f"{delivery.name} changed after it was seen with {delivery.size} bytes. Its newer bytes are a delivery of their own."
+            f"The options file of {delivery.name} came, changed or went after the recording was seen. What lies there now is a "
+            "delivery of its own."
         )
+    raise BytesChangedError(
+        f"{delivery.name} changed after it was seen with {delivery.size} bytes. Its newer bytes are a delivery of their own."
+    )
 
 
 def run_parallel(
@@ -204,6 +214,9 @@ class ErrorCollector:
             self._quarantine(recording, state, BytesChangedError.KIND, str(changed))
         except UnwritableKeyError as error:
             self._quarantine(recording, state, NAME_KIND, f"{error} {RENAME_REMEDY}")
+        except UnsupportedOptionError as error:
+            reason = f"The options that came with it ask for what the model cannot do. {error}"
+            self._quarantine(recording, state, OPTIONS_KIND, reason)
         except INFRASTRUCTURE_ERRORS:
             raise
         except Exception as error:

@@ -12,6 +12,7 @@ from threading import Event
 
 from recordings.layout import NORMALIZED_AUDIO, TRANSCRIPT_JSON, Folder
 from recordings.ledger.runs import StepRun
+from recordings.options import RecordingOptions
 from recordings.states import State, Step, has_reached
 from recordings.steps.report import ProgressTracker, StepReport, shorten_text
 from recordings.steps.runner import (
@@ -89,9 +90,8 @@ def run(
 
             def transcribe_group(item: tuple[RecordingGroup, str]) -> None:
                 group, key = item
-                work = partial(
-                    _transcribe_recording, workspace, group, key, engine, engine_factory.options, stopping, tally
-                )
+                options = RecordingOptions(**group.recording.options).apply_to(engine_factory.options)
+                work = partial(_transcribe_recording, workspace, group, key, engine, options, stopping, tally)
                 faults.run_recording(group.recording, State.NORMALIZED, work)
                 tally.add(group.recording.name, group.recording.seconds or 0.0)
 
@@ -120,7 +120,8 @@ def _find_work_key(group: RecordingGroup, engine_factory: EngineFactory) -> str 
     recording = group.recording
     if recording.normalized_key is None or not has_reached(recording.state, State.NORMALIZED):
         return None
-    return get_work_key(recording.normalized_key, engine_factory.model_sha256, engine_factory.key_options)
+    options = RecordingOptions(**recording.options).apply_to(engine_factory.key_options)
+    return get_work_key(recording.normalized_key, engine_factory.model_sha256, options)
 
 
 def _reopen_unless_finished(workspace: Workspace, group: RecordingGroup, key: str) -> bool:
@@ -163,7 +164,7 @@ def _transcribe_recording(
         tally.add_partial(recording.name, recording.seconds or 0.0, share_done)
 
     with open_earlier_output(workspace, NORMALIZED_AUDIO.key(first.delivery.name), Step.NORMALIZED) as path:
-        subject = RecordingIdentity(first.delivery.name, recording.sha256)
+        subject = RecordingIdentity(first.delivery.name, recording.bytes_sha256)
         transcript = engine.transcribe(
             path, subject, options, on_progress=go_on, open_checkpoint=partial(Checkpoint, journal, key)
         )

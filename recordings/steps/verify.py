@@ -177,7 +177,7 @@ def _read_transcript(workspace: Workspace, member: Member, recording: Recording)
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the file"
         raise _UnreadableTranscriptError(f"{place}: {first['msg']} ({error.error_count()} findings)") from error
-    if transcript.meta.audio_sha256 != recording.sha256 or transcript.file != name:
+    if transcript.meta.audio_sha256 != recording.bytes_sha256 or transcript.file != name:
         raise _UnreadableTranscriptError(
             f"is the transcript of {transcript.file} (sha256 {transcript.meta.audio_sha256[:12]})"
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -17,6 +17,9 @@ from recordings.layout import Folder
 # Names that writers use while they write: browsers, rsync, editors, cloud clients, scp wrappers.
 TEMPORARY_SUFFIXES = (".part", ".partial", ".tmp", ".temp", ".crdownload", ".download", ".filepart", ".swp", "~")
 REFERENCE_SUFFIX = ".ref.txt"
+OPTIONS_SUFFIX = ".options.yaml"
+"""Of the file beside a recording that holds options of its own; see ``recordings.steps.sidecar``."""
+_OPTIONS_MARK = "+"
 BLOCK_BYTES = 2**20
 """How much is read and handed on at a time."""
 
@@ -30,14 +33,27 @@ class InputEntry:
     Attributes:
         name: Its name (see ``recordings.layout``).
         size: Bytes.
-        version: Version of the content: mtime in nanoseconds, or ETag. It changes when the file is written.
-        modified: Last modification, seconds since the epoch.
+        version: Version of the content: mtime in nanoseconds, or ETag. It changes when the file is written. Where a file of
+            options lies beside it, the size and version of that file are part of it; see ``with_options_file``.
+        modified: Last modification, seconds since the epoch; of the file of options if that is later.
     """
 
     name: str
     size: int
     version: str
     modified: float
+
+    def with_options_file(self, size: int, version: str, modified: float) -> InputEntry:
+        """The same input with a file of options beside it, so that a new or changed one makes a new delivery."""
+        return replace(
+            self, version=f"{self.version}{_OPTIONS_MARK}{size}-{version}", modified=max(self.modified, modified)
+        )
+
+
+def split_version(version: str) -> tuple[str, str]:
+    """The version of a recording's bytes, and that of the file of options beside them; empty when there is none."""
+    of_bytes, _, of_options = version.partition(_OPTIONS_MARK)
+    return of_bytes, of_options
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +232,8 @@ def get_ignore_reason(base_name: str) -> str | None:
         return "temporary name"
     if lowered.endswith(REFERENCE_SUFFIX):
         return "reference transcript"
+    if base_name.endswith(OPTIONS_SUFFIX):
+        return "options of a recording"
     if _DOCUMENTATION.fullmatch(base_name):
         return "documentation"
     return None

@@ -17,6 +17,7 @@ from typing import BinaryIO
 from recordings.layout import Folder, decode_name, encode_name
 from recordings.storage.base import (
     BLOCK_BYTES,
+    OPTIONS_SUFFIX,
     IgnoredEntry,
     InputEntry,
     InvalidRangeError,
@@ -29,7 +30,10 @@ from recordings.storage.base import (
 from recordings.storage.errors import add_path_to_errors
 from recordings.storage.tempfiles import sweep_files, temporary_file
 
+_Child = os.DirEntry[bytes]
+
 _TEMPORARY_FOLDER = ".tmp"
+_OPTIONS_SUFFIX = OPTIONS_SUFFIX.encode()
 _BYTE_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 
@@ -91,13 +95,17 @@ class DirectoryStore:
 
     def find_input(self, name: str) -> InputEntry | None:
         """See ``Store.find_input``."""
+        status = self._stat_regular(f"{Folder.RAW}/{name}")
+        return _entry(name, status, self._stat_regular(f"{Folder.RAW}/{name}{OPTIONS_SUFFIX}")) if status else None
+
+    def _stat_regular(self, key: str) -> os.stat_result | None:
         try:
-            status = os.lstat(self._path(f"{Folder.RAW}/{name}"))
+            status = os.lstat(self._path(key))
         except OSError as error:
             if error.errno not in _NOT_FOUND_ERRNOS:
                 raise
             return None
-        return _entry(name, status) if stat.S_ISREG(status.st_mode) else None
+        return status if stat.S_ISREG(status.st_mode) else None
 
     @contextmanager
     def fetch(self, key: str) -> Iterator[Path]:
@@ -276,8 +284,11 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def _entry(name: str, status: os.stat_result) -> InputEntry:
-    return InputEntry(name=name, size=status.st_size, version=str(status.st_mtime_ns), modified=status.st_mtime)
+def _entry(name: str, status: os.stat_result, options_file: os.stat_result | None) -> InputEntry:
+    entry = InputEntry(name=name, size=status.st_size, version=str(status.st_mtime_ns), modified=status.st_mtime)
+    if options_file is None:
+        return entry
+    return entry.with_options_file(options_file.st_size, str(options_file.st_mtime_ns), options_file.st_mtime)
 
 
 def _walk(top: bytes, after: str) -> Iterator[InputEntry | IgnoredEntry]:
@@ -288,7 +299,7 @@ def _walk(top: bytes, after: str) -> Iterator[InputEntry | IgnoredEntry]:
     after_path = decode_name(after)
     stack = [_list_children(top, b"")]
     while stack:
-        child, path = next(stack[-1], (None, b""))
+        child, path, options_file = next(stack[-1], (None, b"", None))
         name = encode_name(path)
         if child is None:
             stack.pop()
@@ -304,30 +315,39 @@ def _walk(top: bytes, after: str) -> Iterator[InputEntry | IgnoredEntry]:
                 yield IgnoredEntry(name, reason)
                 continue
             try:
-                yield _entry(name, child.stat(follow_symlinks=False))
+                yield _entry(name, child.stat(follow_symlinks=False), _stat_if_regular(options_file))
             except FileNotFoundError:
                 continue  # deleted between listing and stat: the next scan will notice
             except OSError as error:
                 yield IgnoredEntry(name, _UNWRITABLE_REASONS.get(error.errno or 0, "not readable"))
 
 
-def _list_children(top: bytes, below: bytes) -> Iterator[tuple[os.DirEntry[bytes] | None, bytes]]:
-    """The entries of a folder in order with their paths below ``top``; ``(None, below)`` when it cannot be read."""
+def _list_children(top: bytes, below: bytes) -> Iterator[tuple[_Child | None, bytes, _Child | None]]:
+    """The entries of a folder in order, with their paths below ``top`` and the file of options beside them.
+
+    One ``(None, below, None)`` when the folder cannot be read.
+    """
     try:
         with os.scandir(os.path.join(top, below)) as listing:  # noqa: PTH118 - bytes, because a name may not be valid text
             children = sorted(listing, key=_sort_key)
     except OSError:
-        yield None, below or b"."
+        yield None, below or b".", None
         return
+    options_files = {child.name: child for child in children if child.name.endswith(_OPTIONS_SUFFIX)}
     for child in children:
-        yield child, below + b"/" + child.name if below else child.name
+        options_file = options_files.get(child.name + _OPTIONS_SUFFIX)
+        yield child, below + b"/" + child.name if below else child.name, options_file
 
 
-def _sort_key(child: os.DirEntry[bytes]) -> bytes:
+def _stat_if_regular(child: _Child | None) -> os.stat_result | None:
+    return child.stat(follow_symlinks=False) if child and child.is_file(follow_symlinks=False) else None
+
+
+def _sort_key(child: _Child) -> bytes:
     return child.name + b"/" * child.is_dir(follow_symlinks=False)
 
 
-def _get_entry_ignore_reason(child: os.DirEntry[bytes]) -> str | None:
+def _get_entry_ignore_reason(child: _Child) -> str | None:
     if child.is_symlink():
         return "symbolic link"
     if not child.is_file(follow_symlinks=False):

@@ -7,13 +7,15 @@ import os
 import secrets
 import tempfile
 import time
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import unquote
 
 from recordings.layout import Folder, decode_name, encode_name
 from recordings.storage.base import (
+    OPTIONS_SUFFIX,
     IgnoredEntry,
     InputEntry,
     KeyExistsError,
@@ -29,6 +31,9 @@ from recordings.storage.s3_client import (
     S3Client,
 )
 from recordings.storage.tempfiles import sweep_files, temporary_file
+
+_MAX_HELD_BACK = 1000
+"""Objects that a listing holds back until the files of options beside them are known; a page of a listing has as many."""
 
 _MAX_KEY_BYTES = 1024  # bytes of UTF-8; S3's limit
 _TEMPORARY_FOLDER = ".tmp"
@@ -88,19 +93,38 @@ class BucketStore:
         """See ``Store.list_inputs``."""
         top = f"{self._prefix}{Folder.RAW}/"
         start_after = self._key(f"{Folder.RAW}/{after}") if after else ""
-        for stat in self._objects.list(top, start_after):
+        for stat, options_file in self._pair_with_options(self._objects.list(top, start_after)):
             below = stat.key.removeprefix(top)
             if not below:
                 continue  # the input folder itself, as consoles make it
             name = encode_name(below.encode())
             reason = _get_key_ignore_reason(below)
-            yield IgnoredEntry(name, reason, stat.modified) if reason else _entry(name, stat)
+            yield IgnoredEntry(name, reason, stat.modified) if reason else _entry(name, stat, options_file)
+
+    def _pair_with_options(self, listing: Iterable[ObjectStat]) -> Iterator[tuple[ObjectStat, ObjectStat | None]]:
+        """Every object with the file of options beside it, in the listing's order.
+
+        A file of options comes later in a listing than its recording, and all keys between them begin with the recording's. So an
+        object is held back only while keys that begin with its own are listed, and no more than ``_MAX_HELD_BACK`` are.
+        """
+        held_back: OrderedDict[str, tuple[ObjectStat, ObjectStat | None]] = OrderedDict()
+        for stat in listing:
+            recording = held_back.get(stat.key.removesuffix(OPTIONS_SUFFIX))
+            if recording:
+                held_back[recording[0].key] = recording[0], stat
+            while held_back and not stat.key.startswith(next(iter(held_back))):
+                yield held_back.popitem(last=False)[1]
+            if len(held_back) >= _MAX_HELD_BACK:
+                key, (first, options_file) = held_back.popitem(last=False)
+                yield first, options_file or self._objects.stat(key + OPTIONS_SUFFIX)
+            held_back[stat.key] = stat, None
+        yield from held_back.values()
 
     def find_input(self, name: str) -> InputEntry | None:
         """See ``Store.find_input``."""
         key = f"{Folder.RAW}/{name}"
-        stat = None if self.get_unwritable_reason(key) else self._objects.stat(self._key(key))
-        return _entry(name, stat) if stat else None
+        stat = self.stat(key)
+        return _entry(name, stat, self.stat(key + OPTIONS_SUFFIX)) if stat else None
 
     @contextmanager
     def fetch(self, key: str) -> Iterator[Path]:
@@ -197,8 +221,11 @@ class BucketStore:
             raise KeyExistsError(str(error)) from error
 
 
-def _entry(name: str, stat: ObjectStat) -> InputEntry:
-    return InputEntry(name=name, size=stat.size, version=stat.etag, modified=stat.modified)
+def _entry(name: str, stat: ObjectStat, options_file: ObjectStat | None) -> InputEntry:
+    entry = InputEntry(name=name, size=stat.size, version=stat.etag, modified=stat.modified)
+    if options_file is None:
+        return entry
+    return entry.with_options_file(options_file.size, options_file.etag, options_file.modified)
 
 
 def _get_key_ignore_reason(below: str) -> str | None:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from speech.asr.assembly import build_segments, list_dropped
 from speech.asr.calls import Call
-from speech.asr.capabilities import check_options
+from speech.asr.capabilities import check_options, is_for_english
 from speech.asr.checkpoint import Checkpoint
 from speech.asr.chunk_transcriber import ChunkTranscriber, needs_word_timestamps
 from speech.asr.chunks import FAST_CHUNK_S, GLUE_S, MAX_CHUNK_S, Chunk, plan_chunks
@@ -287,7 +287,7 @@ class Engine:
         """The language that is forced, or that the model detects at several places."""
         if options.language is not None:
             return _Language(options.language, None, {})
-        if not self._pool.model.is_multilingual:
+        if is_for_english(self.weights) or not self._pool.model.is_multilingual:
             return _Language("en", LanguageDetection("en", 1.0, ()), {})
         # The bandwidth already decides part of the strategy. Chunks whose window will not change are decoded in the same request.
         policy = choose_strategy("en", bandwidth_db, careful=options.careful, task=options.task).window_policy

@@ -18,7 +18,7 @@ from recordings.intake.reprocess import Reprocessing, plan
 from recordings.layout import Folder
 from recordings.states import State
 from recordings.workspace import Workspace
-from speech.asr.capabilities import check_options
+from speech.asr.capabilities import check_options, check_options_of_catalogued
 from speech.models.registry import resolve
 from speech.transcript import TranscribeOptions
 from stt_orchestration.cli import interrupts
@@ -89,6 +89,7 @@ def _take_in_and_run(
             screen.print(f"{taken.unsettled} files are still being written; they wait for the next run.")
         for sentence in taken.refused:
             screen.print(f"Not taken in: {sentence}")
+        check_options_of_catalogued(settings.model, settings.pick(TranscribeOptions))
         weights = resolve(
             settings.model, model_dir=settings.model_dir, cache_dir=settings.cache_dir, progress=screen.print
         )

@@ -95,7 +95,9 @@ def _facts(workspace: Workspace, member: Member) -> Iterator[tuple[str, str]]:
     yield "bytes", str(member.delivery.size)
     if recording is None:
         return
-    yield "sha256", recording.sha256
+    yield "sha256", recording.bytes_sha256
+    if recording.options:
+        yield "own options", ", ".join(f"{name}: {value}" for name, value in recording.options.items())
     if recording.seconds is not None:
         yield "seconds", f"{recording.seconds:.3f}, on {recording.channels} channel(s)"
     if recording.language:
@@ -140,7 +142,8 @@ def _find_broken(broken: Sequence[Member], name: str) -> list[Member]:
     found = [
         m
         for m in broken
-        if m.delivery.name in guess_names(name) or (m.recording is not None and m.recording.sha256.startswith(name))
+        if m.delivery.name in guess_names(name)
+        or (m.recording is not None and m.recording.bytes_sha256.startswith(name))
     ]
     parts = [m for m in broken if any(meant in m.delivery.name for meant in guess_names(name))]
     if not found and len(parts) > 1:

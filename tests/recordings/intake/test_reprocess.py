@@ -58,6 +58,19 @@ def test_only_recordings_made_with_other_options_are_planned_again(pipeline: Ste
     assert pipeline.workspace.ledger.list_open_batches(2e9, 10) == [], "nothing is unfinished before a run begins"
 
 
+def test_options_of_a_recording_count_and_a_changed_setting_touches_only_what_it_does_not_say(
+    pipeline: StepPipeline,
+) -> None:
+    pipeline.write_silence("a.wav", "own.wav")
+    (pipeline.raw / "own.wav.options.yaml").write_text("prompt: Anna")
+    pipeline.run(pipeline.form_batch())
+    assert plan_names(pipeline, CURRENT_OPTIONS) == ({}, [])
+    prompted = replace(CURRENT_OPTIONS, transcribe=Options(language="en", initial_prompt="Ben"))
+    assert plan_names(pipeline, prompted) == ({"transcript": 1}, [{"a.wav"}])
+    small_beam = replace(CURRENT_OPTIONS, transcribe=Options(language="en", beam_size=1))
+    assert plan_names(pipeline, small_beam) == ({"transcript": 2}, [{"a.wav", "own.wav"}])
+
+
 def test_a_recording_without_its_input_is_not_planned(pipeline: StepPipeline) -> None:
     """Otherwise every ``stt run`` would start a run without any work."""
     pipeline.write_silence("a.wav")

@@ -144,6 +144,27 @@ def test_files_are_uploaded_once_and_never_over_other_bytes(backend: StoreBacken
     assert read(backend, f"{Folder.RAW}/x.wav") == b"1"
 
 
+def test_options_beside_a_recording_are_uploaded_and_replace_older_ones(backend: StoreBackend, tmp_path: Path) -> None:
+    source = tmp_path / "x.wav"
+    source.write_bytes(b"1")
+    options = tmp_path / "x.wav.options.yaml"
+    versions = []
+    for content in (None, "language: en", "language: vi"):
+        if content:
+            options.write_text(content)
+        assert upload_files(backend.store, [source]).names == ("x.wav",)
+        entry = backend.store.find_input("x.wav")
+        assert entry is not None
+        versions.append(entry.version)
+    assert len(set(versions)) == 3
+    assert read(backend, f"{Folder.RAW}/x.wav.options.yaml") == b"language: vi"
+    source.write_bytes(b"2")
+    options.write_text("language: fr")
+    with pytest.raises(UploadError, match="would overwrite"):
+        upload_files(backend.store, [source])
+    assert read(backend, f"{Folder.RAW}/x.wav.options.yaml") == b"language: vi", "the bytes are not those it is for"
+
+
 def test_a_name_that_is_too_long_is_not_an_error_of_the_machine(backend: StoreBackend, tmp_path: Path) -> None:
     path = tmp_path
     for _ in range(8):

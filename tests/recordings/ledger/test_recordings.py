@@ -10,6 +10,7 @@ from recordings.batches import make_batch_key
 from recordings.ledger.ledger import Ledger
 from recordings.ledger.recordings import RecordingFacts
 from recordings.ledger.schema import recordings
+from recordings.options import RecordingOptions
 from recordings.states import TRANSITIONS, State
 from tests.recordings.ledger.deliveries import register
 
@@ -45,6 +46,21 @@ def test_a_retry_waits_for_a_new_batch(ledger: Ledger) -> None:
     assert ledger.count_totals().states[State.RECEIVED] == 1
 
 
+def test_the_same_bytes_with_other_options_are_another_recording(ledger: Ledger) -> None:
+    plain, vietnamese, again = register(ledger, "plain", "vietnamese", "again")
+    options = RecordingOptions(language="vi", translate=True)
+    digest = "0" * 64
+    first = ledger.assign_recording(plain, digest, 1)
+    second = ledger.assign_recording(vietnamese, digest, 1, options)
+    third = ledger.assign_recording(again, digest, 1, RecordingOptions(translate=True, language="vi"))
+    assert (first.sha256, first.bytes_sha256, first.options) == (digest, digest, {})
+    assert (second.bytes_sha256, second.options) == (digest, {"language": "vi", "translate": True})
+    assert second.sha256 != digest
+    assert third.sha256 == second.sha256, "the same options in another order"
+    flags = {member.delivery.name: member.flags for member in ledger.find(digest[:12])}
+    assert flags == {"plain": {}, "vietnamese": {}, "again": {"duplicate": "same bytes as vietnamese"}}
+
+
 def test_facts_are_exactly_the_columns_that_can_change() -> None:
-    fixed = {"sha256", "name", "size", "state", "changed_at"}
+    fixed = {"sha256", "bytes_sha256", "options", "name", "size", "state", "changed_at"}
     assert set(RecordingFacts.__annotations__) == {column.name for column in recordings.c} - fixed

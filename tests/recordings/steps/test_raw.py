@@ -32,6 +32,64 @@ def test_files_that_are_not_audio_are_quarantined_and_the_others_go_on(pipeline:
     assert set(pipeline.list_outputs()) == expected_outputs("good.wav")
 
 
+def test_options_that_cannot_be_used_quarantine_their_recording_alone(pipeline: StepPipeline) -> None:
+    pipeline.write_silence("good.wav", "same.wav", "bad.wav")
+    (pipeline.raw / "bad.wav.options.yaml").write_text("promt: Anna\n")
+    (pipeline.raw / "same.wav.options.yaml").write_text("prompt: Anna\n")
+    key = pipeline.form_batch()
+    pipeline.run(key)
+    assert pipeline.get_states(key) == {
+        "good.wav": State.DONE,
+        "same.wav": State.DONE,
+        "bad.wav": State.QUARANTINED,
+    }
+    _, kind, reason = pipeline.get_outcome("bad.wav")
+    assert kind == "options"
+    assert "bad.wav.options.yaml cannot be used: there is no option 'promt'; options are language, prompt" in reason
+    (pipeline.raw / "bad.wav.options.yaml").write_text("prompt: Anna\n")
+    corrected = pipeline.form_batch()
+    pipeline.run(corrected)
+    assert pipeline.get_states(corrected) == {"bad.wav": State.DONE}
+    assert pipeline.workspace.ledger.count_totals().is_consistent
+
+
+def test_options_that_come_later_make_a_new_delivery_that_supersedes_the_first(pipeline: StepPipeline) -> None:
+    pipeline.write_silence("a.wav", "twin.wav")
+    first = pipeline.form_batch()
+    pipeline.run(first)
+    path = pipeline.raw / "a.wav.options.yaml"
+    path.write_text("prompt: Anna")
+    second = pipeline.form_batch()
+    pipeline.run(second)
+    (member,) = pipeline.workspace.ledger.list_members(second)
+    assert member.recording is not None
+    assert (member.state, member.recording.options) == (State.DONE, {"prompt": "Anna"})
+    assert {m.delivery.name: m.superseded for m in pipeline.workspace.ledger.list_members(first)} == {
+        "a.wav": True,
+        "twin.wav": False,
+    }
+    path.unlink()
+    third = pipeline.form_batch()
+    pipeline.run(third)
+    (member,) = pipeline.workspace.ledger.list_members(third)
+    assert member.recording is not None
+    assert (member.state, member.recording.options) == (State.DONE, {})
+    assert member.recording.sha256 == member.recording.bytes_sha256
+
+
+def test_options_that_come_between_scan_and_step_say_so(pipeline: StepPipeline) -> None:
+    pipeline.write_silence("a.wav")
+    key = pipeline.form_batch()
+    (pipeline.raw / "a.wav.options.yaml").write_text("prompt: Anna")
+    pipeline.run(key)
+    state, kind, reason = pipeline.get_outcome("a.wav")
+    assert (state, kind) == (State.QUARANTINED, "changed")
+    assert "The options file of a.wav came, changed or went" in reason
+    newer = pipeline.form_batch()
+    pipeline.run(newer)
+    assert pipeline.get_states(newer) == {"a.wav": State.DONE}
+
+
 def test_a_superseded_delivery_ends_and_changes_no_output(pipeline: StepPipeline) -> None:
     pipeline.write_silence("a.wav")
     older = pipeline.form_batch()

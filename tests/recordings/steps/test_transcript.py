@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from recordings.states import State
@@ -9,6 +11,7 @@ from recordings.steps.runner import StepFailedError
 from speech.asr.model_pool import EngineConfig
 from speech.asr.whisper import DeviceUnavailableError
 from speech.models.registry import Weights
+from speech.transcript import Transcript
 from tests.recordings.step_pipeline import (
     STEPS,
     StepPipeline,
@@ -35,6 +38,51 @@ def test_a_missing_gpu_fails_the_step_and_no_recording(pipeline: StepPipeline) -
     with pytest.raises(DeviceUnavailableError, match="none is visible here"):
         pipeline.run(key, config=EngineConfig(device="cuda", compute_type="float16"))
     assert pipeline.get_states(key) == {"a.wav": State.NORMALIZED}
+
+
+def read_transcript(pipeline: StepPipeline, name: str) -> Transcript:
+    path = pipeline.data / "whisper_json" / f"{name}.json"
+    return Transcript.model_validate_json(path.read_bytes())
+
+
+def test_each_recording_is_transcribed_with_its_own_options(pipeline: StepPipeline, base_weights: Weights) -> None:
+    pipeline.weights = base_weights
+    pipeline.write_speech("plain.wav", "french.wav", "prompted.wav")
+    (pipeline.raw / "french.wav.options.yaml").write_text("language: fr\n")
+    (pipeline.raw / "prompted.wav.options.yaml").write_text("prompt: John F. Kennedy\nhotwords: [country, ask]\n")
+    key = pipeline.form_batch()
+    pipeline.run(key)
+    assert set(pipeline.get_states(key).values()) == {State.DONE}
+    transcripts = {name: read_transcript(pipeline, f"{name}.wav") for name in ("plain", "french", "prompted")}
+    assert len({each.meta.audio_sha256 for each in transcripts.values()}) == 1
+    assert [each.language for each in transcripts.values()] == ["en", "fr", "en"]
+    options = transcripts["prompted"].meta.options
+    assert (options.initial_prompt, options.hotwords) == ("John F. Kennedy", "country, ask")
+    assert all("country" in each.text for each in transcripts.values())
+    again = pipeline.run(key)
+    assert {report.worked for report in again.values()} == {0}, "nothing to do a second time"
+
+
+def test_what_a_model_cannot_do_for_one_recording_quarantines_that_alone(
+    pipeline: StepPipeline, base_weights: Weights
+) -> None:
+    pipeline.weights = replace(base_weights, name="tiny.en")  # what a model can do is known by its name
+    pipeline.write_speech("plain.wav", "translated.wav", "forced.wav")
+    (pipeline.raw / "translated.wav.options.yaml").write_text("translate: true\n")
+    (pipeline.raw / "forced.wav.options.yaml").write_text("language: vi\n")
+    key = pipeline.form_batch()
+    pipeline.run(key)
+    assert pipeline.get_states(key) == {
+        "plain.wav": State.DONE,
+        "translated.wav": State.QUARANTINED,
+        "forced.wav": State.QUARANTINED,
+    }
+    state, kind, reason = pipeline.get_outcome("translated.wav")
+    assert (state, kind) == (State.QUARANTINED, "options")
+    assert (
+        "The options that came with it ask for what the model cannot do. tiny.en cannot translate to English" in reason
+    )
+    assert "tiny.en knows English only" in pipeline.get_outcome("forced.wav")[2]
 
 
 def test_normalized_audio_lost_between_two_steps_fails_the_step_with_a_remedy(pipeline: StepPipeline) -> None:

@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 from recordings.layout import Folder, encode_name
-from recordings.storage.base import IgnoredEntry, InputEntry, InvalidRangeError, KeyExistsError, UnwritableKeyError
+from recordings.storage import s3
+from recordings.storage.base import (
+    IgnoredEntry,
+    InputEntry,
+    InvalidRangeError,
+    KeyExistsError,
+    UnwritableKeyError,
+    split_version,
+)
 from recordings.storage.errors import explain
 from tests.recordings.backends import StoreBackend, list_names
 
@@ -72,6 +80,51 @@ def test_names_that_are_not_inputs_are_listed_with_the_reason(backend: StoreBack
         "a/README.md": "documentation",
     }
     assert list_names(backend.store) == ["real.wav"]
+
+
+def test_an_options_file_is_no_input_and_belongs_to_the_version_of_its_recording(backend: StoreBackend) -> None:
+    between = (b"a/x.mp3 (1).mp3", b"a/x.mp3-2.mp3", b"a/x.mp3.bak", b"a/x.mp3.ref.txt")
+    for name in (b"a/x.mp3", *between, b"a/y.mp3", b"alone.options.yaml"):
+        backend.put(name)
+    before = {entry.name: entry for entry in backend.store.list_inputs() if isinstance(entry, InputEntry)}
+    assert [split_version(entry.version)[1] for entry in before.values()] == [""] * 5
+    versions = {before["a/x.mp3"].version}
+    for content in (b"language: en", b"language: vi"):
+        backend.put(b"a/x.mp3.options.yaml", content)
+        listed = {entry.name: entry for entry in backend.store.list_inputs()}
+        assert list(listed) == sorted(listed), "the order of a listing stays"
+        entry = listed["a/x.mp3"]
+        assert isinstance(entry, InputEntry)
+        assert entry == backend.store.find_input("a/x.mp3")
+        assert split_version(entry.version)[0] == before["a/x.mp3"].version
+        versions.add(entry.version)
+        sidecar = backend.store.stat(f"{Folder.RAW}/a/x.mp3.options.yaml")
+        assert sidecar is not None
+        assert entry.modified >= sidecar.modified, "a scan that looks at what is new alone sees it"
+        others = {name: listed[name] for name in before if name != "a/x.mp3"}
+        assert others == {name: before[name] for name in others}
+        assert listed["alone.options.yaml"] == IgnoredEntry("alone.options.yaml", "options of a recording")
+    assert len(versions) == 3
+    backend.remove(b"a/x.mp3.options.yaml")
+    entry = backend.store.find_input("a/x.mp3")
+    assert entry is not None
+    assert entry.version == before["a/x.mp3"].version
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 1000])
+def test_options_files_are_found_however_many_names_lie_between(
+    backend: StoreBackend, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr(s3, "_MAX_HELD_BACK", most)
+    names = ["x", *(f"x{i}" for i in range(5)), "x-", "y", "y.options.yaml.mp3", "yy"]
+    for name in names:
+        backend.put(name.encode())
+    for name in ("x", "x3", "yy"):
+        backend.put(f"{name}.options.yaml".encode())
+    entries = [entry for entry in backend.store.list_inputs() if isinstance(entry, InputEntry)]
+    assert [entry.name for entry in entries] == sorted(names)
+    assert {entry.name for entry in entries if split_version(entry.version)[1]} == {"x", "x3", "yy"}
+    assert entries == [backend.store.find_input(entry.name) for entry in entries]
 
 
 @pytest.mark.parametrize(
