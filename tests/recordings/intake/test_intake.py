@@ -12,7 +12,7 @@ import pytest
 from recordings.batches import BatchLimits
 from recordings.intake import intake
 from recordings.intake.backoff import PastRuns
-from recordings.intake.bucket_scan import BucketScanCursor, BucketScanLimits
+from recordings.intake.bucket_scan import BucketScanCursor, BucketScanLimits, scan_recent
 from recordings.intake.intake import (
     find_unattended_batches,
     register_old_enough,
@@ -51,6 +51,31 @@ def test_files_that_have_not_changed_for_long_are_registered_at_once(pipeline: S
     assert [delivery.name for delivery in pipeline.workspace.ledger.list_waiting(10)] == ["old.wav"]
     assert register_old_enough(pipeline.workspace, 0) == 0
     assert register_old_enough(pipeline.workspace, 1e6) == 0, "it is known already"
+
+
+def test_options_that_come_later_are_seen_by_the_scan_of_a_bucket(
+    make_bucket: Callable[..., BucketBackend], sqlite_ledger: Ledger
+) -> None:
+    """The skim looks at what changed lately alone, and the recording itself did not."""
+    backend = make_bucket()
+    cursor = BucketScanCursor()
+
+    def skim() -> list[str]:
+        nonlocal cursor
+        listing = backend.store.list_inputs(cursor.after)
+        limits = BucketScanLimits(margin_s=0)
+        result = scan_recent(listing, sqlite_ledger.find_known, cursor, limits, time.time(), lambda: False)
+        sqlite_ledger.register(result.arrived)
+        cursor = result.cursor
+        return [delivery.name for delivery in result.arrived]
+
+    backend.put(b"x.wav")
+    time.sleep(1.1)  # dates of a bucket have whole seconds
+    backend.put(b"later.wav")
+    assert [skim(), skim(), skim()] == [["later.wav", "x.wav"], [], []]
+    time.sleep(1.1)
+    backend.put(b"x.wav.options.yaml", b"language: vi")
+    assert [skim(), skim()] == [["x.wav"], []]
 
 
 def test_only_unfinished_batches_without_a_run_are_requested_again(

@@ -106,6 +106,32 @@ def test_a_changed_setting_repeats_finished_work_from_the_step_it_affects(bare_p
         assert bare_project.read_states() == {"done": 2}
 
 
+def test_options_beside_a_recording_go_with_it_and_win_over_the_settings(bare_project: Project) -> None:
+    folder = bare_project.workdir / "calls"
+    folder.mkdir()
+    for name in ("plain.opus", "own.opus", "wrong.opus"):
+        shutil.copyfile(SAMPLES / "jfk.opus", folder / name)
+    (folder / "own.opus.options.yaml").write_text("language: en\nprompt: A speech of 1961.\n")
+    (folder / "wrong.opus.options.yaml").write_text("languages: [en]\n")
+    result = bare_project.invoke("run", str(folder), STT_LANGUAGE="auto")
+    assert result.returncode == 3, result.stdout
+    assert bare_project.read_states() == {"done": 2, "quarantined": 1}
+    assert "there is no option 'languages'" in bare_project.invoke("status").stdout.replace("\n", " ")
+    own, plain = (
+        json.loads((bare_project.data / "whisper_json/calls" / f"{name}.opus.json").read_text())
+        for name in ("own", "plain")
+    )
+    assert own["meta"]["options"]["initial_prompt"] == "A speech of 1961."
+    assert (own["meta"]["options"]["language"], plain["meta"]["options"]["language"]) == ("en", None)
+    assert own["meta"]["audio_sha256"] == plain["meta"]["audio_sha256"]
+    shown = bare_project.invoke("show", "calls/own.opus").stdout
+    assert "language: en, prompt: A speech of 1961." in shown
+    assert plain["meta"]["audio_sha256"] in shown
+    (folder / "wrong.opus.options.yaml").write_text("language: en\n")
+    assert bare_project.invoke("run", str(folder), STT_LANGUAGE="auto").returncode == 0
+    assert bare_project.read_states() == {"done": 3, "quarantined": 1}
+
+
 def test_a_name_that_is_taken_by_another_file_is_refused_and_nothing_is_overwritten(bare_project: Project) -> None:
     bare_project.raw.mkdir(parents=True)
     (bare_project.raw / "silence.wav").write_bytes(b"somebody else's recording")
