@@ -36,8 +36,6 @@ from recordings.steps.work_key import make_work_key
 from recordings.storage.base import UnwritableKeyError
 from recordings.workspace import Workspace
 from speech.enrichment.base import Annotation, Annotator
-from speech.enrichment.emotion import EMOTION
-from speech.enrichment.pauses import PAUSES
 from speech.enrichment.registry import ANNOTATORS
 from speech.export.base import ExportFormat, ExportInput
 from speech.export.formats import FORMATS
@@ -81,12 +79,15 @@ class EnrichOptions(BaseModel):
     @property
     def annotators(self) -> tuple[Annotator, ...]:
         """What is run: what the page shows, and what was asked for."""
-        return tuple(each for each in ANNOTATORS if each is not EMOTION or self.emotion) if self.page else ()
+        return tuple(each for each in ANNOTATORS if self._is_on(each.run_if)) if self.page else ()
 
     @property
     def shown_annotations(self) -> frozenset[str]:
         """What the annotated JSON has."""
-        return frozenset(each.name for each in self.annotators if each is not PAUSES or self.prosody)
+        return frozenset(each.name for each in self.annotators if self._is_on(each.shown_if))
+
+    def _is_on(self, option: str | None) -> bool:
+        return option is None or bool(getattr(self, option))
 
 
 def get_work_key(transcript_key: str, options: EnrichOptions) -> str:

@@ -52,12 +52,16 @@ class Annotator:
         version: Raise it when its results change; finished recordings get them when they are enriched again.
         annotate: Finds the value, as JSON can hold it. May raise ``AnnotatorUnavailableError``; any other exception is a failure.
         options: What can change its value.
+        run_if: The option of the ``enriched`` step without which it is not run; None: it always runs.
+        shown_if: The option without which files for programs do not have it, though it is run; None: they always have it.
     """
 
     name: str
     version: str
     annotate: Callable[[Transcript, OpenAudio], dict[str, Any]]
     options: Mapping[str, Any] = field(default_factory=dict)
+    run_if: str | None = None
+    shown_if: str | None = None
 
     def run(
         self,

@@ -17,4 +17,4 @@ def annotate_emotion(_: Transcript, __: OpenAudio) -> dict[str, Any]:
     raise AnnotatorUnavailableError("no emotion model is part of this release")
 
 
-EMOTION = Annotator("emotion", "0", annotate_emotion)
+EMOTION = Annotator("emotion", "0", annotate_emotion, run_if="emotion")

@@ -254,5 +254,5 @@ def _annotate(transcript: Transcript, _: OpenAudio) -> dict[str, Any]:
     return analyse_pauses(transcript).to_dict()
 
 
-PAUSES = Annotator("pauses", "1", _annotate)
+PAUSES = Annotator("pauses", "1", _annotate, shown_if="prosody")
 """Always run: the page shows rates and pauses whether or not the JSON is to have them."""
