@@ -31,12 +31,12 @@ class RecordingOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    language: str | None = Field(default=None, description="A Whisper language code, or auto.")
-    prompt: str | None = Field(
-        default=None, max_length=MAX_PROMPT_CHARACTERS, description="What was said before: names, spelling, style."
+    language: str = Field(default="auto", description="A Whisper language code, or auto.")
+    prompt: str = Field(
+        default="", max_length=MAX_PROMPT_CHARACTERS, description="What was said before: names, spelling, style."
     )
-    hotwords: str | None = Field(
-        default=None,
+    hotwords: str = Field(
+        default="",
         max_length=MAX_PROMPT_CHARACTERS,
         description="Words that are likely: a text, or a list of texts.",
     )
@@ -45,11 +45,9 @@ class RecordingOptions(BaseModel):
 
     @field_validator("language")
     @classmethod
-    def _check_language(cls, value: str | None) -> str | None:
-        code = (value or "auto").strip().lower()
-        if code == "auto":
-            return None
-        if code not in LANGUAGES:
+    def _check_language(cls, value: str) -> str:
+        code = value.strip().lower() or "auto"
+        if code != "auto" and code not in LANGUAGES:
             raise ValueError(f"{value!r} is no language code that Whisper knows; write one such as en or vi, or auto")
         return code
 
@@ -59,10 +57,10 @@ class RecordingOptions(BaseModel):
         is_list = isinstance(value, list) and all(isinstance(word, str) for word in value)
         return ", ".join(word.strip() for word in value) if is_list else value  # type: ignore[attr-defined]
 
-    @field_validator("prompt", "hotwords", mode="after")
+    @field_validator("prompt", "hotwords")
     @classmethod
-    def _empty_means_none(cls, value: str | None) -> str | None:
-        return (value or "").strip() or None
+    def _strip(cls, value: str) -> str:
+        return value.strip()
 
     @field_validator("speakers")
     @classmethod

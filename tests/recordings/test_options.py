@@ -54,6 +54,7 @@ def test_what_is_given_wins_and_the_rest_stays(given_options: dict[str, object])
 def test_a_setting_can_be_taken_back() -> None:
     settings = TranscribeOptions(language="de", initial_prompt="Bonn", task="translate")
     own = RecordingOptions.parse({"language": "auto", "prompt": "", "translate": "no"})
+    assert own.dump() == {"language": "auto", "prompt": "", "translate": False}
     assert own.apply_to(settings) == TranscribeOptions()
 
 
