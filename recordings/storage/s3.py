@@ -7,7 +7,7 @@ import os
 import secrets
 import tempfile
 import time
-from collections import OrderedDict
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -107,18 +107,22 @@ class BucketStore:
         A file of options comes later in a listing than its recording, and all keys between them begin with the recording's. So an
         object is held back only while keys that begin with its own are listed, and no more than ``_MAX_HELD_BACK`` are.
         """
-        held_back: OrderedDict[str, tuple[ObjectStat, ObjectStat | None]] = OrderedDict()
+        held_back: deque[ObjectStat] = deque()
+        options_files: dict[str, ObjectStat] = {}  # recording's key -> the file beside it, of those held back
         for stat in listing:
-            recording = held_back.get(stat.key.removesuffix(OPTIONS_SUFFIX))
-            if recording:
-                held_back[recording[0].key] = recording[0], stat
-            while held_back and not stat.key.startswith(next(iter(held_back))):
-                yield held_back.popitem(last=False)[1]
+            if stat.key.endswith(OPTIONS_SUFFIX):
+                key = stat.key.removesuffix(OPTIONS_SUFFIX)
+                if any(recording.key == key for recording in held_back):
+                    options_files[key] = stat
+            while held_back and not stat.key.startswith(held_back[0].key):
+                first = held_back.popleft()
+                yield first, options_files.pop(first.key, None)
             if len(held_back) >= _MAX_HELD_BACK:
-                key, (first, options_file) = held_back.popitem(last=False)
-                yield first, options_file or self._objects.stat(key + OPTIONS_SUFFIX)
-            held_back[stat.key] = stat, None
-        yield from held_back.values()
+                first = held_back.popleft()
+                yield first, options_files.pop(first.key, None) or self._objects.stat(first.key + OPTIONS_SUFFIX)
+            held_back.append(stat)
+        for stat in held_back:
+            yield stat, options_files.pop(stat.key, None)
 
     def find_input(self, name: str) -> InputEntry | None:
         """See ``Store.find_input``."""
