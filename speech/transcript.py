@@ -60,7 +60,9 @@ class Segment(_Record):
     )
     words: tuple[Word, ...] = ()
     avg_logprob: float = Field(description="Mean log-probability of the tokens, natural logarithm.")
-    compression_ratio: float = Field(description="Text bytes over zlib-compressed bytes; repetition drives it up.")
+    compression_ratio: float = Field(
+        description="Text bytes over zlib-compressed bytes, a letter being as many bytes in every script; repetition drives it up."
+    )
     no_speech_prob: float = Field(ge=0, le=1, description="Probability the model gave to its no-speech token.")
     temperature: float = Field(ge=0, description="Sampling temperature that produced the text; above 0 is a fallback.")
     decoded: DecodingMethod = Field(description="Which path of the engine wrote the text.")

@@ -28,8 +28,8 @@ from recordings.steps.work_key import make_work_key
 from recordings.workspace import Workspace
 from speech.asr.checkpoint import Checkpoint
 from speech.asr.engine import ENGINE_VERSION, Engine, RecordingIdentity, join_options
-from speech.asr.hallucination import split_words as words_in
 from speech.asr.model_pool import EngineConfig
+from speech.asr.scripts import split_words
 from speech.transcript import Options, TranscribeOptions, Transcript
 
 STEP = Step.TRANSCRIPT
@@ -179,7 +179,7 @@ def _transcribe_recording(
         State.TRANSCRIBED,
         language=transcript.language,
         speech_seconds=transcript.meta.speech_seconds,
-        words=sum(len(segment.words) or len(words_in(segment.text)) for segment in transcript.segments),
+        words=sum(len(segment.words) or len(split_words(segment.text)) for segment in transcript.segments),
         preview=shorten_text(transcript.text),
         flags={**_audio_flags(group), **transcript.meta.flags},
         step=STEP,

@@ -32,7 +32,8 @@ class SegmentHypothesis:
         words: Empty if no word timestamps were requested.
         token_count: Number of text tokens.
         avg_logprob: Mean natural logarithm of the tokens' probabilities.
-        compression_ratio: Bytes of the text over bytes of it compressed by zlib.
+        compression_ratio: See ``speech.asr.scripts.compute_compression_ratio``; of a segment's whole window where it was decoded
+            sequentially.
         no_speech_prob: Probability of the model's no-speech token.
         temperature: Sampling temperature; 0 means beam search.
     """

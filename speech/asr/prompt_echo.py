@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
 
-from speech.asr.hallucination import split_words
+from speech.asr.scripts import split_words
 
 MIN_ECHO_WORDS = 3
 """So many words in a row are looked at; shorter runs of a prompt's words are ordinary speech, unless a text has no others."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import groupby
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ from speech.asr.hypothesis import SegmentHypothesis, WordHypothesis
 from speech.asr.language import get_likeliest_language
 from speech.asr.runtime.affinity import choose_worker_cores, pin_started_threads
 from speech.asr.runtime.allocator import keep_memory
+from speech.asr.scripts import compute_compression_ratio, is_latin
 from speech.asr.word_times import trim_stretched_words
 from speech.audio.normalize import SAMPLE_RATE
 from speech.models.registry import Weights
@@ -211,7 +213,7 @@ class WhisperDecoder:
             no_repeat_ngram_size=no_repeat_ngram_size,
             vad_filter=False,
         )
-        return [_convert_segment(segment) for segment in segments]
+        return _convert_segments(list(segments))
 
     def _encode(self, batch: Sequence[Samples], context_s: int) -> Any:
         """Pad or cut each (n,) float32 chunk to ``context_s`` seconds, compute log-mel features and encode them.
@@ -354,8 +356,6 @@ def _split_encoded(encoded: Any, count: int) -> list[Any]:
 def _make_hypothesis(
     text: str, result: Any, token_count: int, seconds: float, words: tuple[WordHypothesis, ...]
 ) -> SegmentHypothesis:
-    from faster_whisper.transcribe import get_compression_ratio
-
     length = len(result.sequences_ids[0])
     return SegmentHypothesis(
         text=text,
@@ -365,12 +365,23 @@ def _make_hypothesis(
         token_count=token_count,
         # The score is a mean over the text tokens; Whisper's avg_logprob also counts the end token.
         avg_logprob=float(result.scores[0]) * length / (length + 1),
-        compression_ratio=float(get_compression_ratio(text)) if text else 0.0,
+        compression_ratio=compute_compression_ratio(text),
         no_speech_prob=float(result.no_speech_prob),
     )
 
 
-def _convert_segment(segment: Any) -> SegmentHypothesis:
+def _convert_segments(segments: Sequence[Any]) -> list[SegmentHypothesis]:
+    """Segments of faster-whisper as ours, with their times in seconds from the start of the chunk."""
+    ratios = {
+        seek: compute_compression_ratio(text)
+        for seek, group in groupby(segments, lambda segment: segment.seek)
+        if not is_latin(text := "".join(segment.text for segment in group).strip())
+    }
+    # faster-whisper computes a ratio for each window, over bytes of UTF-8; for Latin letters ours is the same.
+    return [_convert_segment(segment, ratios.get(segment.seek, segment.compression_ratio)) for segment in segments]
+
+
+def _convert_segment(segment: Any, compression_ratio: float) -> SegmentHypothesis:
     words = tuple(
         WordHypothesis(w.word, float(w.start), float(w.end), float(w.probability)) for w in segment.words or ()
     )
@@ -381,7 +392,7 @@ def _convert_segment(segment: Any) -> SegmentHypothesis:
         words=words,
         token_count=len(segment.tokens),
         avg_logprob=float(segment.avg_logprob),
-        compression_ratio=float(segment.compression_ratio),
+        compression_ratio=float(compression_ratio),
         no_speech_prob=float(segment.no_speech_prob),
         temperature=float(segment.temperature),
     )

@@ -20,7 +20,7 @@ from benchmarks.lab.peers import report
 from benchmarks.lab.peers.corpus import SETS, CorpusItem, read_corpus
 from benchmarks.lab.peers.race import SETUPS, Setup, run_setup
 from benchmarks.platform.machine import collect_facts
-from speech.asr.hallucination import split_words
+from speech.asr.scripts import split_words
 from speech.models.registry import get_default_cache_dir, resolve
 
 PEER = "whisper-ctranslate2==0.5.8"

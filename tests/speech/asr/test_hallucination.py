@@ -16,7 +16,6 @@ from speech.asr.hallucination import (
     find_suspicions,
     judge,
     rank,
-    split_words,
 )
 from speech.asr.hypothesis import SegmentHypothesis
 
@@ -153,8 +152,3 @@ def test_inside_the_margin_nothing_is_dropped_and_a_loop_ranks_below_an_improbab
         ChunkHypothesis((make_segment("Press one.", logprob=between),), 6.0),
     )
     assert rank(unsure, "en") < rank(looped, "en")
-
-
-def test_words_are_counted_in_scripts_without_spaces() -> None:
-    assert split_words("Don't — stop!") == ["don't", "stop"]
-    assert split_words("これは本") == ["こ", "れ", "は", "本"]
