@@ -22,6 +22,7 @@ from speech.asr.capabilities import check_options
 from speech.asr.engine import Engine, join_options
 from speech.asr.model_pool import EngineConfig
 from speech.asr.runtime.affinity import get_usable_cores
+from speech.asr.vad import VAD_MODEL
 from speech.models.registry import resolve
 from speech.transcript import Options, TranscribeOptions
 
@@ -58,15 +59,12 @@ class EngineResource(TranscribeOptions, dg.ConfigurableResource):  # type: ignor
             WeightsError: They are wrong or nowhere to be had.
             UnsupportedOptionError: The model cannot do what the options ask for.
         """
-        weights = resolve(
-            self.model,
-            model_dir=Path(self.model_dir) if self.model_dir else None,
-            cache_dir=Path(self.cache_dir),
-            progress=log.info,
-        )
+        model_dir, cache_dir = Path(self.model_dir) if self.model_dir else None, Path(self.cache_dir)
+        weights = resolve(self.model, model_dir=model_dir, cache_dir=cache_dir, progress=log.info)
+        vad = resolve(VAD_MODEL, kind="vad", model_dir=model_dir, cache_dir=cache_dir, progress=log.info)
         config, options = self.engine_config(), self.transcribe_options()
         check_options(weights, options)
-        return EngineFactory(weights.sha256, config, options, lambda: Engine(weights, config))
+        return EngineFactory(weights.sha256, config, options, lambda: Engine(weights, config, vad_weights=vad))
 
     def engine_config(self) -> EngineConfig:
         """Where and how the model runs."""
