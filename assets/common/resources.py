@@ -22,6 +22,7 @@ from speech.asr.capabilities import check_options, check_options_of_catalogued
 from speech.asr.engine import Engine, join_options
 from speech.asr.model_pool import EngineConfig
 from speech.asr.runtime.affinity import get_usable_cores
+from speech.asr.vad import VAD_MODEL
 from speech.models.registry import resolve
 from speech.transcript import Options, TranscribeOptions
 
@@ -60,14 +61,11 @@ class EngineResource(TranscribeOptions, dg.ConfigurableResource):  # type: ignor
         """
         config, options = self.engine_config(), self.transcribe_options()
         check_options_of_catalogued(self.model, options)
-        weights = resolve(
-            self.model,
-            model_dir=Path(self.model_dir) if self.model_dir else None,
-            cache_dir=Path(self.cache_dir),
-            progress=log.info,
-        )
+        model_dir, cache_dir = Path(self.model_dir) if self.model_dir else None, Path(self.cache_dir)
+        weights = resolve(self.model, model_dir=model_dir, cache_dir=cache_dir, progress=log.info)
+        vad = resolve(VAD_MODEL, kind="vad", model_dir=model_dir, cache_dir=cache_dir, progress=log.info)
         check_options(weights, options)
-        return EngineFactory(weights.sha256, config, options, lambda: Engine(weights, config))
+        return EngineFactory(weights.sha256, config, options, lambda: Engine(weights, config, vad_weights=vad))
 
     def engine_config(self) -> EngineConfig:
         """Where and how the model runs."""

@@ -147,7 +147,12 @@ class Engine:
     """Transcribes recordings with one loaded model, several at a time, each with its own options. Use as a context manager."""
 
     def __init__(
-        self, weights: Weights, config: EngineConfig | None = None, *, vad_options: VadOptions | None = None
+        self,
+        weights: Weights,
+        config: EngineConfig | None = None,
+        *,
+        vad_options: VadOptions | None = None,
+        vad_weights: Weights | None = None,
     ) -> None:
         """Prepare; the model itself is loaded with the first speech.
 
@@ -155,10 +160,12 @@ class Engine:
             weights: Checked weights.
             config: Where and how the model runs.
             vad_options: Options of the voice-activity detector.
+            vad_weights: Checked weights of the detector; None: see ``speech.asr.vad.VoiceActivityDetector``.
         """
         self.weights = weights
         self.config = config or EngineConfig()
         self._vad_options = vad_options or VadOptions()
+        self._vad_model = vad_weights.file if vad_weights else None
         self._pool = ModelPool(weights, self.config)
 
     def __enter__(self) -> Self:
@@ -226,7 +233,7 @@ class Engine:
                 on_progress(share)
 
         with WavReader(path) as wav:
-            detected = _detect_speech(wav, self._vad_options, report)
+            detected = _detect_speech(wav, self._vad_model, self._vad_options, report)
             channels = wav.channels
         build_meta = partial(self._build_meta, recording, options, channels, detected)
         chunks = detected.cut_chunks(FAST_CHUNK_S)
@@ -372,9 +379,11 @@ def _make_decode_options(
     )
 
 
-def _detect_speech(wav: WavReader, options: VadOptions, report: Callable[[float], None]) -> _DetectedSpeech:
+def _detect_speech(
+    wav: WavReader, model: Path | None, options: VadOptions, report: Callable[[float], None]
+) -> _DetectedSpeech:
     """Detect speech in windows of (channels, 60 s * 16,000) float32 at 16 kHz."""
-    detectors = [VoiceActivityDetector() for _ in range(wav.channels)]
+    detectors = [VoiceActivityDetector(model) for _ in range(wav.channels)]
     collected: list[list[npt.NDArray[np.float32]]] = [[] for _ in detectors]
     for start in range(0, wav.frames, _VAD_WINDOW_FRAMES * VAD_FRAME_SAMPLES):
         window = wav.read(start, _VAD_WINDOW_FRAMES * VAD_FRAME_SAMPLES)

@@ -1,6 +1,7 @@
 """Finds speech: the voice-activity detector, window by window, and the options that turn its probabilities into spans.
 
-The detector is Silero VAD version 6 (MIT), as faster-whisper ships it. Audio that it marks as silence is never given to the model.
+The detector is Silero VAD version 6 (MIT). Its weights are pinned in the catalogue, and faster-whisper ships them. Audio that it
+marks as silence is never given to the model.
 """
 
 from __future__ import annotations
@@ -8,14 +9,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from speech.audio.normalize import SAMPLE_RATE
+from speech.models.registry import get_default_cache_dir, resolve
+
+VAD_MODEL = "silero-vad-v6"
+"""Name of the detector's weights in the catalogue."""
 
 VAD_FRAME_SAMPLES = 512  # samples per probability: what Silero v6 was trained on at 16 kHz
 VAD_FRAME_S = VAD_FRAME_SAMPLES / SAMPLE_RATE
@@ -50,8 +56,17 @@ Span = tuple[float, float]
 class VoiceActivityDetector:
     """Detects speech in one channel. Pass consecutive windows in order; the detector keeps its state between calls."""
 
-    def __init__(self) -> None:
-        self._session = _load_session()
+    def __init__(self, model: Path | None = None) -> None:
+        """Load the detector, once in a process.
+
+        Args:
+            model: Its checked ONNX file; None: found as ``speech.models.registry.resolve`` does without a model directory, which
+                begins with the file that faster-whisper has installed.
+
+        Raises:
+            WeightsError: No file was given, and none with the right bytes could be had.
+        """
+        self._session = _load_session(model)
         # The model's LSTM state after the previous window, and the last samples of that window.
         self._hidden = np.zeros((1, 1, _STATE_SIZE), np.float32)
         self._cell = np.zeros((1, 1, _STATE_SIZE), np.float32)
@@ -77,11 +92,13 @@ class VoiceActivityDetector:
         return np.asarray(probabilities, np.float32).reshape(-1)
 
 
-@lru_cache(maxsize=1)
-def _load_session() -> Any:
-    from faster_whisper.vad import get_vad_model
+@cache
+def _load_session(model: Path | None) -> Any:
+    from faster_whisper.vad import SileroVADModel
 
-    return get_vad_model().session
+    if model is None:
+        return _load_session(resolve(VAD_MODEL, kind="vad", model_dir=None, cache_dir=get_default_cache_dir()).file)
+    return SileroVADModel(str(model)).session
 
 
 def get_speech_spans(probabilities: npt.NDArray[np.float32], seconds: float, options: VadOptions) -> list[Span]:

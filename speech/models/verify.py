@@ -28,22 +28,35 @@ def verify_files(model: PinnedModel, folder: Path, *, source: str, remedy: str) 
         WrongWeightsError: For the first file that is missing or differs.
     """
     for pin in model.files:
-        path = folder / pin.name
-        make_error = functools.partial(
-            WrongWeightsError, model.name, path, expected=_describe_pin(pin), source=source, remedy=remedy
-        )
-        try:
-            size, sha256 = path.stat().st_size, compute_sha256(path)
-        except FileNotFoundError:
-            raise make_error(actual="no such file") from None
-        if size == 0:
-            raise make_error(actual="an empty file")
-        if pin.sha256 is not None and (size, sha256) != (pin.size, pin.sha256):
-            owner = next(
-                (known_model.name for known_model in load_catalogue().values() if known_model.sha256 == sha256), None
-            )
-            owner_note = f", which is the model {owner}" if owner and owner != model.name else ""
-            raise make_error(actual=f"{size} bytes with sha256 {sha256}{owner_note}")
+        verify_file(model, pin, folder / pin.name, source=source, remedy=remedy)
+
+
+def verify_file(model: PinnedModel, pin: PinnedFile, path: Path, *, source: str, remedy: str) -> None:
+    """Check one file of a model, by its checksum if the catalogue has one.
+
+    Args:
+        model: Whose file it should be.
+        pin: Which of them.
+        path: Where it is.
+        source: Where it came from, in words, for the error.
+        remedy: What to do if it is wrong, for the error.
+
+    Raises:
+        WrongWeightsError: It is missing or differs.
+    """
+    make_error = functools.partial(
+        WrongWeightsError, model.name, path, expected=_describe_pin(pin), source=source, remedy=remedy
+    )
+    try:
+        size, sha256 = path.stat().st_size, compute_sha256(path)
+    except FileNotFoundError:
+        raise make_error(actual="no such file") from None
+    if size == 0:
+        raise make_error(actual="an empty file")
+    if pin.sha256 is not None and (size, sha256) != (pin.size, pin.sha256):
+        owner = next((known.name for known in load_catalogue().values() if known.sha256 == sha256), None)
+        owner_note = f", which is the model {owner}" if owner and owner != model.name else ""
+        raise make_error(actual=f"{size} bytes with sha256 {sha256}{owner_note}")
 
 
 def compute_sha256(path: Path) -> str:

@@ -21,7 +21,9 @@ from recordings.ledger.ledger import Ledger
 from recordings.storage.base import UnknownStoreError
 from recordings.storage.errors import StorageUnavailableError
 from recordings.storage.open import open_store
+from speech.asr.vad import VAD_MODEL
 from speech.checks import Check, CheckResult
+from speech.models.catalogue import ModelKind
 from speech.models.errors import UnavailableWeightsError, WeightsError
 from speech.models.registry import resolve
 from stt_orchestration.instance import InstanceUnusableError, dagster_home
@@ -38,6 +40,7 @@ LEDGER = Check("ledger", "The ledger opens, and holds every delivery in one stat
 DATABASE = Check("database", "The ledger can be reached from here, and holds every delivery in one state.")
 DAGSTER_HOME = Check("dagster home", "Dagster can keep its storage: in DAGSTER_HOME, or in PostgreSQL.")
 WEIGHTS = Check("weights", "The model's files are on this machine, with the right checksums.")
+DETECTOR = Check("detector", "The voice-activity detector's file is on this machine, with the right checksum.")
 DEVICE = Check("device", "The device is there, and computes in the compute type that is set.")
 PROCESSOR = Check("processor", "It is named, because the bytes of a transcript depend on it.")
 VERSIONS = Check("versions", "Every package that a run needs is installed.")
@@ -67,7 +70,7 @@ def check_installation() -> Iterator[CheckResult]:
             detail,
             "Unset STT_EMOTION and ENABLE_EMOTION; annotations say unavailable until then.",
         )
-    for check in (_check_store, _check_ledger, _check_dagster_home, _check_weights, _check_device):
+    for check in (_check_store, _check_ledger, _check_dagster_home, _check_weights, _check_detector, _check_device):
         yield check(settings)
     yield _describe_processor()
     yield from _check_versions()
@@ -188,20 +191,29 @@ def _has_postgres_storage(home: Path) -> bool:
 
 
 def _check_weights(settings: Settings) -> CheckResult:
+    return _check_model(WEIGHTS, settings.model, "whisper", settings)
+
+
+def _check_detector(settings: Settings) -> CheckResult:
+    return _check_model(DETECTOR, VAD_MODEL, "vad", settings)
+
+
+def _check_model(check: Check, name: str, kind: ModelKind, settings: Settings) -> CheckResult:
     try:
         weights = resolve(
-            settings.model,
+            name,
+            kind=kind,
             model_dir=settings.model_dir,
             cache_dir=settings.cache_dir,
             allow_download=False,
             progress=lambda _: None,
         )
     except UnavailableWeightsError:
-        detail = f"{settings.model} is not on this machine yet"
-        return CheckResult(WEIGHTS, None, detail, f"The first run fetches it; or now: stt fetch-model {settings.model}")
+        detail = f"{name} is not on this machine yet"
+        return CheckResult(check, None, detail, f"The first run fetches it; or now: stt fetch-model {name}")
     except WeightsError as error:
-        return CheckResult(WEIGHTS, False, str(error), "Do what the message says, then look again.")
-    return CheckResult(WEIGHTS, True, f"{weights.name} in {weights.path} ({weights.source}), checksums right")
+        return CheckResult(check, False, str(error), "Do what the message says, then look again.")
+    return CheckResult(check, True, f"{weights.name} in {weights.path} ({weights.source}), checksums right")
 
 
 def _check_device(settings: Settings) -> CheckResult:

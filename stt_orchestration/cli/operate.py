@@ -6,16 +6,19 @@ tables in ``stt_orchestration.cli.prepare``, the rest in ``k8s_run_launcher.jani
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
-from speech.models.catalogue import load_catalogue
+from speech.models.catalogue import KIND_NAMES, load_catalogue
 from speech.models.registry import resolve
 from stt_orchestration.cli.console import make_console
 from stt_orchestration.cli.exit_codes import ExitCode, errors_to_exit_codes, exit_with
 from stt_orchestration.settings import Settings
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 operate_app = typer.Typer()
 
@@ -82,15 +85,26 @@ def fetch_model(
     """Bring a model's weights onto this machine and check every file."""
     screen = make_console()
     if listing:
-        for model in load_catalogue().values():
-            screen.print(f"{model.name:18} {model.size / 1e6:8.0f} MB  {model.repository}@{model.revision[:8]}")
+        _list_catalogue(screen)
         return
     if name is None:
         exit_with("Name a model; `stt fetch-model --list` shows them.", ExitCode.USAGE)
         return
     settings = Settings.read()
-    weights = resolve(name, model_dir=settings.model_dir, cache_dir=settings.cache_dir, progress=screen.print)
+    weights = resolve(
+        name, kind=None, model_dir=settings.model_dir, cache_dir=settings.cache_dir, progress=screen.print
+    )
     screen.print(str(weights.path))
+
+
+def _list_catalogue(screen: Console) -> None:
+    for model in load_catalogue("whisper").values():
+        screen.print(f"{model.name:18} {model.size / 1e6:8.0f} MB  {model.repository}@{model.version[:8]}")
+    screen.print("\nFor other work than transcribing; STT_MODEL does not take these:")
+    for model in load_catalogue().values():
+        if model.kind != "whisper":
+            what = f"{KIND_NAMES[model.kind]}, {model.licence}: {model.origin}"
+            screen.print(f"{model.name:25} {model.size / 1e6:8.0f} MB  {what}")
 
 
 @operate_app.command()

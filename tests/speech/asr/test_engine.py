@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,9 +15,10 @@ from benchmarks.lab.nonspeech import generate_clips
 from speech.asr.checkpoint import Checkpoint
 from speech.asr.engine import Engine, RecordingIdentity
 from speech.asr.model_pool import EngineConfig
+from speech.asr.vad import VAD_MODEL
 from speech.audio.normalize import SAMPLE_RATE
 from speech.evaluation.wer import count_word_errors
-from speech.models.registry import Weights
+from speech.models.registry import Weights, resolve
 from speech.transcript import TranscribeOptions, Transcript
 from tests.speech.asr.helpers import (
     ENGLISH,
@@ -78,6 +81,21 @@ def test_a_recording_gives_the_same_bytes_with_other_workers_and_beside_other_re
     assert transcripts[1].to_json() == conversation.to_json()
     assert extract_words(transcripts[0].text)[-3:] == ["for", "your", "country"]
     assert transcripts[2].segments == ()
+
+
+def test_an_engine_listens_with_the_detector_that_it_is_given(
+    engine: Engine, base_weights: Weights, audio_dir: Path, tmp_path: Path
+) -> None:
+    silence = audio_dir / "silence.wav"
+    detector = resolve(VAD_MODEL, kind="vad", model_dir=None, cache_dir=tmp_path, allow_download=False)
+    with Engine(base_weights, vad_weights=detector) as given:
+        assert transcribe(given, silence).to_json() == transcribe(engine, silence).to_json()
+    (tmp_path / detector.file.name).write_bytes(b"no model")
+    with (
+        Engine(base_weights, vad_weights=replace(detector, path=tmp_path)) as broken,
+        pytest.raises(Exception, match=re.escape(str(tmp_path))),
+    ):
+        transcribe(broken, silence)
 
 
 def test_an_engine_gives_the_same_result_twice(engine: Engine, audio_dir: Path, jfk: Transcript) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,6 +19,7 @@ from numpy.typing import NDArray
 from speech.asr.vad import (
     VAD_FRAME_S,
     VAD_FRAME_SAMPLES,
+    VAD_MODEL,
     Span,
     VadOptions,
     VoiceActivityDetector,
@@ -23,6 +28,8 @@ from speech.asr.vad import (
     merge_spans,
 )
 from speech.audio.normalize import SAMPLE_RATE, WavReader, normalize
+from speech.models.catalogue import load_catalogue
+from speech.models.registry import resolve
 
 SAMPLES = Path(__file__).resolve().parents[3] / "samples"
 SPEECH, QUIET = 0.9, 0.1
@@ -67,6 +74,65 @@ def test_a_stream_in_windows_gives_the_same_probabilities_as_in_one_piece(jfk: S
         stream.probabilities(window) for window in np.split(samples, [cut * VAD_FRAME_SAMPLES for cut in sorted(cuts)])
     ]
     np.testing.assert_allclose(np.concatenate(parts), VoiceActivityDetector().probabilities(samples), atol=1e-5)
+
+
+def test_the_checked_file_gives_the_probabilities_of_faster_whispers_own_detector(jfk: Samples) -> None:
+    """Bit for bit: the bytes of a transcript depend on them."""
+    from faster_whisper.vad import get_vad_model
+
+    samples = jfk[: 100 * VAD_FRAME_SAMPLES]
+    expected = get_vad_model()(samples).tobytes()
+    checked = resolve(VAD_MODEL, kind="vad", model_dir=None, cache_dir=Path("/nowhere"), allow_download=False)
+    assert VoiceActivityDetector().probabilities(samples).tobytes() == expected
+    assert VoiceActivityDetector(checked.file).probabilities(samples).tobytes() == expected
+
+
+_DETECT = """
+import numpy as np
+from speech.asr.vad import VoiceActivityDetector
+
+print(VoiceActivityDetector().probabilities(np.zeros(512, np.float32)).tobytes().hex())
+"""
+
+
+def test_a_changed_file_in_the_package_is_not_used(tmp_path: Path) -> None:
+    """A package with a file that differs in one byte: the detector takes the right file from the cache, or fails and says why."""
+    import faster_whisper
+
+    package = shutil.copytree(Path(faster_whisper.__file__).parent, tmp_path / "site-packages" / "faster_whisper")
+    asset = package / "assets" / "silero_vad_v6.onnx"
+    right = asset.read_bytes()
+    asset.write_bytes(right[:-1] + bytes([right[-1] ^ 1]))
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("STT_")} | {
+        "PYTHONPATH": str(tmp_path / "site-packages"),
+        "XDG_CACHE_HOME": str(tmp_path),
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": "",
+    }
+
+    def detect() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", _DETECT],
+            env=environment,
+            cwd=SAMPLES.parent,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    refused = detect()
+    assert f"installed package: {asset} is not the pinned file" in refused.stderr
+    assert "UnavailableWeightsError" in refused.stderr
+    kept = get_cached_detector(tmp_path / "stt-orchestration" / "models")
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(right)
+    expected = VoiceActivityDetector().probabilities(np.zeros(512, np.float32)).tobytes().hex()
+    assert detect().stdout.strip() == expected
+
+
+def get_cached_detector(cache_dir: Path) -> Path:
+    pinned = load_catalogue()[VAD_MODEL]
+    return cache_dir / pinned.name / pinned.sha256 / pinned.files[0].name
 
 
 def test_every_started_frame_has_one_probability(jfk: Samples) -> None:

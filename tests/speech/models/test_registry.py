@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from speech.models.catalogue import ModelKind
 from speech.models.errors import UnknownModelError, WrongWeightsError
 from speech.models.registry import Weights, get_default_cache_dir, resolve
-from tests.speech.models.conftest import BASE, Hub, copy_weights, flip_byte, resolve_in_process
+from speech.models.verify import compute_sha256
+from tests.speech.models.conftest import (
+    BASE,
+    DETECTOR,
+    EMBEDDING,
+    Hub,
+    copy_weights,
+    flip_byte,
+    resolve_in_process,
+)
 
 
 def test_the_cache_follows_the_xdg_specification(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,3 +117,142 @@ def test_a_folder_does_not_replace_the_model_of_the_same_name(
     monkeypatch.chdir(tmp_path)
     weights = resolve("base", model_dir=None, cache_dir=cache_copy.parents[1], allow_download=False)
     assert weights.path == cache_copy
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Path:
+    """A package faster_whisper, of an installation of one's own, that has only the file of the detector, which is the right one."""
+    import faster_whisper
+
+    assets = tmp_path / "site-packages" / "faster_whisper" / "assets"
+    assets.mkdir(parents=True)
+    (assets.parent / "__init__.py").write_text("raise RuntimeError('this package must not be imported')")
+    shutil.copyfile(
+        Path(faster_whisper.__file__).with_name("assets") / "silero_vad_v6.onnx", assets / "silero_vad_v6.onnx"
+    )
+    return assets
+
+
+def resolve_detector(installed: Path, cache_dir: Path, **options: Any) -> dict[str, Any]:
+    environment = {"PYTHONPATH": str(installed.parents[1]), "PIP_NO_INDEX": "1"}
+    return resolve_in_process(DETECTOR.name, cache_dir, environment, kind="vad", **options)
+
+
+def test_the_detector_comes_from_the_installed_package_and_nothing_is_fetched_or_imported(
+    installed: Path, tmp_path: Path
+) -> None:
+    outcome = resolve_detector(installed, tmp_path / "cache")
+    assert (outcome["source"], outcome["file"]) == ("installed package", str(installed / "silero_vad_v6.onnx"))
+    assert outcome["sha256"] == compute_sha256(installed / "silero_vad_v6.onnx")
+    assert not outcome["imported"]
+    assert not (tmp_path / "cache").exists()
+    assert len(outcome["lines"]) == 1
+
+
+def test_the_installed_package_comes_before_the_model_directory(tmp_path: Path) -> None:
+    """What is in the package costs no network, and is the same file if it is any use."""
+    (tmp_path / "silero_vad_v6.onnx").write_bytes(b"another detector")
+    weights = resolve(DETECTOR.name, kind="vad", model_dir=tmp_path, cache_dir=tmp_path / "cache")
+    assert weights.source == "installed package"
+
+
+@pytest.mark.parametrize("damage", ["another file", "no file", "no package"])
+def test_a_package_with_another_detector_is_reported_and_the_next_source_is_used(
+    damage: str, installed: Path, tmp_path: Path
+) -> None:
+    kept = tmp_path / "cache" / DETECTOR.name / DETECTOR.sha256 / "silero_vad_v6.onnx"
+    kept.parent.mkdir(parents=True)
+    shutil.copyfile(installed / kept.name, kept)
+    if damage == "another file":
+        flip_byte(installed / kept.name)
+        reason = f"{installed / kept.name} is not the pinned file: expected 1245151 bytes with sha256 {DETECTOR.sha256}; found"
+    elif damage == "no file":
+        (installed / kept.name).unlink()
+        reason = "found no such file"
+    else:
+        # A module of that name instead of a package.
+        shutil.rmtree(installed.parent)
+        installed.parent.with_suffix(".py").touch()
+        reason = "faster_whisper is not installed"
+    outcome = resolve_detector(installed, tmp_path / "cache")
+    assert (outcome["source"], outcome["file"]) == ("local cache", str(kept))
+    assert "silero-vad-v6: not from the installed package: " in outcome["lines"][0]
+    assert reason in outcome["lines"][0]
+    shutil.rmtree(tmp_path / "cache")
+    unavailable = resolve_detector(installed, tmp_path / "cache")
+    assert unavailable["error"] == "UnavailableWeightsError"
+    assert reason in unavailable["message"]
+    assert "model hub: no pinned repository" in unavailable["message"]
+
+
+def test_a_model_directory_may_hold_weights_of_several_kinds(
+    base_weights: Weights, speaker_cache: Path, tmp_path: Path
+) -> None:
+    """STT_MODEL_DIR is one folder: with the files of a Whisper model, and those for other work beside or below them."""
+    inside = copy_weights(base_weights, tmp_path / "models")
+    name = "wespeaker-resnet34-256.onnx"
+    (inside / EMBEDDING.name).mkdir()
+    for folder in (inside / EMBEDDING.name, inside):
+        os.link(speaker_cache / EMBEDDING.name / EMBEDDING.sha256 / name, folder / name)
+        weights = resolve(EMBEDDING.name, kind="embedding", model_dir=inside, cache_dir=tmp_path / "cache")
+        assert weights == Weights(EMBEDDING.name, folder, EMBEDDING.sha256, None, "model directory")
+        assert weights.file == folder / name
+        whisper = resolve("base", model_dir=inside, cache_dir=tmp_path / "cache")
+        assert (whisper.path, whisper.file) == (inside, inside / "model.bin")
+        shutil.rmtree(inside / EMBEDDING.name, ignore_errors=True)
+
+
+def test_a_wrong_speaker_model_in_a_model_directory_is_refused_and_named(speaker_cache: Path, tmp_path: Path) -> None:
+    folder = tmp_path / EMBEDDING.name
+    folder.mkdir()
+    (segmentation,) = speaker_cache.glob("pyannote-segmentation-3.0/*/*.onnx")
+    shutil.copyfile(segmentation, folder / "wespeaker-resnet34-256.onnx")
+    with pytest.raises(WrongWeightsError, match=r"26534365 bytes.*which is the model pyannote-segmentation-3\.0"):
+        resolve(EMBEDDING.name, kind="embedding", model_dir=tmp_path, cache_dir=tmp_path / "cache")
+
+
+@pytest.mark.parametrize("kind", ["embedding", None])
+def test_a_model_directory_without_a_speaker_model_is_skipped(
+    kind: ModelKind | None, base_weights: Weights, speaker_cache: Path
+) -> None:
+    lines: list[str] = []
+    weights = resolve(
+        EMBEDDING.name, kind=kind, model_dir=base_weights.path, cache_dir=speaker_cache, progress=lines.append
+    )
+    assert weights.source == "local cache"
+    assert "has no wespeaker-resnet34-256.onnx, nor has a sub-folder wespeaker-resnet34" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "parts"),
+    [
+        (
+            "pyannote-segmentation-3.0",
+            "whisper",
+            [
+                "is a speaker segmentation model, and a Whisper model is needed here. Known: tiny, ",
+                "For a model of your own",
+            ],
+        ),
+        (
+            "base",
+            "vad",
+            ["base is a Whisper model, and a voice-activity detector is needed here. Known: silero-vad-v6."],
+        ),
+        ("./x", "embedding", ["No speaker embedding model is called './x'. Known: wespeaker-resnet34."]),
+        (
+            "bsae",
+            None,
+            ["No model is called 'bsae'. Known: tiny, ", "For other work than transcribing: silero-vad-v6, "],
+        ),
+    ],
+)
+def test_a_model_for_other_work_is_refused_with_those_that_fit(
+    name: str, kind: ModelKind | None, parts: list[str], tmp_path: Path
+) -> None:
+    with pytest.raises(UnknownModelError) as refused:
+        resolve(name, kind=kind, model_dir=None, cache_dir=tmp_path)
+    message = str(refused.value)
+    assert [part for part in parts if part not in message] == [], message
+    assert ("large-v3-turbo" in message) == (kind in ("whisper", None))
+    assert ("silero" in message) == (kind in ("vad", None))

@@ -17,6 +17,8 @@ def test_problems_are_named_with_their_remedies(bare_project: Project) -> None:
     healthy = bare_project.invoke("doctor")
     assert healthy.returncode == 0, healthy.stdout
     assert "checksums right" in healthy.stdout
+    assert "ok     detector: silero-vad-v6 in " in healthy.stdout
+    assert "(installed package), checksums right" in " ".join(healthy.stdout.split())
     assert read_cpu_model(Host.here()) in healthy.stdout
     for name in ("ctranslate2", "onnxruntime", "numpy", "av", "faster-whisper"):
         assert f"{name} {version(name)}" in healthy.stdout

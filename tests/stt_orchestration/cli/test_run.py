@@ -162,6 +162,7 @@ def test_a_refused_file_is_named_and_the_other_arguments_are_processed(bare_proj
         (["run"], {"STT_DEVICE": "gpu"}, 2, "STT_DEVICE='gpu' is not allowed"),
         (["run"], {"STT_STORE_URL": "ftp://x"}, 2, "No store is known for 'ftp://x'"),
         (["run"], {"STT_MODEL": "gigantic"}, 2, "gigantic"),
+        (["run"], {"STT_MODEL": "silero-vad-v6"}, 2, "silero-vad-v6 is a voice-activity detector, and a Whisper model"),
     ],
 )
 def test_a_user_error_gives_a_sentence_and_an_exit_code(
