@@ -62,7 +62,7 @@ def is_for_english(weights: Weights) -> bool:
 
 
 def _look_up(model: str) -> _Abilities | None:
-    pinned = load_catalogue().get(model)
+    pinned = load_catalogue("whisper").get(model)
     return _Abilities(pinned.multilingual, pinned.translates, model.startswith("large-v3")) if pinned else None
 
 
@@ -83,7 +83,7 @@ def _check(model: str, abilities: _Abilities, options: TranscribeOptions) -> Non
     if options.language == "yue" and not abilities.knows_cantonese:
         raise UnsupportedOptionError(f"{model} does not know Cantonese (yue); large-v3 does. Or force zh.")
     if options.task == "translate" and not abilities.translates:
-        able = ", ".join(model.name for model in load_catalogue().values() if model.translates)
+        able = ", ".join(model.name for model in load_catalogue("whisper").values() if model.translates)
         raise UnsupportedOptionError(f"{model} cannot translate to English. These can: {able}.")
 
 
