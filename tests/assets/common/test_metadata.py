@@ -67,6 +67,8 @@ def make_recording(name: str, state: State, preview: str = "") -> Recording:
         **facts,  # type: ignore[arg-type]
         **keys,  # type: ignore[arg-type]
         sha256="0" * 64,
+        bytes_sha256="0" * 64,
+        options={},
         name=name,
         size=1,
         state=state,
