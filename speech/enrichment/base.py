@@ -26,10 +26,12 @@ class Annotation(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    annotator: str
-    version: str = Field(description="Of the annotator.")
+    annotator: str = Field(description="Name of the annotator.")
+    version: str = Field(description="Version of the annotator.")
     key: str = Field(description="Work key: hash of the transcript's key, the annotator, its version and its options.")
-    status: Literal["ok", "unavailable", "failed"]
+    status: Literal["ok", "unavailable", "failed"] = Field(
+        description="Whether there is a value; unavailable where it could not be had, failed where something went wrong."
+    )
     reason: str | None = Field(default=None, description="Why there is no value; null where there is one.")
     value: dict[str, Any] | None = Field(default=None, description="What was found; null unless the status is ok.")
 
@@ -52,12 +54,14 @@ class Annotator:
         version: Raise it when its results change; finished recordings get them when they are enriched again.
         annotate: Finds the value, as JSON can hold it. May raise ``AnnotatorUnavailableError``; any other exception is a failure.
         options: What can change its value.
+        value_type: The class whose fields the value has, for the documentation; None: there is never a value.
     """
 
     name: str
     version: str
     annotate: Callable[[Transcript, OpenAudio], dict[str, Any]]
     options: Mapping[str, Any] = field(default_factory=dict)
+    value_type: type[Any] | None = None
 
     def run(
         self,
