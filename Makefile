@@ -42,6 +42,7 @@ types: $(VENV)/ready-dev
 arrows: $(VENV)/ready-dev
 	$(BIN)/lint-imports
 
+# The variable silences the theme's advice to move to its successor.
 docs: $(VENV)/ready-dev ## Write the reference pages anew from the code, and build the documentation into site/
 	$(BIN)/python -m docs.generator
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

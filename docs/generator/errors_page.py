@@ -16,7 +16,7 @@ from stt_orchestration.settings import PROJECT_ROOT
 PACKAGES = ("stt_orchestration", "assets", "serving", "k8s_run_launcher", "benchmarks", "recordings", "speech")
 
 _INTRODUCTION = """\
-These are the exceptions of the project's own modules. Those that no caller sees, with a name that begins with `_`, are left out.
+These are the exceptions of the project's own modules. Private ones, whose names begin with an underscore, are left out.
 An error that a person can mend says in one sentence what is wrong and what to do. Anything else is a defect and keeps its
 traceback.
 """
