@@ -14,7 +14,7 @@ unexport PYTHONDONTWRITEBYTECODE
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --no-compile --no-deps --require-hashes --only-binary :all:
 
 .DEFAULT_GOAL := help
-.PHONY: help run test ui setup check lint types arrows bench lock wheels clean
+.PHONY: help run test ui setup check lint types arrows docs bench lock wheels clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -42,6 +42,12 @@ types: $(VENV)/ready-dev
 arrows: $(VENV)/ready-dev
 	$(BIN)/lint-imports
 
+# The variable silences the theme's advice to move to its successor.
+docs: $(VENV)/ready-dev ## Write the reference pages anew from the code, and build the documentation into site/
+	$(BIN)/python -m docs.generator
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "The site is in site/. To read it with its search: $(BIN)/python -m http.server -b 127.0.0.1 -d site 8000"
+
 bench: $(VENV)/ready ## Measure the orchestration's cost on this machine (about ten minutes)
 	@$(BIN)/python -m benchmarks
 
@@ -58,7 +64,7 @@ wheels: $(VENV)/ready-dev ## Ask the package index for a wheel of everything loc
 	@$(BIN)/python .ci/wheels.py $(SUPPORTED)
 
 clean: ## Remove the environment and all that was made; recordings and transcripts in data/ stay
-	rm -rf $(VENV) .dagster .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) site .dagster .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(VENV)/ready: requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "None of these Pythons is here: $(SUPPORTED). Install one, or say where one is:" \

@@ -7,7 +7,7 @@ weights and options give the same bytes. Processing time is in the ledger and in
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -18,6 +18,10 @@ MAX_PROMPT_CHARACTERS = 2000
 
 StrategyName = Literal["fast", "ample", "careful"]
 """The strategy by which chunks are decoded first; see ``speech/asr/strategy.py``."""
+
+
+Seconds = Annotated[float, Field(json_schema_extra={"unit": "seconds"})]
+"""A time or a length in seconds. Times count from the start of the recording."""
 
 
 class _Record(BaseModel):
@@ -35,30 +39,34 @@ class Word(_Record):
     """One word with its times in seconds from the start of the recording."""
 
     word: str = Field(description="The word as the model wrote it, with punctuation and the space before it.")
-    start: float = Field(ge=0)
-    end: float = Field(ge=0)
-    probability: float = Field(ge=0, le=1)
+    start: Seconds = Field(ge=0, description="When the word begins.")
+    end: Seconds = Field(ge=0, description="When the word ends.")
+    probability: float = Field(ge=0, le=1, description="How sure the model is of the word: the mean over its tokens.")
 
 
 class Speaker(_Record):
     """Who spoke, and how sure we are. A recording with a speaker per channel gives confidence 1."""
 
-    id: str
-    confidence: float = Field(ge=0, le=1)
+    id: str = Field(description="Name of the speaker.")
+    confidence: float = Field(
+        ge=0, le=1, description="How sure it is that this voice spoke; 1 where each speaker has a channel."
+    )
 
 
 class Segment(_Record):
     """A span of speech with its text and the scores of the text. Times in seconds from the start of the recording."""
 
-    id: int = Field(ge=0)
-    start: float = Field(ge=0)
-    end: float = Field(ge=0)
-    text: str
+    id: int = Field(ge=0, description="Number of the segment, from 0, in the order of the list.")
+    start: Seconds = Field(ge=0, description="When the segment begins.")
+    end: Seconds = Field(ge=0, description="When the segment ends.")
+    text: str = Field(description="What was said, without spaces at its ends.")
     speaker: Speaker | None = Field(default=None, description="Who spoke; null where nothing says so.")
     channel: int | None = Field(
         default=None, description="Zero-based channel of the normalized audio; null when it has one channel."
     )
-    words: tuple[Word, ...] = ()
+    words: tuple[Word, ...] = Field(
+        default=(), description="Its words with their times; empty without word timestamps."
+    )
     avg_logprob: float = Field(description="Mean log-probability of the tokens, natural logarithm.")
     compression_ratio: float = Field(
         description="Text bytes over zlib-compressed bytes, a letter being as many bytes in every script; repetition drives it up."
@@ -74,27 +82,27 @@ class Segment(_Record):
 class LanguageGuess(_Record):
     """A language the model considered, with its mean probability over all places of the recording that were used."""
 
-    language: str
-    probability: float = Field(ge=0, le=1)
+    language: str = Field(description="Its code as Whisper names it, such as en.")
+    probability: float = Field(ge=0, le=1, description="Mean probability over all places that were used.")
 
 
 class LanguageWindow(_Record):
     """The language detected at one place of the recording."""
 
-    start: float = Field(ge=0, description="Where it begins, in seconds from the start of the recording.")
-    channel: int = Field(ge=0)
-    language: str
-    probability: float = Field(ge=0, le=1)
+    start: Seconds = Field(ge=0, description="Where it begins, in seconds from the start of the recording.")
+    channel: int = Field(ge=0, description="Zero-based channel of the normalized audio.")
+    language: str = Field(description="The most probable language there, by its code.")
+    probability: float = Field(ge=0, le=1, description="Probability of that language there.")
 
 
 class Dropped(_Record):
     """Text that was removed as a hallucination. It is in no segment; it is kept here so that a reader can check it."""
 
-    start: float = Field(ge=0)
-    end: float = Field(ge=0)
-    channel: int = Field(ge=0)
-    text: str
-    reasons: tuple[str, ...] = Field(min_length=1)
+    start: Seconds = Field(ge=0, description="When it would begin.")
+    end: Seconds = Field(ge=0, description="When it would end.")
+    channel: int = Field(ge=0, description="Zero-based channel of the normalized audio.")
+    text: str = Field(description="The text that was removed.")
+    reasons: tuple[str, ...] = Field(min_length=1, description="Why nobody can have said it, by short names.")
 
 
 class DecodingStats(_Record):
@@ -102,7 +110,7 @@ class DecodingStats(_Record):
 
     path: StrategyName = Field(description="Which way chunks were decoded first.")
     why: str = Field(description="The rule that chose the path.")
-    chunks: int = Field(ge=0)
+    chunks: int = Field(ge=0, description="Chunks that the model heard.")
     suspects: int = Field(ge=0, description="Chunks whose first result the guard did not believe.")
     rescued: int = Field(
         ge=0, description="Suspects whose careful result the guard believed, or kept as the better one."
@@ -114,9 +122,9 @@ class DecodingStats(_Record):
 class SpeechSpan(_Record):
     """A span of detected speech on one channel, in seconds from the start of the recording."""
 
-    start: float = Field(ge=0)
-    end: float = Field(ge=0)
-    channel: int = Field(ge=0)
+    start: Seconds = Field(ge=0, description="When the speech begins.")
+    end: Seconds = Field(ge=0, description="When the speech ends.")
+    channel: int = Field(ge=0, description="Zero-based channel of the normalized audio.")
 
 
 Task = Literal["transcribe", "translate"]
@@ -176,8 +184,10 @@ class TranscribeOptions(_Record):
 class Options(TranscribeOptions):
     """Every option that can change the text. Part of the work key, so a changed option means a new transcript."""
 
-    device: Literal["cpu", "cuda"] = "cpu"
-    compute_type: str = "int8"
+    device: Literal["cpu", "cuda"] = Field(default="cpu", description="Where the model ran: cpu or cuda.")
+    compute_type: str = Field(
+        default="int8", description="Number format of the weights in memory, such as int8 or float16."
+    )
 
     @property
     def transcribe_options(self) -> TranscribeOptions:
@@ -189,35 +199,37 @@ class Meta(_Record):
     """Where the transcript came from: enough to make it again."""
 
     audio_file: str = Field(description="Name of the recording below the input folder.")
-    audio_sha256: str
-    audio_duration_sec: float = Field(ge=0)
+    audio_sha256: str = Field(description="sha256 of the recording's bytes as they were delivered.")
+    audio_duration_sec: Seconds = Field(ge=0, description="Length of the normalized audio.")
     channels: int = Field(ge=1, description="Channels of the normalized audio.")
-    model_name: str
+    model_name: str = Field(description="A name of the catalogue, or the path of a folder with a model.")
     model_sha256: str = Field(description="sha256 of the weights' model.bin.")
-    engine_version: str
-    options: Options
+    engine_version: str = Field(description="Version of the engine; it is raised when texts change.")
+    options: Options = Field(description="The options that the transcript was made with.")
     language_probability: float | None = Field(
         default=None, ge=0, le=1, description="Null when forced or when nothing was said."
     )
-    language_alternatives: tuple[LanguageGuess, ...] = ()
+    language_alternatives: tuple[LanguageGuess, ...] = Field(
+        default=(), description="The next most probable languages, most probable first; empty when forced."
+    )
     language_windows: tuple[LanguageWindow, ...] = Field(default=(), description="Each place asked; empty when forced.")
     decoding: DecodingStats | None = Field(default=None, description="Null when no speech reached the model.")
-    dropped: tuple[Dropped, ...] = ()
+    dropped: tuple[Dropped, ...] = Field(default=(), description="Text that was taken out; empty where nothing was.")
     speech: tuple[SpeechSpan, ...] = Field(
         description="Where speech was heard; what lies outside never reached the model."
     )
-    speech_seconds: float = Field(ge=0, description="Length of the union of the speech spans over all channels.")
+    speech_seconds: Seconds = Field(ge=0, description="Length of the union of the speech spans over all channels.")
     flags: dict[str, str] = Field(default_factory=dict, description="Flag -> reason, for example no_speech.")
 
 
 class Transcript(_Record):
     """What was said in one recording. An empty list of segments is a result, with its reason in ``meta.flags``."""
 
-    schema_version: Literal[2] = SCHEMA_VERSION
-    file: str
+    schema_version: Literal[2] = Field(default=SCHEMA_VERSION, description="Version of this schema.")
+    file: str = Field(description="Name of the recording below the input folder.")
     language: str | None = Field(description="ISO 639-1 code as Whisper names it; null when nothing was said.")
-    meta: Meta
-    segments: tuple[Segment, ...]
+    meta: Meta = Field(description="Where the transcript came from.")
+    segments: tuple[Segment, ...] = Field(description="What was said, in order of time; empty where nothing was.")
 
     @property
     def text_language(self) -> str | None:

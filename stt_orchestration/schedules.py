@@ -102,6 +102,7 @@ def build_janitor_daily(job: dg.JobDefinition, timezone: str) -> dg.ScheduleDefi
         cron_schedule="17 3 * * *",
         execution_timezone=timezone,
         default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Runs the janitor every night.",
     )
 
 

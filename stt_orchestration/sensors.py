@@ -134,6 +134,7 @@ capacity_automation = dg.AutomationConditionSensorDefinition(
     target=dg.AssetSelection.assets(ratio, sizing),
     default_status=dg.DefaultSensorStatus.RUNNING,
     minimum_interval_seconds=60,
+    description="Makes ratio and sizing anew when what they are made of has changed. Sizing needs a load in the settings for that.",
 )
 
 

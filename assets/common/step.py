@@ -32,7 +32,7 @@ INFRASTRUCTURE_RETRY_POLICY = dg.RetryPolicy(max_retries=2, delay=10, backoff=dg
 """A step fails only because of infrastructure errors, and a full disk or a lost database connection is often repaired within a
 minute."""
 
-_PERMANENT_ERRORS = (
+PERMANENT_ERRORS = (
     LocksUnavailableError,
     DeviceUnavailableError,
     UnsupportedOptionError,
@@ -66,7 +66,7 @@ def _translate_errors() -> Iterator[None]:
         # node is drained or preempted, and then a retry is right; when a person cancels the run, the pod that would retry is
         # stopped too.
         raise dg.Failure(description="Interrupted.", allow_retries=is_in_step_pod()) from error
-    except _PERMANENT_ERRORS as error:
+    except PERMANENT_ERRORS as error:
         raise dg.Failure(description=str(error), allow_retries=False) from error
     except OSError as error:
         raise dg.Failure(description=explain(error), allow_retries=error.errno not in NOT_WRITABLE_ERRNOS) from error

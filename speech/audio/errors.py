@@ -13,7 +13,7 @@ BadAudioKind = Literal["empty", "not_audio", "no_audio_stream", "truncated", "un
 
 
 class BadAudioError(Exception):
-    """The bytes cannot become a transcript.
+    """The bytes cannot become a transcript; the recording is quarantined.
 
     Attributes:
         kind: A short, stable name of what is wrong, for counting.

@@ -26,10 +26,12 @@ class Annotation(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    annotator: str
-    version: str = Field(description="Of the annotator.")
+    annotator: str = Field(description="Name of the annotator.")
+    version: str = Field(description="Version of the annotator.")
     key: str = Field(description="Work key: hash of the transcript's key, the annotator, its version and its options.")
-    status: Literal["ok", "unavailable", "failed"]
+    status: Literal["ok", "unavailable", "failed"] = Field(
+        description="Whether there is a value; unavailable where it could not be had, failed where something went wrong."
+    )
     reason: str | None = Field(default=None, description="Why there is no value; null where there is one.")
     value: dict[str, Any] | None = Field(default=None, description="What was found; null unless the status is ok.")
 
@@ -54,6 +56,7 @@ class Annotator:
         options: What can change its value.
         run_if: The option of the ``enriched`` step without which it is not run; None: it always runs.
         shown_if: The option without which files for programs do not have it, though it is run; None: they always have it.
+        value_type: The class whose fields the value has, for the documentation; None: there is never a value.
     """
 
     name: str
@@ -62,6 +65,7 @@ class Annotator:
     options: Mapping[str, Any] = field(default_factory=dict)
     run_if: str | None = None
     shown_if: str | None = None
+    value_type: type[Any] | None = None
 
     def run(
         self,

@@ -24,7 +24,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from speech.enrichment.base import Annotator, OpenAudio
-from speech.transcript import Segment, SpeechSpan, Transcript
+from speech.transcript import Seconds, Segment, SpeechSpan, Transcript
 
 # Seconds; Goldman-Eisler (1968), see above.
 PAUSE_S = 0.25
@@ -43,8 +43,8 @@ class Pause:
         while_speaking: Whether one span of detected speech covers it, so that it counts in the speech rate.
     """
 
-    start: float
-    end: float
+    start: Seconds
+    end: Seconds
     while_speaking: bool
 
     @property
@@ -65,16 +65,16 @@ class SpeechRate:
         characters: Characters said.
         speech_s: Seconds of speaking, pauses within spans of speech included. Over several channels it is their sum.
         articulation_s: The same without any pause; None if words have no timestamps.
-        words_per_minute: The speech rate.
+        words_per_minute: The speech rate in words a minute.
         articulation_wpm: The articulation rate in words a minute.
-        characters_per_second: The speech rate in characters.
+        characters_per_second: The speech rate in characters a second.
         articulation_cps: The articulation rate in characters a second.
     """
 
     words: int | None
     characters: int | None
-    speech_s: float
-    articulation_s: float | None
+    speech_s: Seconds
+    articulation_s: Seconds | None
     words_per_minute: float | None
     articulation_wpm: float | None
     characters_per_second: float | None
@@ -83,7 +83,13 @@ class SpeechRate:
 
 @dataclass(frozen=True, slots=True)
 class SegmentPauses:
-    """One segment: its number in the transcript, its rate, and the pauses inside it."""
+    """One segment.
+
+    Attributes:
+        id: Its number in the transcript.
+        rate: Its rate.
+        pauses: The pauses inside it.
+    """
 
     id: int
     rate: SpeechRate
@@ -92,7 +98,13 @@ class SegmentPauses:
 
 @dataclass(frozen=True, slots=True)
 class ChannelPauses:
-    """One channel, None in a recording with one: its rate and all its pauses, those between segments included."""
+    """One channel.
+
+    Attributes:
+        channel: Its zero-based number; None in a recording with one.
+        rate: Its rate.
+        pauses: All its pauses, those between segments included.
+    """
 
     channel: int | None
     rate: SpeechRate
@@ -105,13 +117,13 @@ class PauseReport:
 
     Attributes:
         threshold_s: The shortest gap that is a pause, in seconds.
-        unit: What the rates count.
+        unit: What the rates count: ``words`` or ``characters``.
         recording: The rate over all channels.
         channels: Only channels on which something was said.
         segments: In the order of the transcript.
     """
 
-    threshold_s: float
+    threshold_s: Seconds
     unit: str
     recording: SpeechRate
     channels: tuple[ChannelPauses, ...]
@@ -254,5 +266,5 @@ def _annotate(transcript: Transcript, _: OpenAudio) -> dict[str, Any]:
     return analyse_pauses(transcript).to_dict()
 
 
-PAUSES = Annotator("pauses", "1", _annotate, shown_if="prosody")
+PAUSES = Annotator("pauses", "1", _annotate, shown_if="prosody", value_type=PauseReport)
 """Always run: the page shows rates and pauses whether or not the JSON is to have them."""

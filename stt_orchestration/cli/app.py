@@ -8,6 +8,7 @@ from __future__ import annotations
 import typer
 
 from stt_orchestration.cli.benchmark import capacity_app
+from stt_orchestration.cli.exit_codes import ExitCode
 from stt_orchestration.cli.operate import operate_app
 from stt_orchestration.cli.run import run_app
 from stt_orchestration.cli.serve import serve_app
@@ -18,8 +19,9 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Turn recordings into transcripts people can trust. Exit codes: 0 all done; 1 the machine's trouble (disk, ledger, "
-    "model, GPU); 2 wrong usage or settings; 3 finished, with something quarantined or failed; 130 interrupted.",
+    help="Turn recordings into transcripts people can trust. Exit codes: "
+    + "; ".join(f"{int(code)} {code.meaning}" for code in ExitCode)
+    + ".",
 )
 
 for group in (run_app, status_app, operate_app, serve_app, capacity_app, sizing_app):

@@ -31,6 +31,20 @@ class ExitCode(IntEnum):
     SOME_BROKEN = 3
     INTERRUPTED = interrupts.INTERRUPTED_EXIT_CODE
 
+    @property
+    def meaning(self) -> str:
+        """What it says, in words."""
+        return _MEANINGS[self]
+
+
+_MEANINGS = {
+    ExitCode.DONE: "all done",
+    ExitCode.MACHINE: "the machine's trouble (disk, ledger, model, GPU)",
+    ExitCode.USAGE: "wrong usage or settings",
+    ExitCode.SOME_BROKEN: "finished, with something quarantined or failed",
+    ExitCode.INTERRUPTED: "interrupted",
+}
+
 
 def errors_to_exit_codes(command: Callable[P, None]) -> Callable[P, None]:
     """Translate errors that the user can fix into a message and an exit code; any other exception is a bug, with its traceback."""
