@@ -13,8 +13,10 @@ from assets.transcription.normalized import normalized
 from assets.transcription.raw import raw
 from assets.transcription.transcript import transcript
 from benchmarks.platform.gather import make_platform_key
+from benchmarks.sizing.options import SizingOptions
 from k8s_run_launcher.executor import profiled_k8s_job_executor
 from recordings.batches import BatchLimits
+from speech.asr.model_pool import EngineOptions
 from speech.transcript import TranscribeOptions
 from stt_orchestration.jobs import build_janitor, measure_platform, transcribe_batch
 from stt_orchestration.schedules import build_benchmark_monthly, build_janitor_daily, build_transcribe_every_6h
@@ -31,7 +33,7 @@ def build_defs(settings: Settings) -> dg.Definitions:
     build_sensor = build_audio_bucket if settings.is_in_bucket else build_audio_directory
     janitors = [build_janitor(settings.janitor_run_days)] if settings.executor == "kubernetes" else []
     sizes = sizing
-    if settings.size_rps is None and settings.size_hours_per_day is None:
+    if settings.rps is None and settings.hours_per_day is None:
         # With no load to size for, a run that automation starts could only fail.
         sizes = sizing.map_asset_specs(lambda spec: spec.replace_attributes(automation_condition=None))
     return dg.Definitions(
@@ -69,26 +71,14 @@ def build_resources(settings: Settings) -> dict[str, dg.ConfigurableResource]:  
             model=settings.model,
             model_dir=str(settings.model_dir) if settings.model_dir else None,
             cache_dir=str(settings.cache_dir),
-            device=settings.device,
-            compute_type=settings.effective_compute_type,
+            **settings.list_values(EngineOptions),
             **settings.list_values(TranscribeOptions),
-            workers=settings.workers,
-            batch=settings.decode_batch,
         ),
         "options": OptionsResource(**settings.list_values(OptionsResource)),
         "capacity": CapacityResource(
             folder=str(settings.capacity_dir),
-            reference=settings.reference_platform,
-            platform=settings.size_platform,
             model=settings.model,
-            rps=settings.size_rps,
-            p95_s=settings.size_p95_s,
-            mean_s=settings.size_mean_s,
-            hours_per_day=settings.size_hours_per_day,
-            deadline_h=settings.size_deadline_h,
-            gpus=[one.strip() for one in (settings.size_gpu or "").split(",") if one.strip()],
-            prices=str(settings.prices) if settings.prices else None,
-            cpu_node_price=settings.cpu_node_price,
+            **settings.list_values(SizingOptions),
         ),
     }
 

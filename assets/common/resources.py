@@ -9,19 +9,19 @@ from __future__ import annotations
 import logging
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import dagster as dg
 from pydantic import BaseModel
 
+from benchmarks.sizing.options import SizingOptions
 from recordings.steps.enriched import EnrichOptions
 from recordings.steps.normalized import NormalizeOptions
 from recordings.steps.transcript import EngineFactory
 from recordings.workspace import Workspace
 from speech.asr.capabilities import check_options, check_options_of_catalogued
 from speech.asr.engine import Engine, join_options
-from speech.asr.model_pool import EngineConfig
-from speech.asr.runtime.affinity import get_usable_cores
+from speech.asr.model_pool import EngineConfig, EngineOptions
 from speech.asr.vad import VAD_MODEL
 from speech.models.registry import resolve
 from speech.transcript import Options, TranscribeOptions
@@ -41,16 +41,12 @@ class WorkspaceResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         return Workspace.open(self.store_url, self.ledger_url)
 
 
-class EngineResource(TranscribeOptions, dg.ConfigurableResource):  # type: ignore[type-arg]
+class EngineResource(TranscribeOptions, EngineOptions, dg.ConfigurableResource):  # type: ignore[type-arg]
     """Which model listens, and how."""
 
     model: str
     model_dir: str | None
     cache_dir: str
-    device: Literal["cpu", "cuda"]
-    compute_type: str
-    workers: int | None
-    batch: int | None
 
     def make_engine_factory(self) -> EngineFactory:
         """Find and check the weights, and say how to make an engine of them.
@@ -69,8 +65,7 @@ class EngineResource(TranscribeOptions, dg.ConfigurableResource):  # type: ignor
 
     def engine_config(self) -> EngineConfig:
         """Where and how the model runs."""
-        workers = self.workers or (1 if self.device == "cuda" else len(get_usable_cores()))
-        return EngineConfig(self.device, self.compute_type, workers, self.batch)
+        return EngineOptions(**_pick(self, EngineOptions)).make_config()
 
     def transcribe_options(self) -> TranscribeOptions:
         """How recordings are transcribed."""
@@ -95,33 +90,16 @@ class OptionsResource(NormalizeOptions, EnrichOptions, dg.ConfigurableResource):
         return EnrichOptions(**_pick(self, EnrichOptions))
 
 
-class CapacityResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+class CapacityResource(SizingOptions, dg.ConfigurableResource):  # type: ignore[type-arg]
     """Where measurements of platforms lie, and what is to be sized.
 
     Attributes:
         folder: Results of ``stt benchmark``, of this machine and of others, put there by hand or by a job.
-        reference: Platform that ratios start from; None: the one of the oldest result.
-        platform: Platform to size for; None: the reference.
         model: Model to size for.
-        rps, p95_s, mean_s: A service's load and targets; see ``benchmarks.sizing.service.Target``.
-        hours_per_day, deadline_h: A batch's; see ``benchmarks.sizing.batch.BatchLoad``.
-        gpus: For the batch, each as ``benchmarks.sizing.batch.parse_gpu_figure`` reads it.
-        prices: A price file; None: the one that is shipped.
-        cpu_node_price: Per hour, of the CPU-only node.
     """
 
     folder: str
-    reference: str | None
-    platform: str | None
     model: str
-    rps: float | None
-    p95_s: float | None
-    mean_s: float | None
-    hours_per_day: float | None
-    deadline_h: float | None
-    gpus: list[str]
-    prices: str | None
-    cpu_node_price: float | None
 
     @property
     def path(self) -> Path:

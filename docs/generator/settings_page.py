@@ -56,7 +56,7 @@ def _write_setting(field: FieldInfo, schema: dict[str, Any], definitions: dict[s
 
 def _write_default(field: FieldInfo) -> str:
     value = field.get_default(call_default_factory=True)
-    if value is None:
+    if value is None or value == []:
         return "not set"
     if isinstance(value, bool):
         return write_code(str(value).lower())

@@ -13,10 +13,12 @@ from queue import Empty, SimpleQueue
 from threading import TIMEOUT_MAX, Lock
 from typing import Any, Literal, TypeVar
 
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
 from speech.asr.batching import Batcher
 from speech.asr.calls import Call
 from speech.asr.requests import Request, Work
-from speech.asr.runtime.affinity import choose_worker_cores
+from speech.asr.runtime.affinity import choose_worker_cores, get_usable_cores
 from speech.asr.whisper import Samples, WhisperDecoder
 from speech.models.registry import Weights
 
@@ -28,6 +30,61 @@ _MAX_IN_FLIGHT = 64
 _DEFAULT_BATCH_SIZE = {"cpu": 4, "cuda": 16}
 """Batch size per device. On two x86 cores a batch of four short chunks is 15 % faster than single ones, a batch of eight is no
 faster. Eight long chunks are 17 % faster than four, but ten hours of speech then need more than 1 GB (measured)."""
+
+
+COMPUTE_TYPES = frozenset(
+    {"int8", "int8_float32", "int8_float16", "int8_bfloat16", "int16", "float16", "bfloat16", "float32"}
+)
+"""CTranslate2's names of the types that weights are computed in."""
+
+
+class EngineOptions(BaseModel):
+    """What the operator decides about where and how the model runs. The settings take fields and descriptions from here."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    device: Literal["cpu", "cuda"] = Field(
+        default="cpu",
+        description="cpu or cuda. A GPU that was asked for and is not there is an error, never a run on the CPU.",
+    )
+    compute_type: str | None = Field(
+        default=None,
+        description="int8, int8_float32, int8_float16, int16, float16, bfloat16 or float32; default: int8, on a GPU float16.",
+    )
+    workers: int | None = Field(
+        default=None,
+        ge=1,
+        le=256,
+        description="How many batches are decoded at once, 1 to 256; default: the usable cores on a CPU, 1 on a GPU.",
+    )
+    batch: int | None = Field(
+        default=None,
+        ge=1,
+        le=256,
+        description="How many chunks are decoded together, 1 to 256; it changes no text; default: 4, on a GPU 16.",
+    )
+
+    @field_validator("device", mode="before")
+    @classmethod
+    def _lower_case(cls, value: object) -> object:
+        return value.strip().lower() if isinstance(value, str) else value
+
+    @field_validator("compute_type")
+    @classmethod
+    def _known_compute_type(cls, value: str | None) -> str | None:
+        if value is not None and value not in COMPUTE_TYPES:
+            raise ValueError("not a compute type of CTranslate2")
+        return value
+
+    @property
+    def effective_compute_type(self) -> str:
+        """The compute type: the one given, or the usual one of the device."""
+        return self.compute_type or ("float16" if self.device == "cuda" else "int8")
+
+    def make_config(self) -> EngineConfig:
+        """These options on this machine."""
+        workers = self.workers or (1 if self.device == "cuda" else len(get_usable_cores()))
+        return EngineConfig(self.device, self.effective_compute_type, workers, self.batch)
 
 
 @dataclass(frozen=True, slots=True)

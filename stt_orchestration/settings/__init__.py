@@ -16,9 +16,11 @@ from urllib.parse import urlsplit
 from pydantic import AliasChoices, BaseModel, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from benchmarks.sizing.options import SizingOptions
 from recordings.steps.enriched import EnrichOptions
 from recordings.steps.normalized import NormalizeOptions
 from speech.asr.language import LANGUAGES
+from speech.asr.model_pool import EngineOptions
 from speech.transcript import TranscribeOptions
 from stt_orchestration.settings.groups import (
     PROJECT_ROOT,
@@ -35,7 +37,6 @@ from stt_orchestration.settings.groups import (
 )
 
 __all__ = [
-    "COMPUTE_TYPES",
     "PROJECT_ROOT",
     "Settings",
     "SettingsError",
@@ -56,6 +57,18 @@ _OPTION_NAMES = {
     "page": make_aliases("ENRICHMENT", "ENABLE_AUDIO_ENRICHMENT"),
     "prosody": make_aliases("PROSODY", "ENABLE_PROSODY"),
     "emotion": make_aliases("EMOTION", "ENABLE_EMOTION"),
+    "device": make_aliases("DEVICE", "WHISPER_DEVICE"),
+    "compute_type": make_aliases("COMPUTE_TYPE", "WHISPER_COMPUTE_TYPE"),
+    "workers": make_aliases("WORKERS", "NUM_WORKERS"),
+    "batch": make_aliases("DECODE_BATCH", "BATCH_SIZE"),
+    "rps": make_aliases("SIZE_RPS"),
+    "p95_s": make_aliases("SIZE_P95_S"),
+    "mean_s": make_aliases("SIZE_MEAN_S"),
+    "hours_per_day": make_aliases("SIZE_HOURS_PER_DAY"),
+    "deadline_h": make_aliases("SIZE_DEADLINE_H"),
+    "gpus": make_aliases("SIZE_GPU"),
+    "platform": make_aliases("SIZE_PLATFORM"),
+    "reference": make_aliases("REFERENCE_PLATFORM"),
 }
 """Names in the environment of options that have another than STT_ and the option's name, or several."""
 
@@ -65,11 +78,13 @@ OptionsT = TypeVar("OptionsT", bound=BaseModel)
 class Settings(
     BaseSettings,
     CapacitySettings,
+    SizingOptions,
     TriggerSettings,
     BatchSettings,
     KubernetesSettings,
     CheckSettings,
     PageSettings,
+    EngineOptions,
     ModelSettings,
     StorageSettings,
     TranscribeOptions,
@@ -83,7 +98,10 @@ class Settings(
     """
 
     # Defaults are not validated: checking the cron default would import Dagster and add two seconds to every command.
-    model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", frozen=True, validate_default=False)
+    # Lists are text with commas in the environment, which their models split.
+    model_config = SettingsConfigDict(
+        env_ignore_empty=True, extra="ignore", frozen=True, validate_default=False, enable_decoding=False
+    )
 
     @field_validator("data_dir", "model_dir", "cache_dir")
     @classmethod
@@ -113,13 +131,6 @@ class Settings(
             return None
         if value not in LANGUAGES:
             raise ValueError("not a language Whisper knows")
-        return value
-
-    @field_validator("compute_type")
-    @classmethod
-    def _known_compute_type(cls, value: str | None) -> str | None:
-        if value is not None and value not in COMPUTE_TYPES:
-            raise ValueError("not a compute type of CTranslate2")
         return value
 
     @field_validator("schedule_cron")
@@ -185,11 +196,6 @@ class Settings(
         """Name -> value of each field that a model and the settings have in common."""
         return {name: getattr(self, name) for name in model.model_fields if name in type(self).model_fields}
 
-    @property
-    def effective_compute_type(self) -> str:
-        """The compute type: the one set, or the usual one of the device."""
-        return self.compute_type or ("float16" if self.device == "cuda" else "int8")
-
 
 def _name_options() -> None:
     """Give each inherited option its names in the environment."""
@@ -200,10 +206,6 @@ def _name_options() -> None:
 
 
 _name_options()
-
-COMPUTE_TYPES = frozenset(
-    {"int8", "int8_float32", "int8_float16", "int8_bfloat16", "int16", "float16", "bfloat16", "float32"}
-)
 
 
 def list_environment_names() -> dict[str, str]:

@@ -12,8 +12,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, Field
 
+from benchmarks.sizing.options import SizingOptions
 from recordings.steps.enriched import EnrichOptions
 from recordings.steps.normalized import NormalizeOptions
+from speech.asr.model_pool import EngineOptions
 from speech.models.registry import get_default_cache_dir
 from speech.transcript import TranscribeOptions
 
@@ -52,7 +54,7 @@ class StorageSettings(BaseModel):
 
 
 class ModelSettings(BaseModel):
-    """Which model runs, on which device, and how much at once."""
+    """Which model runs, and where its files are."""
 
     model: str = Field(
         default="base",
@@ -68,30 +70,6 @@ class ModelSettings(BaseModel):
         default_factory=get_default_cache_dir,
         validation_alias=make_aliases("CACHE_DIR"),
         description="A folder that downloaded models are kept in.",
-    )
-    device: Annotated[Literal["cpu", "cuda"], BeforeValidator(to_lower_case)] = Field(
-        default="cpu",
-        validation_alias=make_aliases("DEVICE", "WHISPER_DEVICE"),
-        description="cpu or cuda. A GPU that was asked for and is not there is an error, never a run on the CPU.",
-    )
-    compute_type: str | None = Field(
-        default=None,
-        validation_alias=make_aliases("COMPUTE_TYPE", "WHISPER_COMPUTE_TYPE"),
-        description="int8, int8_float32, int8_float16, int16, float16, bfloat16 or float32; default: int8, on a GPU float16.",
-    )
-    workers: int | None = Field(
-        default=None,
-        ge=1,
-        le=256,
-        validation_alias=make_aliases("WORKERS", "NUM_WORKERS"),
-        description="How many batches are decoded at once, 1 to 256; default: the usable cores on a CPU, 1 on a GPU.",
-    )
-    decode_batch: int | None = Field(
-        default=None,
-        ge=1,
-        le=256,
-        validation_alias=make_aliases("DECODE_BATCH", "BATCH_SIZE"),
-        description="How many chunks are decoded together, 1 to 256; it changes no text; default: 4, on a GPU 16.",
     )
 
 
@@ -198,65 +176,8 @@ class TriggerSettings(BaseModel):
 
 
 class CapacitySettings(BaseModel):
-    """The load to size for, the prices, and the monthly measurement."""
+    """The monthly measurement."""
 
-    size_rps: float | None = Field(
-        default=None,
-        gt=0,
-        validation_alias=make_aliases("SIZE_RPS"),
-        description="A number above 0: requests a second that the sizing asset sizes a service for.",
-    )
-    size_p95_s: float | None = Field(
-        default=None,
-        gt=0,
-        validation_alias=make_aliases("SIZE_P95_S"),
-        description="Seconds above 0: 95th percentile of that service's response time at most.",
-    )
-    size_mean_s: float | None = Field(
-        default=None,
-        gt=0,
-        validation_alias=make_aliases("SIZE_MEAN_S"),
-        description="Seconds above 0: mean of that service's response time at most.",
-    )
-    size_hours_per_day: float | None = Field(
-        default=None,
-        gt=0,
-        validation_alias=make_aliases("SIZE_HOURS_PER_DAY"),
-        description="A number above 0: hours of audio a day that the sizing asset sizes a batch for.",
-    )
-    size_deadline_h: float | None = Field(
-        default=None,
-        gt=0,
-        validation_alias=make_aliases("SIZE_DEADLINE_H"),
-        description="Hours above 0 within which that batch is to be done.",
-    )
-    size_gpu: str | None = Field(
-        default=None,
-        validation_alias=make_aliases("SIZE_GPU"),
-        description="GPUs that the batch is sized for as well: NAME=TIMES_REALTIME, @ORIGIN behind it for where that is from, with "
-        "commas between several.",
-    )
-    size_platform: str | None = Field(
-        default=None,
-        validation_alias=make_aliases("SIZE_PLATFORM"),
-        description="The platform to size for, as its files are called (m4 of m4_base_2024-12-02.json); default: the reference.",
-    )
-    reference_platform: str | None = Field(
-        default=None,
-        validation_alias=make_aliases("REFERENCE_PLATFORM"),
-        description="The platform that ratios start from; default: the one of the oldest result.",
-    )
-    cpu_node_price: float | None = Field(
-        default=None,
-        gt=0,
-        validation_alias=make_aliases("CPU_NODE_PRICE"),
-        description="A number above 0: price of a CPU-only node an hour, in the price file's currency.",
-    )
-    prices: Path | None = Field(
-        default=None,
-        validation_alias=make_aliases("PRICES"),
-        description="A price file in the form of benchmarks/sizing/prices.yaml; default: that one.",
-    )
     benchmark_monthly: bool = Field(
         default=False,
         validation_alias=make_aliases("BENCHMARK_MONTHLY"),
@@ -285,7 +206,7 @@ GROUPS = (
         "Model and engine",
         "The model, its files and the device. After a change of model, device or compute type `stt run` transcribes finished "
         "recordings again. Workers and batch size change no text.",
-        (ModelSettings,),
+        (ModelSettings, EngineOptions),
     ),
     SettingsGroup(
         "Transcription",
@@ -313,7 +234,7 @@ GROUPS = (
     SettingsGroup(
         "Capacity",
         "The load that the asset `sizing` sizes for, prices, and the monthly measurement.",
-        (CapacitySettings,),
+        (SizingOptions, CapacitySettings),
     ),
 )
 """Every setting is in one of them. A field that is added to one of the models stands in the documentation by itself."""
