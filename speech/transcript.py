@@ -142,7 +142,12 @@ class TranscribeOptions(_Record):
         default=None,
         description="A Whisper language code such as en or vi to force it, or auto to detect it.",
     )
-    beam_size: int = Field(default=5, ge=1, le=20, description="A whole number from 1 to 20.")
+    beam_size: int = Field(
+        default=5,
+        ge=1,
+        le=20,
+        description="A whole number from 1 to 20: how many hypotheses the search keeps at each step.",
+    )
     word_timestamps: bool = Field(
         default=True,
         description="true or false: find the times of every word; without, transcripts cost a twelfth less.",

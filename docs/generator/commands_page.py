@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -20,6 +19,7 @@ from docs.generator.markdown import (
     write_list,
     write_prose,
     write_table,
+    write_value,
 )
 from stt_orchestration.cli.app import app
 from stt_orchestration.cli.exit_codes import ExitCode
@@ -63,7 +63,8 @@ class Parameter:
     @property
     def term(self) -> str:
         """Its names, as Markdown."""
-        return ", ".join(write_code(" ".join(filter(None, (name, self.value)))) for name in self.names)
+        value = f"{self.value} ..." if self.is_repeatable and self.is_option else self.value
+        return ", ".join(write_code(" ".join(filter(None, (name, value)))) for name in self.names)
 
     @property
     def text(self) -> str:
@@ -71,10 +72,8 @@ class Parameter:
         parts = [write_prose(self.help)]
         if self.choices:
             parts.append(f"One of {join_codes(self.choices)}.")
-        if self.is_repeatable and self.is_option:
-            parts.append("May be given several times.")
         if self.default is not None:
-            parts.append(f"Default: {write_code(self.default)}.")
+            parts.append(f"Default: {write_value(self.default)}.")
         return " ".join(parts)
 
 
@@ -145,7 +144,7 @@ def _list_parameters(callback: Callable[..., Any]) -> Iterator[Parameter]:
             value="" if is_flag or not is_option else _PLACEHOLDERS.get(inner, "VALUE"),
             choices=choices,
             help=info.help or "",
-            default=(default.value if isinstance(default, Enum) else default) if shows else None,
+            default=default if shows else None,
             is_option=is_option,
             is_required=default is inspect.Parameter.empty,
             is_repeatable=is_list,

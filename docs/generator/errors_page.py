@@ -125,7 +125,7 @@ def _write_error(error: type[BaseException], codes: dict[str, ExitCode]) -> Iter
     code = next((codes[base.__name__] for base in error.__mro__ if base.__name__ in codes), None)
     if code is not None:
         facts.append(f"A command that meets it says its sentence and ends with code {int(code)}.")
-    if issubclass(error, INFRASTRUCTURE_ERRORS):
+    if issubclass(error, (*INFRASTRUCTURE_ERRORS, *PERMANENT_ERRORS)):
         retried = (
             "Dagster does not try the step again."
             if issubclass(error, PERMANENT_ERRORS)

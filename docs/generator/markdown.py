@@ -40,6 +40,12 @@ def link_setting(name: str) -> str:
     return f"[`{name}`](settings.md#{name.lower()})"
 
 
+def write_description(description: str) -> str:
+    """The description of a field, without the words for its type, which stand beside it."""
+    text = re.sub(r"^true or false[:.] ", "", description)
+    return write_prose(text[:1].upper() + text[1:] if text != description else text)
+
+
 def get_summary(docstring: str | None) -> str:
     """The first paragraph of a docstring, as Markdown."""
     return write_prose(re.split(r"\n\s*\n", inspect.cleandoc(docstring or ""))[0])
@@ -48,6 +54,13 @@ def get_summary(docstring: str | None) -> str:
 def write_code(value: object) -> str:
     """Code in a line."""
     return f"`{value}`"
+
+
+def write_value(value: object) -> str:
+    """A default, as it is written in the environment or on the command line."""
+    if isinstance(value, bool):
+        return write_code(str(value).lower())
+    return write_code(f"{value:g}" if isinstance(value, float) else value)
 
 
 def join_codes(values: Iterable[object]) -> str:

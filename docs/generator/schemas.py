@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from docs.generator.markdown import get_summary, join_codes, write_code, write_prose
+from docs.generator.markdown import get_summary, join_codes, write_code, write_description
 
 Schema = Mapping[str, Any]
 
@@ -81,7 +81,9 @@ def list_fields(schema: Schema, definitions: Schema, path: str = "") -> Iterator
             raise ValueError(f"{schema['title']}.{name} has no description: give it one, Field(description=...).")
         kind = describe_type(field, definitions) + (", or null" if is_nullable(field) else "")
         is_object = found.get("type") == "object" and "properties" in found
-        yield FieldEntry(own, kind, write_prose(meaning), found if is_object else None, f"{own}[]" if is_list else own)
+        yield FieldEntry(
+            own, kind, write_description(meaning), found if is_object else None, f"{own}[]" if is_list else own
+        )
 
 
 def _unwrap(schema: Schema, definitions: Schema) -> tuple[Schema, bool]:

@@ -9,7 +9,15 @@ from typing import Any
 from pydantic import AliasChoices
 from pydantic.fields import FieldInfo
 
-from docs.generator.markdown import join_blocks, join_codes, write_code, write_list, write_prose
+from docs.generator.markdown import (
+    join_blocks,
+    join_codes,
+    write_code,
+    write_description,
+    write_list,
+    write_prose,
+    write_value,
+)
 from docs.generator.schemas import describe_type
 from stt_orchestration.settings import PROJECT_ROOT, Settings
 from stt_orchestration.settings.groups import GROUPS
@@ -47,7 +55,7 @@ def _write_setting(field: FieldInfo, schema: dict[str, Any], definitions: dict[s
     aliases = field.validation_alias.choices if isinstance(field.validation_alias, AliasChoices) else []
     name, *others = map(str, aliases)
     yield f"### {write_code(name)}"
-    yield write_prose(field.description or "")
+    yield write_description(field.description or "")
     facts = [f"Value: {describe_type(schema, definitions)}", f"Default: {_write_default(field)}"]
     if others:
         facts.append(f"Other names: {join_codes(others)}")
@@ -58,13 +66,11 @@ def _write_default(field: FieldInfo) -> str:
     value = field.get_default(call_default_factory=True)
     if value is None or value == []:
         return "not set"
-    if isinstance(value, bool):
-        return write_code(str(value).lower())
     if isinstance(value, Path):
         return _write_path(value)
     if isinstance(value, int) and value >= 2**30 and value % 2**30 == 0:
         return f"{write_code(value)} ({value // 2**30} GiB)"
-    return write_code(f"{value:g}" if isinstance(value, float) else value)
+    return write_value(value)
 
 
 def _write_path(path: Path) -> str:
