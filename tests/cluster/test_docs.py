@@ -1,4 +1,4 @@
-"""Every block of the pages that is marked for a cluster runs as it stands, against the deployment that the other tests use.
+"""Every block of a page that is marked for a cluster runs as it stands, against the deployment that the other tests use.
 
 The deployment is there already, made by the same commands: ``deploy/secrets`` and ``kubectl apply`` find nothing to change. Images
 are built already too, so ``docker`` is a stand-in (``tests/docs/bin/docker``). One sample takes the place of all, for speed.
@@ -22,6 +22,8 @@ from tests.docs.shell_blocks import ShellBlock, list_pages, read_page
 pytestmark = pytest.mark.timeout(600)
 
 SAMPLE = "lj-printing.mp3"  # no other test of this folder has its sound, so none finds its work done
+IMAGES = {"STT_TEST_IMAGE": "localhost/stt:dev", "STT_TEST_POSTGRES_IMAGE": "localhost/stt-postgres:dev"}
+"""The images that pages build and that the overlay ``local`` names."""
 OVER = ("SUCCESS", "FAILURE", "CANCELED")
 
 
@@ -37,8 +39,9 @@ BLOCKS = find_cluster_blocks()
 @pytest.fixture
 def checkout(stt: Deployment, tmp_path: Path, base_weights: Weights) -> Checkout:
     """A copy of the project with one sample."""
-    images = {name: os.environ[name] for name in ("STT_TEST_IMAGE", "STT_TEST_POSTGRES_IMAGE")}
-    copy = make_checkout(tmp_path / "reader", base_weights, images)
+    if other := {name: os.environ[name] for name in IMAGES if os.environ[name] != IMAGES[name]}:
+        pytest.skip(f"pages deploy {', '.join(IMAGES.values())}, and other images are under test: {other}")
+    copy = make_checkout(tmp_path / "reader", base_weights, IMAGES)
     for entry in (copy.root / "samples").iterdir():
         if entry.is_dir():
             shutil.rmtree(entry)
@@ -55,7 +58,7 @@ def test_the_blocks_of_a_page_run_on_a_cluster_one_after_the_other(
         assert "delete namespace" not in block.text, (
             f"{page}:{block.line} would take the deployment from the other tests"
         )
-        checkout.run(block)
+        checkout.run(block, timeout_s=400)
         if "/data/raw_audio" in block.text:
             # The page tells its reader to watch until the transcripts are there.
             wait_for_transcript(stt)

@@ -46,6 +46,7 @@ class Checkout:
         Raises:
             ShellBlockError: It exits with another code than 0, or not in time.
         """
+        __tracebackhide__ = True  # pytest shows the message alone
         log = self.root.parent / "output"
         with log.open("wb") as output:
             process = subprocess.Popen(

@@ -56,10 +56,11 @@ def is_running(process: Path) -> bool:
 
 
 def test_a_block_sees_a_copy_of_the_project_and_a_home_of_its_own(checkout: Checkout) -> None:
+    # From another folder, since Python looks in the current one before all others.
     where = "import stt_orchestration.settings as s; print(s.PROJECT_ROOT, s.Settings.read().data_dir)"
-    printed = checkout.run(make_block(f'.venv/bin/python -c "{where}"\npwd\ncd\npwd\nls recordings'))
+    printed = checkout.run(make_block(f'pwd\ncd\n"$OLDPWD/.venv/bin/python" -c "{where}"\npwd\nls recordings'))
     root, home = checkout.root, checkout.root.parent / "home"
-    assert printed.split() == [str(root), str(root / "data"), str(root), str(home), "speech.opus"]
+    assert printed.split() == [str(root), str(root), str(root / "data"), str(home), "speech.opus"]
     assert not (root / ".git").exists()
     assert (root / "README.md").read_bytes() == (PROJECT / "README.md").read_bytes()
 
