@@ -122,7 +122,8 @@ def _write_command(command: CommandInfo) -> Iterator[str]:
     arguments = [each for each in parameters if not each.is_option]
     shown = "[OPTIONS]" if len(options) > 3 else " ".join(each.usage for each in options)
     yield f"## `stt {name}`"
-    yield f"    {' '.join(filter(None, ('stt', name, shown, *(each.usage for each in arguments))))}"
+    usage = " ".join(filter(None, ("stt", name, shown, *(each.usage for each in arguments))))
+    yield f"```text\n{usage}\n```"
     yield write_prose(inspect.getdoc(callback) or "")
     yield write_definitions([(each.term, each.text) for each in (*arguments, *options)])
 
