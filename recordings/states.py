@@ -18,6 +18,11 @@ class Step(StrEnum):
     ENRICHED = "enriched"
 
 
+def list_steps_before(step: Step) -> list[Step]:
+    """The steps before this one, in order."""
+    return list(Step)[: list(Step).index(step)]
+
+
 LAST_STEP = Step.ENRICHED
 """A delivery is finished when it has the outputs of this step."""
 

@@ -17,7 +17,7 @@ from recordings.ledger.engine import LedgerEngine
 from recordings.ledger.rows import Member, Recording, recording_from_row
 from recordings.ledger.schema import deliveries, recordings
 from recordings.options import RecordingOptions
-from recordings.states import State, check_transition
+from recordings.states import PIPELINE, State, Step, check_transition, list_steps_before
 
 
 class RecordingFacts(TypedDict, total=False):
@@ -25,7 +25,6 @@ class RecordingFacts(TypedDict, total=False):
 
     kind: str
     reason: str
-    flags: Mapping[str, str]
     seconds: float
     channels: int
     speech_seconds: float
@@ -82,6 +81,8 @@ class RecordingLedger(LedgerEngine):
     def transition(self, sha256: str, source: State, target: State, **facts: Unpack[RecordingFacts]) -> bool:
         """Move a recording from one state to another and note facts about it, in one compare-and-set statement.
 
+        A step back in the pipeline forgets what the steps found that are to be done again.
+
         Args:
             sha256: Which recording.
             source: The state it must be in.
@@ -96,7 +97,10 @@ class RecordingLedger(LedgerEngine):
         """
         check_transition(source, target)
         with self._write() as connection:
-            return _transition(connection, sha256, source, target, facts)
+            moved = _transition(connection, sha256, source, target, facts)
+            if moved and target in PIPELINE and source in PIPELINE and PIPELINE.index(target) < PIPELINE.index(source):
+                _replace_flags(connection, sha256, list(Step)[: PIPELINE.index(target) + 1], {})
+        return moved
 
     def complete_step(
         self,
@@ -104,12 +108,15 @@ class RecordingLedger(LedgerEngine):
         source: State,
         target: State,
         *,
-        step: str,
+        step: Step,
         key: str,
         members: Sequence[Member],
+        flags: Mapping[str, str] | None = None,
         **facts: Unpack[RecordingFacts],
     ) -> bool:
         """Change the state of a recording and record the names that now have the step's outputs, in one transaction.
+
+        What earlier steps found stays, and what this step and later ones found before is replaced.
 
         Args:
             sha256: Which recording.
@@ -118,6 +125,7 @@ class RecordingLedger(LedgerEngine):
             step: The step that made the outputs.
             key: The work key of the outputs.
             members: The deliveries under whose names the outputs are stored.
+            flags: What this step found: flag -> reason.
             facts: See ``transition``.
 
         Returns:
@@ -127,6 +135,7 @@ class RecordingLedger(LedgerEngine):
         with self._write() as connection:
             moved = _transition(connection, sha256, source, target, facts)
             if moved:
+                _replace_flags(connection, sha256, list_steps_before(step), {step: dict(flags)} if flags else {})
                 _record_outputs(connection, step, key, members)
         return moved
 
@@ -148,7 +157,14 @@ class RecordingLedger(LedgerEngine):
                         .where(
                             recordings.c.sha256 == member.recording.sha256, recordings.c.state == member.recording.state
                         )
-                        .values(state=State.RECEIVED, kind=None, reason=None, flags={}, changed_at=time.time())
+                        .values(
+                            state=State.RECEIVED,
+                            kind=None,
+                            reason=None,
+                            flags={},
+                            step_flags={},
+                            changed_at=time.time(),
+                        )
                     )
                 reset_count += connection.execute(
                     sa.update(deliveries)
@@ -162,6 +178,17 @@ def _transition(connection: Connection, sha256: str, source: State, target: Stat
     is_in_source = (recordings.c.sha256 == sha256) & (recordings.c.state == source)
     values = {"kind": None, "reason": None, **facts, "state": target, "changed_at": time.time()}
     return connection.execute(sa.update(recordings).where(is_in_source).values(**values)).rowcount == 1
+
+
+def _replace_flags(
+    connection: Connection, sha256: str, kept_steps: Sequence[Step], found: Mapping[Step, Mapping[str, str]]
+) -> None:
+    """Keep what some steps found, forget the rest, and note what was found now."""
+    is_it = recordings.c.sha256 == sha256
+    known = recording_from_row(connection.execute(sa.select(recordings).where(is_it)).one()).step_flags
+    step_flags = {**{step: known[step] for step in kept_steps if step in known}, **found}
+    merged = {flag: why for flags in step_flags.values() for flag, why in flags.items()}
+    connection.execute(sa.update(recordings).where(is_it).values(flags=merged, step_flags=step_flags))
 
 
 def _record_outputs(connection: Connection, step: str, key: str, members: Sequence[Member]) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy.engine import Row
 
 from recordings.batches import Delivery
 from recordings.ledger.schema import deliveries, recordings
-from recordings.states import State
+from recordings.states import State, Step, list_steps_before
 
 CHANGED_KIND = "changed"
 """Value of ``kind`` for a quarantine because the file was missing or changed when it was to be read."""
@@ -30,7 +30,8 @@ class Recording:
         state: The state it is in.
         kind: Short name of what is wrong; None in a good state.
         reason: What is wrong, as a sentence; None in a good state.
-        flags: Flag -> reason: ``no_speech``, ``partial``.
+        flags: Flag -> reason, of all steps: ``no_speech``, ``partial``.
+        step_flags: Step -> its flags -> reason: what each step found.
         seconds: Length of the normalized audio, seconds.
         channels: Channels of the normalized audio.
         speech_seconds: Length of the speech in it, seconds.
@@ -53,6 +54,7 @@ class Recording:
     kind: str | None
     reason: str | None
     flags: Mapping[str, str]
+    step_flags: Mapping[str, Mapping[str, str]]
     seconds: float | None
     channels: int | None
     speech_seconds: float | None
@@ -64,6 +66,10 @@ class Recording:
     enriched_key: str | None
     timings: Mapping[str, float]
     changed_at: float
+
+    def find_flags_before(self, step: Step) -> dict[str, str]:
+        """What the steps before this one found: flag -> reason."""
+        return {flag: why for each in list_steps_before(step) for flag, why in self.step_flags.get(each, {}).items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,10 +145,22 @@ def delivery_from_row(row: Row[Any]) -> Delivery:
 def recording_from_row(row: Row[Any]) -> Recording:
     """Read a row that has all columns of ``recordings``."""
     facts = {column.name: getattr(row, column.name) for column in recordings.c}
-    bytes_sha256 = facts["bytes_sha256"] or facts["sha256"]
-    return Recording(
-        **{**facts, "state": State(row.state), "bytes_sha256": bytes_sha256, "options": facts["options"] or {}}
-    )
+    derived = {
+        "state": State(row.state),
+        "bytes_sha256": row.bytes_sha256 or row.sha256,
+        "options": row.options or {},
+        "step_flags": row.step_flags if row.step_flags is not None else _sort_old_flags(row.flags),
+    }
+    return Recording(**{**facts, **derived})
+
+
+def _sort_old_flags(flags: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """The flags of a row of 0.1.0 by the step that found them."""
+    of_steps = {"partial": Step.NORMALIZED, "gaps": Step.NORMALIZED, "annotations_missing": Step.ENRICHED}
+    found: dict[str, dict[str, str]] = {}
+    for flag, reason in flags.items():
+        found.setdefault(of_steps.get(flag, Step.TRANSCRIPT), {})[flag] = reason
+    return found
 
 
 def member_from_row(row: Row[Any]) -> Member:

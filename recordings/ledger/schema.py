@@ -53,7 +53,12 @@ recordings = Table(
     Column("state", String(16), nullable=False),
     Column("kind", String(32), comment="Short name of what is wrong; null in a good state."),
     Column("reason", Text, comment="What is wrong, in a sentence; null in a good state."),
-    Column("flags", JSON, nullable=False, comment="Flag -> reason: no_speech, partial."),
+    Column("flags", JSON, nullable=False, comment="Flag -> reason, of all steps: no_speech, partial."),
+    Column(
+        "step_flags",
+        JSON(none_as_null=True),
+        comment="Step -> its flags -> reason; null in rows of 0.1.0 and before anything was found.",
+    ),
     Column("seconds", Float, comment="Length of the normalized audio."),
     Column("channels", Integer),
     Column("speech_seconds", Float),

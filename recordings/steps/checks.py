@@ -22,6 +22,11 @@ AUDIO_DURATION_KEPT = Check(
     f"Remove the named files under {Folder.NORMALIZED}/ and run the batch again: they are made anew.",
     stops=True,
 )
+AUDIO_COMPLETE = Check(
+    "audio_complete",
+    "Nothing of any recording was missing, cut off or left out when it was read.",
+    "Compare the recording with its source, and deliver it again if that has more.",
+)
 _ANEW = f"Remove the named files under {Folder.TRANSCRIPTS}/ and run the batch again: they are made anew."
 SCHEMA_VALID = Check(
     "schema_valid",
@@ -42,6 +47,11 @@ SPEECH_COVERED = Check(
     "speech_covered",
     f"No stretch of {quality.MIN_UNCOVERED_S:.0f} s or more in which speech was detected is without words.",
     "Listen there: it may be music, laughter or another language, or words that were missed.",
+)
+NOTHING_DROPPED = Check(
+    "nothing_dropped",
+    "No text was taken out of a transcript as invented.",
+    "Listen there: the transcript's meta.dropped has the text and why it was not believed.",
 )
 WORDS_INSIDE_SPEECH = Check(
     "words_inside_speech",
@@ -73,13 +83,14 @@ WORD_ERROR_RATE = Check(
 )
 
 AFTER_RAW = (LEDGER_RECONCILED,)
-AFTER_NORMALIZED = (LEDGER_RECONCILED, AUDIO_DURATION_KEPT)
+AFTER_NORMALIZED = (LEDGER_RECONCILED, AUDIO_DURATION_KEPT, AUDIO_COMPLETE)
 AFTER_TRANSCRIPT = (
     LEDGER_RECONCILED,
     SCHEMA_VALID,
     TRANSCRIPT_DURATION_KEPT,
     TIMES_IN_ORDER,
     SPEECH_COVERED,
+    NOTHING_DROPPED,
     WORDS_INSIDE_SPEECH,
     SPEECH_RATE_PLAUSIBLE,
     LANGUAGE_CERTAIN,

@@ -165,7 +165,6 @@ def _enrich_recording(
     for member in todo:
         _write_exports(workspace, member.delivery.name, annotations, options)
     missing = [f"{name}: {each.reason}" for name, each in annotations.items() if each.value is None]
-    flags = {flag: reason for flag, reason in recording.flags.items() if flag != ANNOTATIONS_MISSING}
     workspace.ledger.complete_step(
         recording.sha256,
         State.TRANSCRIBED,
@@ -173,7 +172,7 @@ def _enrich_recording(
         step=STEP,
         key=key,
         members=todo,
-        flags={**flags, **({ANNOTATIONS_MISSING: "; ".join(missing)} if missing else {})},
+        flags={ANNOTATIONS_MISSING: "; ".join(missing)} if missing else {},
         enriched_key=key,
         timings={**recording.timings, STEP: round(time.monotonic() - began, 4)},
     )

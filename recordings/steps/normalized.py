@@ -116,7 +116,7 @@ def _normalize_recording(
         State.NORMALIZED,
         seconds=done.duration_s,
         channels=done.channels,
-        flags=dict(done.flags),
+        flags=done.flags,
         step=STEP,
         key=key,
         members=[source],

@@ -33,7 +33,6 @@ from speech.asr.scripts import split_words
 from speech.transcript import Options, TranscribeOptions, Transcript
 
 STEP = Step.TRANSCRIPT
-_AUDIO_FLAGS = ("partial",)  # flags about the audio file; they survive a new transcription
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,12 +135,8 @@ def _reopen_unless_finished(workspace: Workspace, group: RecordingGroup, key: st
         ):
             warn_kept(recording, "its normalized audio")
             return True
-        workspace.ledger.transition(recording.sha256, recording.state, State.NORMALIZED, flags=_audio_flags(group))
+        workspace.ledger.transition(recording.sha256, recording.state, State.NORMALIZED)
     return False
-
-
-def _audio_flags(group: RecordingGroup) -> dict[str, str]:
-    return {flag: why for flag, why in group.recording.flags.items() if flag in _AUDIO_FLAGS}
 
 
 def _transcribe_recording(
@@ -164,7 +159,8 @@ def _transcribe_recording(
         tally.add_partial(recording.name, recording.seconds or 0.0, share_done)
 
     with open_earlier_output(workspace, NORMALIZED_AUDIO.key(first.delivery.name), Step.NORMALIZED) as path:
-        subject = RecordingIdentity(first.delivery.name, recording.bytes_sha256)
+        earlier_flags = recording.find_flags_before(STEP)
+        subject = RecordingIdentity(first.delivery.name, recording.bytes_sha256, earlier_flags)
         transcript = engine.transcribe(
             path, subject, options, on_progress=go_on, open_checkpoint=partial(Checkpoint, journal, key)
         )
@@ -181,7 +177,7 @@ def _transcribe_recording(
         speech_seconds=transcript.meta.speech_seconds,
         words=sum(len(segment.words) or len(split_words(segment.text)) for segment in transcript.segments),
         preview=shorten_text(transcript.text),
-        flags={**_audio_flags(group), **transcript.meta.flags},
+        flags={flag: why for flag, why in transcript.meta.flags.items() if flag not in earlier_flags},
         step=STEP,
         key=key,
         members=[first],

@@ -15,12 +15,14 @@ from pydantic import ValidationError
 
 from recordings.layout import NORMALIZED_AUDIO, TRANSCRIPT_JSON
 from recordings.ledger.rows import Member, Recording
-from recordings.states import LAST_STEP, TERMINAL_STATES, State, has_reached
+from recordings.states import LAST_STEP, TERMINAL_STATES, State, Step, has_reached
 from recordings.steps.checks import (
+    AUDIO_COMPLETE,
     AUDIO_DURATION_KEPT,
     FEW_SUSPECTS,
     LANGUAGE_CERTAIN,
     LEDGER_RECONCILED,
+    NOTHING_DROPPED,
     SCHEMA_VALID,
     SPEECH_COVERED,
     SPEECH_RATE_PLAUSIBLE,
@@ -49,12 +51,15 @@ def check_raw(workspace: Workspace, report: StepReport) -> list[CheckResult]:
 
 def check_normalized(workspace: Workspace, report: StepReport) -> list[CheckResult]:
     """Verdicts on ``AFTER_NORMALIZED``. Reads the headers of the WAV files."""
-    tally = _CheckCounter()
+    lengths, findings = _CheckCounter(), _CheckCounter()
     for member, recording in _iter_with_outputs(report, State.NORMALIZED):
-        tally.add(member, _check_audio_length(workspace, member, recording))
+        lengths.add(member, _check_audio_length(workspace, member, recording))
+        found = recording.find_flags_before(Step.TRANSCRIPT)
+        findings.add(member, (f"{flag}: {reason}" for flag, reason in found.items()))
     return [
         _check_ledger(workspace, report, partial(_has_reached_or_ended, State.NORMALIZED)),
-        tally.make_result(AUDIO_DURATION_KEPT),
+        lengths.make_result(AUDIO_DURATION_KEPT),
+        findings.make_result(AUDIO_COMPLETE),
     ]
 
 
@@ -69,6 +74,7 @@ def check_transcript(workspace: Workspace, report: StepReport, max_wer: float | 
     rules: dict[Check, quality.Rule] = {
         TIMES_IN_ORDER: quality.check_times_in_order,
         SPEECH_COVERED: quality.check_speech_covered,
+        NOTHING_DROPPED: quality.check_nothing_dropped,
         WORDS_INSIDE_SPEECH: quality.check_words_inside_speech,
         SPEECH_RATE_PLAUSIBLE: quality.check_speech_rate_plausible,
         LANGUAGE_CERTAIN: quality.check_language_certain,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -65,10 +65,17 @@ _MIN_CHECKPOINT_CHUNKS = 4
 
 @dataclass(frozen=True, slots=True)
 class RecordingIdentity:
-    """Name and checksum of the recording, as written to the transcript."""
+    """What the transcript says of the recording itself.
+
+    Attributes:
+        name: Its name.
+        sha256: Of its bytes.
+        flags: What was found before it was transcribed, for example audio that is missing: flag -> reason.
+    """
 
     name: str
     sha256: str
+    flags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,7 +364,7 @@ class Engine:
             dropped=tuple(dropped),
             speech=speech,
             speech_seconds=round(measure_union_s((span.start, span.end) for span in speech), 3),
-            flags=flags,
+            flags={**recording.flags, **flags},
         )
 
 

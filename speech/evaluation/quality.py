@@ -109,6 +109,14 @@ def check_speech_covered(transcript: Transcript) -> Iterator[str]:
                     yield f"{length:.1f} s of detected speech without a word, {place}"
 
 
+def check_nothing_dropped(transcript: Transcript) -> Iterator[str]:
+    """No text was dropped. Says of each how long it was and what it said."""
+    for dropped in transcript.meta.dropped:
+        place = f"{dropped.start:.1f} to {dropped.end:.1f} s{_format_channel(transcript, dropped.channel)}"
+        why = ", ".join(dropped.reasons)
+        yield f"{dropped.end - dropped.start:.1f} s, {place}, were not believed ({why}): {dropped.text[:60]!r}"
+
+
 def check_words_inside_speech(transcript: Transcript) -> Iterator[str]:
     """No word lies completely outside detected speech."""
     spans_by_channel = _group_speech_spans(transcript)

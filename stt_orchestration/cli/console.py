@@ -51,11 +51,12 @@ def make_recordings_table(members: Sequence[Member]) -> Table:
         flags = {**member.flags, **(recording.flags if recording else {})}
         words = (recording.preview if recording else None) or ""
         told = member.shown_reason or words or "; ".join(flags.values())
+        state = ", ".join([member.state.value, *flags])
         table.add_row(
             Text(member.delivery.name),
             seconds,
             (recording.language or "") if recording else "",
-            Text(member.state.value, style=_STYLES.get(member.state, "")),
+            Text(state, style=_STYLES.get(member.state, "")),
             Text(told),
         )
     return table

@@ -73,6 +73,7 @@ def make_recording(name: str, state: State, preview: str = "") -> Recording:
         size=1,
         state=state,
         flags={"no_speech": "nothing was said"},
+        step_flags={"transcript": {"no_speech": "nothing was said"}},
         seconds=1.25,
         language="en",
         preview=preview,

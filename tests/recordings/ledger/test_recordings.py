@@ -5,13 +5,14 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import sqlalchemy as sa
 
 from recordings.batches import make_batch_key
 from recordings.ledger.ledger import Ledger
 from recordings.ledger.recordings import RecordingFacts
 from recordings.ledger.schema import recordings
 from recordings.options import RecordingOptions
-from recordings.states import TRANSITIONS, State
+from recordings.states import TRANSITIONS, State, Step
 from tests.recordings.ledger.deliveries import register
 
 
@@ -61,6 +62,48 @@ def test_the_same_bytes_with_other_options_are_another_recording(ledger: Ledger)
     assert flags == {"plain": {}, "vietnamese": {}, "again": {"duplicate": "same bytes as vietnamese"}}
 
 
+def test_what_a_step_found_stays_until_that_step_is_done_again(ledger: Ledger) -> None:
+    (delivery,) = register(ledger, "a")
+    digest = ledger.assign_recording(delivery, "0" * 64, 1).sha256
+
+    def complete(step: Step, source: State, target: State, **flags: str) -> dict[str, str]:
+        assert ledger.complete_step(digest, source, target, step=step, key="k", members=[], flags=flags)
+        return read_flags()
+
+    def read_flags() -> dict[str, str]:
+        (member,) = ledger.find("a")
+        assert member.recording is not None
+        return dict(member.recording.flags)
+
+    done = complete(Step.NORMALIZED, State.RECEIVED, State.NORMALIZED, anything="read")
+    done = complete(Step.TRANSCRIPT, State.NORMALIZED, State.TRANSCRIBED, no_speech="silent")
+    assert done == {"anything": "read", "no_speech": "silent"}
+    assert complete(Step.ENRICHED, State.TRANSCRIBED, State.DONE, annotations_missing="x") == {
+        "anything": "read",
+        "no_speech": "silent",
+        "annotations_missing": "x",
+    }
+    ledger.transition(digest, State.DONE, State.TRANSCRIBED)
+    assert read_flags() == {"anything": "read", "no_speech": "silent"}
+    ledger.transition(digest, State.TRANSCRIBED, State.NORMALIZED)
+    assert read_flags() == {"anything": "read"}
+    assert complete(Step.TRANSCRIPT, State.NORMALIZED, State.TRANSCRIBED) == {"anything": "read"}
+    ledger.transition(digest, State.TRANSCRIBED, State.RECEIVED)
+    assert read_flags() == {}
+
+
+def test_flags_of_an_older_ledger_belong_to_the_steps_that_found_them(ledger: Ledger) -> None:
+    (delivery,) = register(ledger, "a")
+    digest = ledger.assign_recording(delivery, "0" * 64, 1).sha256
+    flags = {"partial": "cut", "language_mixed": "two", "annotations_missing": "x"}
+    with ledger._engine.begin() as connection:
+        connection.execute(sa.update(recordings).values(flags=flags, step_flags=None, state=State.DONE))
+    ledger.transition(digest, State.DONE, State.NORMALIZED)
+    (member,) = ledger.find("a")
+    assert member.recording is not None
+    assert member.recording.flags == {"partial": "cut"}
+
+
 def test_facts_are_exactly_the_columns_that_can_change() -> None:
-    fixed = {"sha256", "bytes_sha256", "options", "name", "size", "state", "changed_at"}
+    fixed = {"sha256", "bytes_sha256", "options", "name", "size", "state", "flags", "step_flags", "changed_at"}
     assert set(RecordingFacts.__annotations__) == {column.name for column in recordings.c} - fixed

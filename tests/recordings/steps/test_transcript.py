@@ -7,15 +7,17 @@ from dataclasses import replace
 import pytest
 
 from recordings.states import State
+from recordings.steps import checks, verify
 from recordings.steps.runner import StepFailedError
 from speech.asr.model_pool import EngineConfig
 from speech.asr.whisper import DeviceUnavailableError
 from speech.models.registry import Weights
-from speech.transcript import Transcript
+from speech.transcript import TranscribeOptions, Transcript
 from tests.recordings.step_pipeline import (
     STEPS,
     StepPipeline,
 )
+from tests.speech.audio.encodings import encode
 
 
 def test_a_silent_batch_loads_no_model(pipeline: StepPipeline, base_weights: Weights) -> None:
@@ -83,6 +85,32 @@ def test_what_a_model_cannot_do_for_one_recording_quarantines_that_alone(
         "The options that came with it ask for what the model cannot do. tiny.en cannot translate to English" in reason
     )
     assert "tiny.en knows English only" in pipeline.get_outcome("forced.wav")[2]
+
+
+def test_what_was_found_when_reading_reaches_ledger_transcript_page_and_a_check(pipeline: StepPipeline) -> None:
+    encode(pipeline.raw / "gap.webm", "webm", gap=(4, 2.5))
+    pipeline.write_silence("whole.wav")
+    key = pipeline.form_batch()
+    reports = pipeline.run(key)
+    for beam_size in (2, 3):
+        (member,) = (m for m in pipeline.workspace.ledger.list_members(key) if m.delivery.name == "gap.webm")
+        assert member.recording is not None
+        assert set(member.recording.flags) == {"gaps", "no_speech"}
+        assert {step: set(flags) for step, flags in member.recording.step_flags.items()} == {
+            "normalized": {"gaps"},
+            "transcript": {"no_speech"},
+        }
+        assert dict(read_transcript(pipeline, "gap.webm").meta.flags) == member.recording.flags
+        assert "The timestamps jump" in (pipeline.data / "transcripts" / "gap.webm.html").read_text()
+        reports = pipeline.run(key, options=TranscribeOptions(language="en", beam_size=beam_size))
+    (complete,) = (
+        result
+        for result in verify.check_normalized(pipeline.workspace, reports["normalized"])
+        if result.check is checks.AUDIO_COMPLETE
+    )
+    assert not complete.passed
+    assert [name for name, _ in complete.examples] == ["gap.webm"]
+    assert "gaps: The timestamps jump: 2.5 s" in complete.sentence
 
 
 def test_normalized_audio_lost_between_two_steps_fails_the_step_with_a_remedy(pipeline: StepPipeline) -> None:

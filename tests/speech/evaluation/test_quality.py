@@ -138,6 +138,17 @@ def test_times_increase_and_end_inside_the_recording(segments: list[Segment], se
     assert bool(findings) == bool(expected)
 
 
+def test_dropped_text_is_reported_with_its_time_and_words() -> None:
+    dropped = Dropped(
+        start=4.0, end=21.0, channel=1, text="It was said clearly.", reasons=("phantom_phrase", "improbable")
+    )
+    transcript = make_transcript(dropped=(dropped,))
+    (finding,) = list_findings(quality.check_nothing_dropped, transcript)
+    assert finding.startswith("17.0 s, 4.0 to 21.0 s")
+    assert finding.endswith("were not believed (phantom_phrase, improbable): 'It was said clearly.'")
+    assert list_findings(quality.check_nothing_dropped, make_transcript()) == []
+
+
 def test_speech_without_words_is_reported_unless_its_text_was_dropped() -> None:
     speech_segment = make_segment(*make_word_times(1.0, 5), (9.0, 9.4))  # words until 3.0 s, then one at 9.0 s
     assert list_findings(quality.check_speech_covered, make_transcript(speech_segment)) == [
