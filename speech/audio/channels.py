@@ -7,13 +7,10 @@ a panned voice or two microphones in one room, and less than for the two ends of
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
-LEVEL_FRAME_SAMPLES = 320
-"""Samples in a frame: 20 ms, about a pitch period or two and shorter than any syllable."""
+from speech.audio.downmix import FRAME_SAMPLES, OutputChannel
 
 DOMINANT_DB = 12
 """If one of two channels is louder by at least this many dB, it dominates the frame."""
@@ -27,10 +24,6 @@ MIN_DOMINANT_SHARE = 0.05
 MIN_DOMINANT_FRAMES = 10
 """Each of the two must also dominate at least this many frames (0.2 s, the shortest word); fewer are a click."""
 
-CANCELLING_CORRELATION = -0.5
-"""If the correlation of two channels is below this, the mean of two equally loud ones would be more than 6 dB quieter, so only the
-louder one is used."""
-
 SILENT_DBFS = -60
 """A frame below this level contains at most line noise."""
 
@@ -39,13 +32,6 @@ ACTIVE_RANGE_DB = 35
 an ordinary line."""
 
 _LEVELS = 97  # 0 dBFS down to -96 dBFS, the smallest step of 16 bits
-
-
-@dataclass(frozen=True, slots=True)
-class OutputChannel:
-    """One output channel: the mean of these source channels."""
-
-    source_channels: tuple[int, ...]
 
 
 class ChannelStatistics:
@@ -66,7 +52,6 @@ class ChannelStatistics:
         )  # [i, j]: frames in which i dominates j
         self._level_counts = np.zeros((channels, _LEVELS), dtype=np.int64)  # by the channel's own level
         self._loudest_counts = np.zeros(_LEVELS, dtype=np.int64)  # by the level of the loudest channel
-        self._products = np.zeros((channels, channels), dtype=np.float64)  # sums of sample products, full scale 1
 
     def add_block(self, block: NDArray[np.int16]) -> None:
         """Add the next int16 block of shape (samples, channels) at 16 kHz.
@@ -74,18 +59,16 @@ class ChannelStatistics:
         The last samples are ignored if they are fewer than 320.
         """
         joined = np.concatenate((self._remainder, block)) if len(self._remainder) else block
-        count = len(joined) // LEVEL_FRAME_SAMPLES
-        self._remainder = joined[count * LEVEL_FRAME_SAMPLES :].copy()
+        count = len(joined) // FRAME_SAMPLES
+        self._remainder = joined[count * FRAME_SAMPLES :].copy()
         if not count:
             return
-        frames = joined[: count * LEVEL_FRAME_SAMPLES].reshape(count, LEVEL_FRAME_SAMPLES, self.channels).astype(
+        frames = joined[: count * FRAME_SAMPLES].reshape(count, FRAME_SAMPLES, self.channels).astype(
             np.float32
         ) / np.float32(32_768)
         # Remove the DC offset, which would correlate with any other offset.
         frames -= frames.mean(axis=1, keepdims=True)
-        flat = frames.reshape(-1, self.channels)
-        self._products += (flat.T @ flat).astype(np.float64)
-        power = np.einsum("fsc,fsc->fc", frames, frames) / LEVEL_FRAME_SAMPLES
+        power = np.einsum("fsc,fsc->fc", frames, frames) / FRAME_SAMPLES
         decibels = 10 * np.log10(np.maximum(power, 1e-12))
         level = np.clip(np.rint(-decibels), 0, _LEVELS - 1).astype(np.int64)
         self._loudest_counts += np.bincount(level.min(axis=1), minlength=_LEVELS)
@@ -102,8 +85,7 @@ class ChannelStatistics:
         """Decide the output channels: one for each source channel with sound of its own, in source order.
 
         A silent channel is dropped; a channel that does not differ from an earlier one joins it. With ``keep_channels`` false, or
-        when nothing differs, there is one output channel. Channels that would cancel each other are never mixed; only the louder
-        one is used.
+        when nothing differs, there is one output channel.
         """
         audible = [
             c for c in range(self.channels) if self._level_counts[c, : -SILENT_DBFS + 1].sum() >= MIN_DOMINANT_FRAMES
@@ -118,7 +100,7 @@ class ChannelStatistics:
                 groups.append([channel])
             else:
                 same.append(channel)
-        return tuple(OutputChannel(self._drop_cancelling(group)) for group in groups)
+        return tuple(OutputChannel(tuple(group)) for group in groups)
 
     def _are_different(self, first: int, second: int) -> bool:
         active = slice(0, self._find_activity_floor_db() + 1)
@@ -138,25 +120,3 @@ class ChannelStatistics:
         counts = np.cumsum(self._loudest_counts[: -SILENT_DBFS + 1])
         loud = int(np.searchsorted(counts, 0.01 * counts[-1], side="right"))
         return min(loud + ACTIVE_RANGE_DB, -SILENT_DBFS)
-
-    def _correlate(self, first: int, second: int) -> float:
-        energy = float(self._products[first, first] * self._products[second, second])
-        return float(self._products[first, second]) / energy**0.5 if energy > 0 else 0.0
-
-    def _drop_cancelling(self, group: list[int]) -> tuple[int, ...]:
-        loudest = max(group, key=lambda channel: self._products[channel, channel])
-        return tuple(c for c in group if c == loudest or self._correlate(c, loudest) > CANCELLING_CORRELATION)
-
-
-def mix_channels(block: NDArray[np.int16], outputs: tuple[OutputChannel, ...]) -> NDArray[np.int16]:
-    """Mix an int16 block of shape (samples, channels) to int16 of shape (samples, output channels).
-
-    Means are rounded to the nearest integer.
-    """
-    mixed = np.empty((len(block), len(outputs)), dtype=np.int16)
-    for index, output in enumerate(outputs):
-        if len(output.source_channels) == 1:
-            mixed[:, index] = block[:, output.source_channels[0]]
-        else:
-            mixed[:, index] = np.rint(block[:, output.source_channels].mean(axis=1, dtype=np.float32))
-    return mixed

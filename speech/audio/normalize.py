@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from speech.audio.channels import ChannelStatistics, mix_channels
+from speech.audio.channels import ChannelStatistics
 from speech.audio.containers import AudioInfo, OpenContainer, open_container, probe
 from speech.audio.declared_length import DeclaredLength, has_ogg_end_page, read_declared_length
+from speech.audio.downmix import mix_channels
 from speech.audio.errors import BadAudioError
 from speech.audio.stream import PcmStream
 from speech.audio.wav import SAMPLE_RATE, WavReader, WavWriter, read_window

@@ -35,8 +35,9 @@ MIN_GAP_S = 0.1
 """If a frame's timestamp is later than the end of the samples by more than this many seconds, there is a gap. Rounding and padding
 are shorter; half a syllable is longer."""
 
-MAX_UNDECLARED_FILL_S = 60.0
-"""Most silence, in seconds per recording, that is filled into gaps when no header declares a length."""
+MAX_UNDECLARED_FILL_S = 3600.0
+"""Most silence, in seconds per recording, that is filled into gaps when no header declares a length. A browser that records leaves
+out what was muted, for minutes."""
 
 _CHECKSUM_CODECS = ("flac", "wavpack")
 """Codecs whose frames have checksums. FFmpeg checks them only on request; without that, damage would become noise instead of an
@@ -90,6 +91,10 @@ class PcmStream:
         self._fill_limit_s = fill_limit_s
         self._undeclared_fill_left_s = MAX_UNDECLARED_FILL_S
         self._origin_s = (delivery.container.start_time or 0) / av.time_base
+        # Sound cannot begin behind the end of everything; where the end is unknown, not later than a gap may be long.
+        self._latest_start_s = (
+            delivery.container.duration / av.time_base if delivery.container.duration else MAX_UNDECLARED_FILL_S
+        )
         self._position_s = 0.0  # time in the recording of the next sample, in seconds
         self._skipped_s = 0.0
         self._frame_s = 0.0
@@ -192,13 +197,21 @@ class PcmStream:
         ahead_s = frame.time - self._origin_s - self._skipped_s - self._position_s
         if ahead_s <= MIN_GAP_S:
             return  # timestamps that go back are ignored, so that no sound is dropped
-        room_s = self._undeclared_fill_left_s if self._fill_limit_s is None else self._fill_limit_s - self._position_s
+        if not self._position_s and ahead_s <= self._latest_start_s:
+            # Sound that begins late, as in a film, begins late for every player too. The declared length is counted from there.
+            if self._fill_limit_s is not None:
+                self._fill_limit_s += ahead_s
+            room_s = ahead_s
+        elif self._fill_limit_s is None:
+            room_s = self._undeclared_fill_left_s
+        else:
+            room_s = self._fill_limit_s - self._position_s
         if ahead_s > room_s:
             self._skipped_s += ahead_s
             self.unfilled_gaps_s += ahead_s
             return
-        self._undeclared_fill_left_s -= ahead_s
         if self._position_s:
+            self._undeclared_fill_left_s -= ahead_s
             unexplained_s = ahead_s - self._failed_unfilled_s
             self.filled_gaps_s += unexplained_s if unexplained_s > MIN_GAP_S else 0.0
             self._failed_unfilled_s = max(0.0, -unexplained_s)

@@ -26,7 +26,9 @@ RIFF_LIMIT = 0xFFFF_FFFF
 """The largest size a RIFF header can hold; in an RF64 header this value means "see ds64"."""
 
 _SAMPLE_BYTES = 2  # of one sample
-_DOWNMIX_FRAMES = 1 << 18  # 16 s: 0.5 MiB a channel in memory, large enough for efficient disk access
+_DOWNMIX_FRAMES = (
+    820 * 320
+)  # 16 s in whole frames of 20 ms: 0.5 MiB a channel in memory, enough for efficient disk access
 _PCM_GUID = struct.pack("<HHHH8s", 1, 0, 0, 0x10, bytes.fromhex("800000aa00389b71"))  # KSDATAFORMAT_SUBTYPE_PCM
 
 

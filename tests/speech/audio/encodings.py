@@ -58,15 +58,19 @@ def encode(
     return path
 
 
-def write_film(path: Path, *, sound_starts: tuple[float, ...], seconds: int = 4) -> Path:
-    """Write a video of grey frames with one audio stream per start time, each louder than the one before."""
-    with av.open(str(path), "w", format="matroska" if path.suffix == ".mkv" else "mp4") as container:
+def write_film(path: Path, *, sound_starts: tuple[float, ...], seconds: int = 4, live: bool = False) -> Path:
+    """Write a video of grey frames with one audio stream per start time, each louder than the one before.
+
+    ``live``: without a length in the header, as a stream that is being recorded.
+    """
+    container_format = {".mkv": "matroska", ".ts": "mpegts"}.get(path.suffix, "mp4")
+    with av.open(str(path), "w", format=container_format, options={"live": "1"} if live else {}) as container:
         pictures = container.add_stream("mpeg4", rate=10)
         pictures.width = pictures.height = 64
         pictures.pix_fmt = "yuv420p"
         streams = [container.add_stream("aac", rate=16_000, layout="mono") for _ in sound_starts]
         for index in range(seconds * 10):
-            picture = av.VideoFrame.from_ndarray(np.full((64, 64, 3), index, dtype=np.uint8), format="rgb24")
+            picture = av.VideoFrame.from_ndarray(np.full((64, 64, 3), index % 256, dtype=np.uint8), format="rgb24")
             picture.pts, picture.time_base = index, Fraction(1, 10)
             container.mux(pictures.encode(picture))
         container.mux(pictures.encode(None))

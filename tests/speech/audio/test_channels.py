@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from speech.audio.channels import ChannelStatistics, OutputChannel, mix_channels
+from speech.audio.channels import ChannelStatistics
 
 SECONDS = 12
 Sound = NDArray[np.float64]
@@ -88,11 +88,6 @@ def test_a_silent_channel_is_dropped_even_with_an_offset_or_hiss() -> None:
     assert plan_channels(AGENT, make_hiss(3, -70)) == [(0,)]
 
 
-def test_channels_that_would_cancel_are_not_mixed() -> None:
-    """The louder one is taken alone: the mean of a signal and its inversion is silence."""
-    assert plan_channels(0.9 * AGENT, -AGENT) == [(1,)]
-
-
 def test_eight_channels_with_two_sounds_give_two_channels_in_order() -> None:
     assert plan_channels(AGENT, CALLER, AGENT, CALLER, 0 * AGENT, AGENT, AGENT, CALLER) == [(0, 2, 5, 6), (1, 3, 7)]
 
@@ -108,10 +103,3 @@ def test_silence_everywhere_is_one_channel() -> None:
 def test_the_result_does_not_depend_on_the_size_of_blocks() -> None:
     left, right = AGENT + 0.3 * CALLER, CALLER
     assert plan_channels(left, right, block=777) == plan_channels(left, right, block=1 << 20)
-
-
-def test_mixing_takes_the_mean_of_the_channels_without_overflow() -> None:
-    block = np.array([[32_767, 32_767, 1], [-32_768, -32_768, 2], [10, 20, 3]], dtype=np.int16)
-    mixed = mix_channels(block, (OutputChannel((0, 1)), OutputChannel((2,))))
-    assert mixed.dtype == np.int16
-    assert mixed.tolist() == [[32_767, 1], [-32_768, 2], [15, 3]]

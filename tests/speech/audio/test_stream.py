@@ -94,6 +94,33 @@ def test_sound_that_starts_late_keeps_the_times_that_a_player_shows(tmp_path: Pa
     assert result.flags == {}
 
 
+@pytest.mark.parametrize(
+    ("name", "start", "seconds", "live"),
+    [
+        ("late.mp4", 25, 40, False),
+        ("late.ts", 80, 90, False),
+        ("late.mkv", 80, 90, False),
+        ("live.mkv", 80, 90, True),
+        ("end.mp4", 89, 90, False),
+    ],
+)
+def test_a_start_of_the_sound_belongs_to_the_times_however_late_it_is(
+    tmp_path: Path, name: str, start: float, seconds: int, live: bool
+) -> None:
+    """A screen recording whose microphone was switched on later. Before, the first words stood at the beginning."""
+    path = write_film(tmp_path / name, sound_starts=(start,), seconds=seconds, live=live)
+    result = normalize_beside(path)
+    assert find_onset_s(path) == pytest.approx(start + 0.25, abs=0.1)
+    assert result.duration_s == pytest.approx(seconds, abs=0.3)
+    assert result.flags == {}
+
+
+def test_minutes_that_a_browser_left_out_are_silence(tmp_path: Path) -> None:
+    result = normalize_beside(encode(tmp_path / "a", "webm, live", gap=(4, 200)))
+    assert result.duration_s == pytest.approx(210, abs=0.15)
+    assert result.flags["gaps"].startswith("The timestamps jump: 200.0 s of silence were filled in, 0.0 s were not")
+
+
 @pytest.mark.parametrize("encoding", ["m4a", "webm", "webm, live", "mpegts"])
 def test_a_gap_in_the_timestamps_is_filled_with_silence_and_flagged(tmp_path: Path, encoding: str) -> None:
     result = normalize_beside(encode(tmp_path / "a", encoding, gap=(4, 2.5)))
