@@ -27,10 +27,15 @@ IMAGES = {"STT_TEST_IMAGE": "localhost/stt:dev", "STT_TEST_POSTGRES_IMAGE": "loc
 OVER = ("SUCCESS", "FAILURE", "CANCELED")
 
 
+def uploads(block: ShellBlock) -> bool:
+    return "/data/raw_audio" in block.text
+
+
 def find_cluster_blocks() -> dict[str, list[ShellBlock]]:
-    """Page -> its blocks for a cluster, for the pages that have some."""
+    """Page -> its blocks for a cluster. Pages that upload come first: a backup, say, is of something."""
     found = {name: [block for block in read_page(name).blocks if block.on_cluster] for name in list_pages()}
-    return {name: blocks for name, blocks in found.items() if blocks}
+    pages = [name for name, blocks in found.items() if blocks]
+    return {name: found[name] for name in sorted(pages, key=lambda name: not any(map(uploads, found[name])))}
 
 
 BLOCKS = find_cluster_blocks()
@@ -59,7 +64,7 @@ def test_the_blocks_of_a_page_run_on_a_cluster_one_after_the_other(
             f"{page}:{block.line} would take the deployment from the other tests"
         )
         checkout.run(block, timeout_s=400)
-        if "/data/raw_audio" in block.text:
+        if uploads(block):
             # The page tells its reader to watch until the transcripts are there.
             wait_for_transcript(stt)
     stt.wait_ready()
