@@ -104,7 +104,7 @@ class Deployment:
         wait_until(60, "the pages' NodePort", lambda: requests.get(PAGES, timeout=10).status_code)
 
     def upload(self, *files: Path, into: str) -> None:
-        """Copy files into the input folder of the volume, as the README says."""
+        """Copy files into the input folder of the volume, as docs/operations/kubernetes.md says."""
         self.run_in_code_pod("mkdir", "-p", f"/data/raw_audio/{into}")
         for file in files:
             archive = subprocess.run(

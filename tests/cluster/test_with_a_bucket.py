@@ -53,7 +53,7 @@ def is_local(address: str) -> bool:
 
 
 def switch_overlay(stt: Deployment, overlay: str) -> None:
-    """Apply the overlay and restart the Deployments, as deploy/README.md describes it."""
+    """Apply the overlay and restart the Deployments, as docs/operations/buckets.md describes it."""
     stt.apply(overlay)
     stt.kubectl("rollout", "restart", "deployment")
 

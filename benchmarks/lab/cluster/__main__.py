@@ -1,7 +1,7 @@
 """``python -m benchmarks.lab.cluster``: seconds from a step's launch to its first line, and from an upload to its transcript.
 
-It needs kubectl and a deployment of ours (deploy/README.md) that may be used for it: every repeat leaves a recording of eleven
-seconds there. Nothing else should be at work on the nodes meanwhile.
+It needs kubectl and a deployment of ours (docs/operations/kubernetes.md) that may be used for it: every repeat leaves a
+recording of eleven seconds there. Nothing else should be at work on the nodes meanwhile.
 """
 
 from __future__ import annotations

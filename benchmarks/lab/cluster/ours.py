@@ -36,7 +36,7 @@ def open_deployment() -> Iterator[Namespace]:
         ClusterError: There is none, or its webserver cannot be reached.
     """
     if not kubectl("get", "deployment", "stt-code", f"--namespace={NAMESPACE}", "--ignore-not-found"):
-        raise ClusterError("Ours is not deployed here: deploy/README.md, steps 1 and 2.")
+        raise ClusterError("Ours is not deployed here: docs/operations/kubernetes.md, steps 1 and 2.")
     with forward_port(NAMESPACE, "service/stt-webserver") as namespace:
         yield namespace
 
