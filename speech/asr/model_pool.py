@@ -66,7 +66,7 @@ class EngineOptions(BaseModel):
 
     @field_validator("device", mode="before")
     @classmethod
-    def _lower_case(cls, value: object) -> object:
+    def _lower_device(cls, value: object) -> object:
         return value.strip().lower() if isinstance(value, str) else value
 
     @field_validator("compute_type")

@@ -91,10 +91,9 @@ class PcmStream:
         self._fill_limit_s = fill_limit_s
         self._undeclared_fill_left_s = MAX_UNDECLARED_FILL_S
         self._origin_s = (delivery.container.start_time or 0) / av.time_base
-        # Sound cannot begin behind the end of everything; where the end is unknown, not later than a gap may be long.
-        self._latest_start_s = (
-            delivery.container.duration / av.time_base if delivery.container.duration else MAX_UNDECLARED_FILL_S
-        )
+        # Sound cannot begin behind the end of everything; where no header declares a length, not later than a gap may be long.
+        end_s = (delivery.container.duration or 0) / av.time_base or MAX_UNDECLARED_FILL_S
+        self._latest_start_s = min(end_s, MAX_UNDECLARED_FILL_S) if fill_limit_s is None else end_s
         self._position_s = 0.0  # time in the recording of the next sample, in seconds
         self._skipped_s = 0.0
         self._frame_s = 0.0

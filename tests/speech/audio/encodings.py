@@ -58,9 +58,12 @@ def encode(
     return path
 
 
-def write_film(path: Path, *, sound_starts: tuple[float, ...], seconds: int = 4, live: bool = False) -> Path:
+def write_film(
+    path: Path, *, sound_starts: tuple[float, ...], seconds: int = 4, sound_s: float | None = None, live: bool = False
+) -> Path:
     """Write a video of grey frames with one audio stream per start time, each louder than the one before.
 
+    ``sound_s``: length of the sound; None: to the end of the video.
     ``live``: without a length in the header, as a stream that is being recorded.
     """
     container_format = {".mkv": "matroska", ".ts": "mpegts"}.get(path.suffix, "mp4")
@@ -75,7 +78,7 @@ def write_film(path: Path, *, sound_starts: tuple[float, ...], seconds: int = 4,
             container.mux(pictures.encode(picture))
         container.mux(pictures.encode(None))
         for number, (stream, begin) in enumerate(zip(streams, sound_starts, strict=True)):
-            samples = (make_syllables(seconds - begin) * 8_000 * (number + 1)).astype(np.int16)
+            samples = (make_syllables(sound_s or seconds - begin) * 8_000 * (number + 1)).astype(np.int16)
             for start in range(0, len(samples), 960):
                 container.mux(stream.encode(_frame(samples[start : start + 960], 16_000, int(begin * 16_000) + start)))
             container.mux(stream.encode(None))

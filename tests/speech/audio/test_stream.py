@@ -115,6 +115,13 @@ def test_a_start_of_the_sound_belongs_to_the_times_however_late_it_is(
     assert result.flags == {}
 
 
+def test_a_late_start_that_no_header_confirms_is_filled_up_to_an_hour(tmp_path: Path) -> None:
+    """Otherwise a small file could become days of silence, which are written and listened to."""
+    result = normalize_beside(write_film(tmp_path / "a.ts", sound_starts=(7_000,), sound_s=3))
+    assert result.duration_s == pytest.approx(3, abs=0.2)
+    assert "6999.9 s were not" in result.flags["gaps"]
+
+
 def test_minutes_that_a_browser_left_out_are_silence(tmp_path: Path) -> None:
     result = normalize_beside(encode(tmp_path / "a", "webm, live", gap=(4, 200)))
     assert result.duration_s == pytest.approx(210, abs=0.15)

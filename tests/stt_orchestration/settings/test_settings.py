@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from pydantic import BaseModel
 
 from recordings.steps.enriched import EnrichOptions
 from recordings.steps.normalized import NormalizeOptions
+from speech.asr.model_pool import EngineOptions
 from speech.transcript import TranscribeOptions
 from stt_orchestration.settings import Settings, SettingsError, find_misspelled, list_environment_names
 from stt_orchestration.settings.groups import GROUPS
@@ -38,6 +41,31 @@ def test_every_key_of_the_config_map_is_read(monkeypatch: pytest.MonkeyPatch) ->
         "en",
     )
     assert (settings.page, settings.prosody, settings.emotion) == (False, False, True)
+
+
+def test_values_are_read_as_people_write_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "WHISPER_DEVICE": " CUDA ",
+        "STT_TASK": "Translate",
+        "STT_SIZE_GPU": "A100=120, L4=30@x,",
+    }.items():
+        monkeypatch.setenv(name, value)
+    settings = Settings.read()
+    assert (settings.device, settings.task, settings.gpus) == ("cuda", "translate", ["A100=120", "L4=30@x"])
+    assert settings.pick(EngineOptions).device == "cuda"
+
+
+def test_no_validator_of_an_option_model_is_hidden_by_another_of_its_name() -> None:
+    """A regression test: the device was no longer put into lower case."""
+    names = [
+        name
+        for model in Settings.__mro__
+        if "__pydantic_decorators__" in vars(model)
+        for name in vars(model)["__pydantic_decorators__"].field_validators
+        if name in vars(model)
+    ]
+    assert len(names) > 8
+    assert [name for name, count in Counter(names).items() if count > 1] == []
 
 
 def test_an_stt_variable_has_priority_over_a_whisper_variable(monkeypatch: pytest.MonkeyPatch) -> None:
