@@ -104,16 +104,15 @@ class Deployment:
         wait_until(60, "the pages' NodePort", lambda: requests.get(PAGES, timeout=10).status_code)
 
     def upload(self, *files: Path, into: str) -> None:
-        """Copy files into the input folder of the volume, as docs/operations/kubernetes.md says."""
+        """Copy files into the input folder of the volume, as docs/operations/kubernetes.md says.
+
+        In one archive: with a command for each file a look of the sensor between two of them would make two batches.
+        """
         self.run_in_code_pod("mkdir", "-p", f"/data/raw_audio/{into}")
-        for file in files:
-            archive = subprocess.run(
-                ["tar", "-C", str(file.parent), "-c", file.name], capture_output=True, check=True
-            ).stdout
-            command = ["kubectl", "-n", "stt", "exec", "-i", "deployment/stt-code", "-c", "code", "--"]
-            subprocess.run(
-                [*command, "tar", "-C", f"/data/raw_audio/{into}", "-x"], input=archive, check=True, timeout=60
-            )
+        names = [argument for file in files for argument in ("-C", str(file.parent), file.name)]
+        archive = subprocess.run(["tar", "-c", *names], capture_output=True, check=True).stdout
+        command = ["kubectl", "-n", "stt", "exec", "-i", "deployment/stt-code", "-c", "code", "--"]
+        subprocess.run([*command, "tar", "-C", f"/data/raw_audio/{into}", "-x"], input=archive, check=True, timeout=60)
 
 
 def wait_until(seconds: float, description: str, condition: Callable[[], T]) -> T:
