@@ -29,6 +29,15 @@ class Delivery:
         return _digest(f"{self.name}\0{self.size}\0{self.version}")
 
 
+OPTIONS_MARK = "+"
+
+
+def split_version(version: str) -> tuple[str, str]:
+    """The version of a recording's bytes, and that of the file of options beside them; empty when there is none."""
+    of_bytes, _, of_options = version.partition(OPTIONS_MARK)
+    return of_bytes, of_options
+
+
 @dataclass(frozen=True, slots=True)
 class BatchLimits:
     """How large a batch may become. A single recording may exceed the bytes: it is a batch of its own.

@@ -16,6 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from speech.asr.language import LANGUAGES
 from speech.transcript import MAX_PROMPT_CHARACTERS, TranscribeOptions
 
+_MAX_EXPLAINED = 5  # wrong options that a message names
+_MAX_SHOWN = 40  # characters of a wrong name or value in a message
+
 _Options = TypeVar("_Options", bound=TranscribeOptions)
 
 
@@ -48,14 +51,16 @@ class RecordingOptions(BaseModel):
     def _check_language(cls, value: str) -> str:
         code = value.strip().lower() or "auto"
         if code != "auto" and code not in LANGUAGES:
-            raise ValueError(f"{value!r} is no language code that Whisper knows; write one such as en or vi, or auto")
+            raise ValueError(
+                f"{shorten(value)!r} is no language code that Whisper knows; write one such as en or vi, or auto"
+            )
         return code
 
     @field_validator("hotwords", mode="before")
     @classmethod
     def _join_words(cls, value: object) -> object:
         is_list = isinstance(value, list) and all(isinstance(word, str) for word in value)
-        return ", ".join(word.strip() for word in value) if is_list else value  # type: ignore[attr-defined]
+        return ", ".join(word.strip() for word in value if word.strip()) if is_list else value  # type: ignore[attr-defined]
 
     @field_validator("prompt", "hotwords")
     @classmethod
@@ -80,7 +85,9 @@ class RecordingOptions(BaseModel):
         try:
             return cls(**values)
         except ValidationError as error:
-            raise InvalidOptionsError("; ".join(_explain(each) for each in error.errors())) from error
+            errors = error.errors()
+            more = [f"and {len(errors) - _MAX_EXPLAINED} more"] if len(errors) > _MAX_EXPLAINED else []
+            raise InvalidOptionsError("; ".join([*map(_explain, errors[:_MAX_EXPLAINED]), *more])) from error
 
     def dump(self) -> dict[str, Any]:
         """Those that were given, in canonical form."""
@@ -104,8 +111,13 @@ class RecordingOptions(BaseModel):
         return hashlib.sha256(text.encode()).hexdigest()
 
 
+def shorten(text: str) -> str:
+    """The beginning of a long text."""
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
+
+
 def _explain(error: Any) -> str:
-    name = ".".join(str(part) for part in error["loc"])
+    name = shorten(".".join(str(part) for part in error["loc"]))
     if error["type"] == "extra_forbidden":
         return f"there is no option {name!r}; options are {', '.join(RecordingOptions.model_fields)}"
     if error["type"] == "value_error":

@@ -146,15 +146,22 @@ def _upload_file(store: Store, source: Path, base: Path) -> str:
                 f"{source} would overwrite {store.locate(key)}, which holds other bytes. "
                 "Rename it, or put it into a folder and name that."
             )
-    _upload_beside(store, source, name, OPTIONS_SUFFIX)
+    if not _upload_beside(store, source, name, OPTIONS_SUFFIX) and store.exists(f"{key}{OPTIONS_SUFFIX}"):
+        log.warning(
+            "%s keeps the options that came with it before, in %s. Remove that file if they no longer hold.",
+            name,
+            store.locate(f"{key}{OPTIONS_SUFFIX}"),
+        )
     return name
 
 
-def _upload_beside(store: Store, source: Path, name: str, suffix: str) -> None:
-    """Copy the file that bears the recording's name and this suffix, if there is one beside it."""
+def _upload_beside(store: Store, source: Path, name: str, suffix: str) -> bool:
+    """Copy the file that bears the recording's name and this suffix, if there is one beside it. Returns whether there is."""
     companion = source.with_name(source.name + suffix)
-    if _is_regular(companion, otherwise=False):  # a name that is too long cannot exist, so there is no such file
-        _copy_to_store(store, companion, f"{Folder.RAW}/{name}{suffix}")
+    if not _is_regular(companion, otherwise=False):  # a name that is too long cannot exist, so there is no such file
+        return False
+    _copy_to_store(store, companion, f"{Folder.RAW}/{name}{suffix}")
+    return True
 
 
 def _copy_to_store(store: Store, source: Path, key: str, *, if_absent: bool = False) -> None:

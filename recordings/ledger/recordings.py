@@ -12,9 +12,9 @@ from typing import Any, TypedDict, Unpack
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from recordings.batches import Delivery
+from recordings.batches import Delivery, split_version
 from recordings.ledger.engine import LedgerEngine
-from recordings.ledger.rows import Member, Recording, recording_from_row
+from recordings.ledger.rows import OPTIONS_KIND, Member, Recording, recording_from_row
 from recordings.ledger.schema import deliveries, recordings
 from recordings.options import RecordingOptions
 from recordings.states import PIPELINE, State, Step, check_transition, list_steps_before
@@ -61,6 +61,19 @@ class RecordingLedger(LedgerEngine):
                 sa.update(deliveries)
                 .where(deliveries.c.id == delivery.id)
                 .values(sha256=sha256, kind=None, reason=None, flags=flags)
+            )
+            # Earlier deliveries of the same bytes, whose options were wrong, are these now: nobody has to mend them any more.
+            same_bytes = deliveries.c.version.startswith(split_version(delivery.version)[0], autoescape=True)
+            connection.execute(
+                sa.update(deliveries)
+                .where(
+                    (deliveries.c.name == delivery.name)
+                    & (deliveries.c.id != delivery.id)
+                    & (deliveries.c.size == delivery.size)
+                    & (deliveries.c.kind == OPTIONS_KIND)
+                    & same_bytes
+                )
+                .values(sha256=sha256, kind=None, reason=None)
             )
         return recording_from_row(row)
 

@@ -17,6 +17,10 @@ CHANGED_KIND = "changed"
 """Value of ``kind`` for a quarantine because the file was missing or changed when it was to be read."""
 
 
+OPTIONS_KIND = "options"
+"""Value of ``kind`` for a quarantine because the options that came with the recording cannot be used."""
+
+
 @dataclass(frozen=True, slots=True)
 class Recording:
     """One audio content, with the options that came with it, and its state.

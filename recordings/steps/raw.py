@@ -6,14 +6,15 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
+from recordings.batches import Delivery, split_version
 from recordings.layout import Folder, list_output_keys
-from recordings.ledger.rows import Member
+from recordings.ledger.rows import OPTIONS_KIND, Member
 from recordings.options import InvalidOptionsError, RecordingOptions
 from recordings.states import TERMINAL_STATES, State, Step
 from recordings.steps.report import ProgressTracker, StepReport
-from recordings.steps.runner import NAME_KIND, OPTIONS_KIND, RENAME_REMEDY, BytesChangedError, log, open_delivered
+from recordings.steps.runner import NAME_KIND, RENAME_REMEDY, BytesChangedError, log, open_delivered
 from recordings.steps.sidecar import options_key, read_options
-from recordings.storage.base import split_version
+from recordings.storage.base import OPTIONS_SUFFIX, InputEntry
 from recordings.workspace import Workspace
 from speech.audio.errors import BadAudioError
 from speech.audio.normalize import probe
@@ -77,10 +78,11 @@ def _register(workspace: Workspace, member: Member) -> None:
         # It was quarantined because its bytes had gone, and here they are again.
         workspace.ledger.transition(recording.sha256, State.QUARANTINED, State.RECEIVED)
     if bad is not None and recording.state is State.RECEIVED:
-        log.warning("%s is quarantined: %s", delivery.name, bad.sentence)
-        workspace.ledger.transition(
-            recording.sha256, State.RECEIVED, State.QUARANTINED, kind=bad.kind, reason=bad.sentence
-        )
+        sentence = bad.sentence
+        if delivery.name.lower().endswith((OPTIONS_SUFFIX, ".options.yml")):
+            sentence += f" Options of a recording are read from NAME{OPTIONS_SUFFIX}, in these letters."
+        log.warning("%s is quarantined: %s", delivery.name, sentence)
+        workspace.ledger.transition(recording.sha256, State.RECEIVED, State.QUARANTINED, kind=bad.kind, reason=sentence)
 
 
 def _find_unwritable_output(workspace: Workspace, name: str) -> str | None:
@@ -100,13 +102,21 @@ def _find_unwritable_output(workspace: Workspace, name: str) -> str | None:
 
 def _reject_superseded(workspace: Workspace, member: Member) -> None:
     """End a delivery whose bytes were replaced under its name before it was finished, unless they lie under another name."""
-    reason = f"{member.delivery.name} was replaced by newer bytes before it was finished. Deliver the older ones again."
-    recording = member.recording
+    name, recording = member.delivery.name, member.recording
+    now = workspace.store.find_input(name)
+    if now is not None and _get_bytes_version(now) == _get_bytes_version(member.delivery):
+        reason = f"The options of {name} came or changed before it was finished. Its newer delivery has them."
+    else:
+        reason = f"{name} was replaced by newer bytes before it was finished. Deliver the older ones again."
     if recording is None:
         workspace.ledger.reject(member.delivery, BytesChangedError.KIND, reason)
     elif not workspace.ledger.list_current(recording.sha256):
         kind = BytesChangedError.KIND
         workspace.ledger.transition(recording.sha256, recording.state, State.QUARANTINED, kind=kind, reason=reason)
+
+
+def _get_bytes_version(entry: InputEntry | Delivery) -> tuple[int, str]:
+    return entry.size, split_version(entry.version)[0]
 
 
 def _find_audio_error(path: Path) -> BadAudioError | None:

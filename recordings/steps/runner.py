@@ -17,12 +17,12 @@ from typing import TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from recordings.batches import Delivery
+from recordings.batches import Delivery, split_version
 from recordings.layout import Folder
 from recordings.ledger.engine import LedgerError
-from recordings.ledger.rows import CHANGED_KIND, Member, Recording
+from recordings.ledger.rows import CHANGED_KIND, OPTIONS_KIND, Member, Recording
 from recordings.states import State
-from recordings.storage.base import UnwritableKeyError, split_version
+from recordings.storage.base import UnwritableKeyError
 from recordings.workspace import Workspace
 from speech.asr.capabilities import UnsupportedOptionError
 from speech.asr.whisper import DeviceUnavailableError
@@ -50,9 +50,6 @@ class BytesChangedError(Exception):
 
 NAME_KIND = "name"
 """Value of ``kind`` for a quarantine because outputs cannot be written under this name."""
-
-OPTIONS_KIND = "options"
-"""Value of ``kind`` for a quarantine because the options that came with the recording cannot be used."""
 
 RENAME_REMEDY = "Rename the recording and deliver it again."
 

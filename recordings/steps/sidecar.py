@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import errno
+from collections import Counter
 from typing import Any
 
 from recordings.layout import Folder
-from recordings.options import InvalidOptionsError, RecordingOptions
+from recordings.options import InvalidOptionsError, RecordingOptions, shorten
 from recordings.storage.base import OPTIONS_SUFFIX, Store
 
 MAX_BYTES = 64 * 1024
@@ -25,17 +25,16 @@ def read_options(store: Store, name: str) -> RecordingOptions:
         InvalidOptionsError: The file is too large, no UTF-8, no YAML mapping, or holds what is no option.
         OSError: An infrastructure error (disk, network, database); not caused by a recording.
     """
+    found = store.stat(options_key(name))
+    if found is None:
+        return RecordingOptions()
+    if found.size > MAX_BYTES:  # before it is fetched from a bucket
+        raise InvalidOptionsError(f"the file is larger than {MAX_BYTES // 1024} KiB")
     try:
         with store.fetch(options_key(name)) as path, path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
+            content = file.read(MAX_BYTES)
     except FileNotFoundError:
         return RecordingOptions()
-    except OSError as error:
-        if error.errno in (errno.ENOTDIR, errno.ENAMETOOLONG):  # nobody can have put it there
-            return RecordingOptions()
-        raise
-    if len(content) > MAX_BYTES:
-        raise InvalidOptionsError(f"the file is larger than {MAX_BYTES // 1024} KiB")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -48,15 +47,17 @@ def _load_mapping(text: str) -> dict[str, Any]:
 
     try:
         # Every scalar stays text: YAML 1.1 would read the language code "no" as false.
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.BaseLoader)):
+            raise InvalidOptionsError("the file refers to its own parts (YAML aliases); write them out")
         node = yaml.compose(text, yaml.BaseLoader)
         if node is None:
             return {}
         if not isinstance(node, yaml.MappingNode):
             raise InvalidOptionsError("the file is no YAML mapping; write lines such as `language: en`")
-        names = [key.value for key, _ in node.value]
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            raise InvalidOptionsError(f"{twice!r} stands there twice")
+        names = [str(key.value) for key, _ in node.value]
+        for name, count in Counter(names).items():
+            if count > 1:
+                raise InvalidOptionsError(f"{shorten(name)!r} stands there twice")
         values: dict[str, Any] = yaml.load(text, yaml.BaseLoader)  # noqa: S506 - it makes text, lists and mappings alone
     except (yaml.YAMLError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)

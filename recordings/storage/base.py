@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
+from recordings.batches import OPTIONS_MARK
 from recordings.layout import Folder
 
 # Names that writers use while they write: browsers, rsync, editors, cloud clients, scp wrappers.
@@ -19,7 +20,6 @@ TEMPORARY_SUFFIXES = (".part", ".partial", ".tmp", ".temp", ".crdownload", ".dow
 REFERENCE_SUFFIX = ".ref.txt"
 OPTIONS_SUFFIX = ".options.yaml"
 """Of the file beside a recording that holds options of its own; see ``recordings.steps.sidecar``."""
-_OPTIONS_MARK = "+"
 BLOCK_BYTES = 2**20
 """How much is read and handed on at a time."""
 
@@ -46,14 +46,8 @@ class InputEntry:
     def with_options_file(self, size: int, version: str, modified: float) -> InputEntry:
         """The same input with a file of options beside it, so that a new or changed one makes a new delivery."""
         return replace(
-            self, version=f"{self.version}{_OPTIONS_MARK}{size}-{version}", modified=max(self.modified, modified)
+            self, version=f"{self.version}{OPTIONS_MARK}{size}-{version}", modified=max(self.modified, modified)
         )
-
-
-def split_version(version: str) -> tuple[str, str]:
-    """The version of a recording's bytes, and that of the file of options beside them; empty when there is none."""
-    of_bytes, _, of_options = version.partition(_OPTIONS_MARK)
-    return of_bytes, of_options
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ _SPACELESS = r"\p{Han}\p{Hiragana}\p{Katakana}\u30fc\p{Thai}\p{Lao}\p{Khmer}\p{M
 _WORD = regex.compile(
     rf"(?V1)(?=[[{_SPACELESS}]&&\w])\X|[\w--[{_SPACELESS}]]+(?:['’][\w--[{_SPACELESS}]]+)*",
 )
+_LETTER_OR_DIGIT = regex.compile(r"[\p{L}\p{N}]")  # joiners of emoji count as parts of words too
 _RUN = regex.compile(r"(?V1)[\w--\d]+")
 _LETTER = regex.compile(r"\X")
 
@@ -31,7 +32,7 @@ _SYLLABLES = ((0x1100, 0x1780), (0x2E80, 0x10000))
 
 def split_words(text: str) -> list[str]:
     """The words of a text in lower case, without punctuation; a letter of a script without spaces counts as a word."""
-    return list(_WORD.findall(text.lower()))
+    return [word for word in _WORD.findall(text.lower()) if _LETTER_OR_DIGIT.search(word)]
 
 
 def has_letter_loop(text: str) -> bool:

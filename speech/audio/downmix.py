@@ -1,7 +1,8 @@
 """Mixes channels of the same sound into one, without letting them cancel each other.
 
 Two microphones with opposite poles, or a voice that a stereo effect put into opposite phase, vanish in the mean of the channels. It
-may be so for one voice of several, or for a part of a recording, so it is decided anew every 20 ms.
+may be so for one voice of several, or for a part of a recording. So for every 20 ms a channel that is in opposite phase to an
+earlier one is turned over before the mean is taken.
 """
 
 from __future__ import annotations
@@ -14,23 +15,26 @@ from numpy.typing import NDArray
 FRAME_SAMPLES = 320
 """Samples of a frame: 20 ms, about a pitch period or two and shorter than any syllable."""
 
-CANCELLED_SHARE = 1 / 8
-"""Below this share (-9 dB) of the loudest channel's energy the mean has lost sound. Two equal channels have it at a correlation
-below -0.75. Sound in one of two channels alone keeps a quarter, and its mean stays as it is."""
+MIN_CORRELATION = 0.6
+"""Two channels carry the same sound from this correlation on, in phase or in opposite phase. The mean of two equally loud ones has
+lost 7 dB at -0.6. Different sounds come near it by chance only in stretches much shorter than those that are compared."""
+
+_NEIGHBOURS = 2
+"""Frames before and behind a frame whose sound is compared with it: 0.1 s in all."""
 
 _PRE_EMPHASIS = 0.97
 """Of speech recognition's usual filter: hum that all channels share would hide a voice that cancels, and here it counts little."""
 
-_MARGIN_FRAMES = 5
-"""Frames before and behind a cancelled one that are taken from the same channel: 0.1 s, so that no syllable is cut."""
-
 _SILENT_ENERGY = FRAME_SAMPLES * 4.0
-"""Energy of a frame, of 16-bit samples, below which there is nothing to keep: the two lowest bits."""
+"""Energy of a frame, of 16-bit samples, below which there is nothing to compare: the two lowest bits."""
+
+CONTEXT_SAMPLES = (_NEIGHBOURS + 2) * FRAME_SAMPLES
+"""Samples before and behind a block on which its mix depends."""
 
 
 @dataclass(frozen=True, slots=True)
 class OutputChannel:
-    """One output channel: the mean of these source channels, or one of them where the mean would lose sound."""
+    """One output channel: the mean of these source channels, some of them turned over where they would cancel."""
 
     source_channels: tuple[int, ...]
 
@@ -45,40 +49,47 @@ def mix_channels(block: NDArray[np.int16], outputs: tuple[OutputChannel, ...]) -
         if len(output.source_channels) == 1:
             mixed[:, index] = block[:, output.source_channels[0]]
         else:
-            mixed[:, index] = _mix(block[:, output.source_channels])
+            mixed[:, index] = np.rint(_mix(block[:, output.source_channels]))
     return mixed
 
 
 def _mix(block: NDArray[np.int16]) -> NDArray[np.float32]:
-    """The mean of an int16 block's channels (samples, channels); where they cancel, the loudest of them. float32 (samples,)."""
-    mean: NDArray[np.float32] = block.mean(axis=1, dtype=np.float32)
-    energies = _measure_energies(block)
-    loudest = energies.max(axis=1)
-    is_cancelled = (_measure_energies(mean[:, None])[:, 0] < CANCELLED_SHARE * loudest) & (loudest > _SILENT_ENERGY)
-    if is_cancelled.any():
-        is_replaced = np.convolve(is_cancelled, np.ones(2 * _MARGIN_FRAMES + 1), "same") > 0
-        edges = np.flatnonzero(np.diff(is_replaced, prepend=False, append=False))
-        for first, end in zip(edges[::2], edges[1::2], strict=True):
-            channel = int(energies[first:end].sum(axis=0).argmax())
-            mean = _fade_in(mean, block[:, channel], first * FRAME_SAMPLES, end * FRAME_SAMPLES)
-    return np.rint(mean).astype(np.float32)
+    """The mean of an int16 block's channels (samples, channels), without losing what cancels. float32 (samples,)."""
+    polarity = _find_polarity(_compare_channels(block))
+    mean: NDArray[np.float32]
+    if (polarity > 0).all():
+        mean = block.mean(axis=1, dtype=np.float32)
+        return mean
+    # Between the middles of two frames one polarity fades into the other.
+    middles = (np.arange(len(polarity)) + 0.5) * FRAME_SAMPLES
+    samples = np.arange(len(block))
+    weights = np.stack([np.interp(samples, middles, column) for column in polarity.T], axis=1).astype(np.float32)
+    mean = (block * weights).mean(axis=1, dtype=np.float32)
+    return mean
 
 
-def _measure_energies(block: NDArray[np.int16] | NDArray[np.float32]) -> NDArray[np.float32]:
-    """Energy of each frame of each channel after pre-emphasis: float32 (frames, channels); the last frame may be shorter."""
-    samples = block.astype(np.float32)
-    samples[1:] -= np.float32(_PRE_EMPHASIS) * samples[:-1].copy()
-    samples[0] = 0
-    padded = np.pad(samples, ((0, -len(samples) % FRAME_SAMPLES), (0, 0)))
-    frames = padded.reshape(-1, FRAME_SAMPLES, padded.shape[1])
-    energies: NDArray[np.float32] = np.einsum("fsc,fsc->fc", frames, frames)
-    return energies
+def _compare_channels(block: NDArray[np.int16]) -> NDArray[np.float32]:
+    """Correlation of each two channels around each frame, -1 to 1, 0 in silence: float32 (frames, channels, channels)."""
+    samples = np.zeros((len(block) + -len(block) % FRAME_SAMPLES, block.shape[1]), dtype=np.float32)
+    samples[1 : len(block)] = block[1:] - np.float32(_PRE_EMPHASIS) * block[:-1]
+    frames = samples.reshape(-1, FRAME_SAMPLES, block.shape[1])
+    products = np.einsum("fsc,fsd->fcd", frames, frames)
+    padded = np.pad(products, ((_NEIGHBOURS, _NEIGHBOURS), (0, 0), (0, 0)))
+    around = sum(padded[shift : shift + len(products)] for shift in range(2 * _NEIGHBOURS + 1))
+    energies = np.maximum(np.einsum("fcc->fc", around), _SILENT_ENERGY)
+    correlations: NDArray[np.float32] = around / np.sqrt(energies[:, :, None] * energies[:, None, :])
+    return correlations
 
 
-def _fade_in(mean: NDArray[np.float32], channel: NDArray[np.int16], start: int, end: int) -> NDArray[np.float32]:
-    """Replace samples ``start`` to ``end`` of the mean by those of a channel; over a frame at either side both are mixed."""
-    places = np.arange(len(mean))
-    inside = np.minimum(places - (start - FRAME_SAMPLES), (end + FRAME_SAMPLES) - places) / np.float32(FRAME_SAMPLES)
-    weight = np.clip(inside, 0, 1).astype(np.float32)
-    faded: NDArray[np.float32] = mean + weight * (channel.astype(np.float32) - mean)
-    return faded
+def _find_polarity(correlations: NDArray[np.float32]) -> NDArray[np.float32]:
+    """1 or -1 for each frame and channel. The first channel that carries a sound keeps its phase, and later ones follow it."""
+    frames, channels, _ = correlations.shape
+    polarity = np.ones((frames, channels), dtype=np.float32)
+    for channel in range(1, channels):
+        is_open = np.ones(frames, dtype=bool)
+        for earlier in range(channel):
+            correlation = correlations[:, channel, earlier]
+            follows = is_open & (np.abs(correlation) >= MIN_CORRELATION)
+            polarity[follows, channel] = np.sign(correlation[follows]) * polarity[follows, earlier]
+            is_open &= ~follows
+    return polarity

@@ -15,7 +15,7 @@ from pathlib import Path
 from speech.audio.channels import ChannelStatistics
 from speech.audio.containers import AudioInfo, OpenContainer, open_container, probe
 from speech.audio.declared_length import DeclaredLength, has_ogg_end_page, read_declared_length
-from speech.audio.downmix import mix_channels
+from speech.audio.downmix import CONTEXT_SAMPLES, mix_channels
 from speech.audio.errors import BadAudioError
 from speech.audio.stream import PcmStream
 from speech.audio.wav import SAMPLE_RATE, WavReader, WavWriter, read_window
@@ -125,7 +125,7 @@ def _write_wav(
         if statistics is not None:
             outputs = statistics.plan_output_channels(keep_channels=keep_channels)
             if len(outputs) < writer.channels:
-                writer.downmix(partial(mix_channels, outputs=outputs), len(outputs))
+                writer.downmix(partial(mix_channels, outputs=outputs), len(outputs), CONTEXT_SAMPLES)
         writer.finish()
         return writer
     finally:

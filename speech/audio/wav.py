@@ -58,29 +58,32 @@ class WavWriter:
         self._file.write(np.ascontiguousarray(block, dtype="<i2").data)
         self.frames += block.shape[0]
 
-    def downmix(self, mix: Callable[[NDArray[np.int16]], NDArray[np.int16]], channels: int) -> None:
+    def downmix(self, mix: Callable[[NDArray[np.int16]], NDArray[np.int16]], channels: int, context: int = 0) -> None:
         """Rewrite what was written so far with fewer channels, in blocks, and truncate the file.
 
         Args:
             mix: Turns an int16 block of shape (n, old channels) into an int16 one of shape (n, ``channels``).
             channels: Channels from now on; fewer than before, so that the write position never passes the read position.
+            context: Samples before and behind a block that ``mix`` gets with it; what it makes of them is not written.
         """
         if channels >= self.channels:
             raise ValueError(f"can only fold to fewer than {self.channels} channels, not to {channels}")
         source, target, frames_left = _compute_header_size(self.channels), _compute_header_size(channels), self.frames
         old_channels, self.channels, self.frames, self.peak = self.channels, channels, 0, 0
+        before = np.zeros((0, old_channels), dtype="<i2")
         while frames_left:
             count = min(frames_left, _DOWNMIX_FRAMES)
             self._file.seek(source)
-            raw = self._file.read(count * old_channels * _SAMPLE_BYTES)
-            block = mix(np.frombuffer(raw, dtype="<i2").reshape(count, old_channels))
+            raw = self._file.read((count + min(context, frames_left - count)) * old_channels * _SAMPLE_BYTES)
+            block = np.concatenate((before, np.frombuffer(raw, dtype="<i2").reshape(-1, old_channels)))
+            mixed = mix(block)[len(before) : len(before) + count]
             self._file.seek(target)
-            self.write(block)
-            source, target, frames_left = (
-                source + len(raw),
-                target + count * channels * _SAMPLE_BYTES,
-                frames_left - count,
-            )
+            self.write(mixed)
+            # What was read is kept, since the file has other samples there now.
+            before = block[: len(before) + count][-context:] if context else before
+            source += count * old_channels * _SAMPLE_BYTES
+            target += count * channels * _SAMPLE_BYTES
+            frames_left -= count
         self._file.seek(target)
         self._file.truncate()
 

@@ -79,6 +79,10 @@ def test_an_error_names_the_option_and_what_is_allowed(values: dict[str, object]
     assert len(str(raised.value)) < 200, "a long value is not repeated"
 
 
+def test_empty_hotwords_of_a_list_are_left_out() -> None:
+    assert RecordingOptions.parse({"hotwords": ["a", " ", "", "b"]}).hotwords == "a, b"
+
+
 def test_every_error_is_named_at_once() -> None:
     with pytest.raises(InvalidOptionsError, match=r"language: .*; translate: .*; there is no option 'x'"):
         RecordingOptions.parse({"language": "??", "translate": "?", "x": "1"})

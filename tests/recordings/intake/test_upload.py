@@ -144,7 +144,9 @@ def test_files_are_uploaded_once_and_never_over_other_bytes(backend: StoreBacken
     assert read(backend, f"{Folder.RAW}/x.wav") == b"1"
 
 
-def test_options_beside_a_recording_are_uploaded_and_replace_older_ones(backend: StoreBackend, tmp_path: Path) -> None:
+def test_options_beside_a_recording_are_uploaded_and_replace_older_ones(
+    backend: StoreBackend, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     source = tmp_path / "x.wav"
     source.write_bytes(b"1")
     options = tmp_path / "x.wav.options.yaml"
@@ -158,6 +160,10 @@ def test_options_beside_a_recording_are_uploaded_and_replace_older_ones(backend:
         versions.append(entry.version)
     assert len(set(versions)) == 3
     assert read(backend, f"{Folder.RAW}/x.wav.options.yaml") == b"language: vi"
+    options.unlink()
+    caplog.clear()
+    upload_files(backend.store, [source])
+    assert "x.wav keeps the options that came with it before" in caplog.text
     source.write_bytes(b"2")
     options.write_text("language: fr")
     with pytest.raises(UploadError, match="would overwrite"):

@@ -50,7 +50,34 @@ def test_options_that_cannot_be_used_quarantine_their_recording_alone(pipeline: 
     corrected = pipeline.form_batch()
     pipeline.run(corrected)
     assert pipeline.get_states(corrected) == {"bad.wav": State.DONE}
-    assert pipeline.workspace.ledger.count_totals().is_consistent
+    totals = pipeline.workspace.ledger.count_totals()
+    assert totals.is_consistent
+    assert totals.states[State.QUARANTINED] == 0, "nobody has to mend the wrong options any more"
+    assert pipeline.workspace.ledger.list_broken() == []
+
+
+def test_options_that_come_before_the_end_are_not_called_other_bytes(pipeline: StepPipeline) -> None:
+    pipeline.write_silence("a.wav")
+    key = pipeline.form_batch()
+    pipeline.run(key, ["raw", "normalized"])
+    (pipeline.raw / "a.wav.options.yaml").write_text("prompt: Anna")
+    newer = pipeline.form_batch()
+    pipeline.run(newer)
+    pipeline.run(key)
+    (member,) = pipeline.workspace.ledger.list_members(key)
+    assert (
+        member.shown_reason
+        == "The options of a.wav came or changed before it was finished. Its newer delivery has them."
+    )
+    assert pipeline.get_states(newer) == {"a.wav": State.DONE}
+
+
+@pytest.mark.parametrize("name", ["a.wav.options.yml", "a.wav.OPTIONS.yaml"])
+def test_a_misspelt_file_of_options_is_told_its_right_name(pipeline: StepPipeline, name: str) -> None:
+    pipeline.write_silence("a.wav")
+    (pipeline.raw / name).write_text("prompt: Anna")
+    pipeline.run(pipeline.form_batch())
+    assert "Options of a recording are read from NAME.options.yaml" in pipeline.get_outcome(name)[2]
 
 
 def test_options_that_come_later_make_a_new_delivery_that_supersedes_the_first(pipeline: StepPipeline) -> None:

@@ -53,7 +53,9 @@ def test_a_recording_without_a_file_has_none(directory: DirectoryBackend) -> Non
         (b"prompt: \x00\n", "the file is no YAML"),
         (b"[" * 5000, "the file is no YAML"),
         (b"#" * (MAX_BYTES + 1), "the file is larger than 64 KiB"),
-        (b"a: &a [x, x]\nb: &b [*a, *a]\nhotwords: [*b, *b]\n", "there is no option 'a'"),
+        (b"a: &a [x, x]\nb: &b [*a, *a]\nhotwords: [*b, *b]\n", "the file refers to its own parts"),
+        (b"".join(b"x%d: y\n" % i for i in range(5_000)), "; and 4995 more"),
+        (b"x" * 300 + b": y\n", "there is no option 'x{40}[.]{3}'"),
     ],
 )
 def test_a_file_that_is_none_is_refused_with_a_reason(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from recordings.batches import split_version
 from recordings.layout import Folder, encode_name
 from recordings.storage import s3
 from recordings.storage.base import (
@@ -15,7 +16,6 @@ from recordings.storage.base import (
     InvalidRangeError,
     KeyExistsError,
     UnwritableKeyError,
-    split_version,
 )
 from recordings.storage.errors import explain
 from tests.recordings.backends import StoreBackend, list_names

@@ -94,6 +94,11 @@ def test_words_are_whole_with_their_vowel_signs() -> None:
     assert split_words("Don't \u2014 stop! E\u0301t\u00e9") == ["don't", "stop", "e\u0301t\u00e9"]
 
 
+def test_signs_and_emoji_are_no_words() -> None:
+    for text in ("\u2764\ufe0f", "\U0001f468\u200d\U0001f469\u200d\U0001f467", "...", "\u266a", "\u0301"):
+        assert split_words(text) == [], text
+
+
 def test_a_letter_counts_as_a_word_in_scripts_without_spaces() -> None:
     assert split_words("\u3053\u308c\u306f\u672c\u30fc") == ["\u3053", "\u308c", "\u306f", "\u672c", "\u30fc"]
     assert split_words("\u0e17\u0e35\u0e48\u0e19\u0e35\u0e48 OK") == ["\u0e17\u0e35\u0e48", "\u0e19\u0e35\u0e48", "ok"]
