@@ -209,7 +209,8 @@ def is_ledger_locked(ledger: Path) -> bool:
 def test_two_processes_started_at_once_on_an_empty_installation_both_succeed(shared: SharedInstallation) -> None:
     shared.write_silences(COUNT)
     processes = [shared.start("home") for _ in range(2)]
-    assert [wait_for_exit(running)[0] for running in processes] == [0, 0]
+    ended = [wait_for_exit(running) for running in processes]
+    assert [code for code, _ in ended] == [0, 0], "\n".join(output for _, output in ended)
     assert shared.ledger.count_totals().states[State.DONE] == COUNT
     assert shared.count_worked_on("home") == dict.fromkeys(STEPS, COUNT)
 
@@ -219,7 +220,8 @@ def test_two_processes_with_different_homes_share_the_work_and_give_the_same_out
 ) -> None:
     shared.write_silences(COUNT)
     processes = [shared.start("one"), shared.start("two")]
-    assert [wait_for_exit(running)[0] for running in processes] == [0, 0]
+    ended = [wait_for_exit(running) for running in processes]
+    assert [code for code, _ in ended] == [0, 0], "\n".join(output for _, output in ended)
     assert shared.ledger.count_totals().states[State.DONE] == COUNT
     assert shared.count_worked_on("one", "two") == dict.fromkeys(STEPS, COUNT)
     alone = SharedInstallation(tmp_path / "alone", shared.weights, shared.stack)
