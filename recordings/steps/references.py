@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import errno
-
 from recordings.layout import Folder
+from recordings.steps.companions import UnreadableTextError, read_companion
 from recordings.storage.base import REFERENCE_SUFFIX, Store
 
 MAX_BYTES = 4 * 1024**2
@@ -28,18 +27,6 @@ def read_reference(store: Store, name: str) -> str | None:
         OSError: An infrastructure error (disk, network, database); not caused by a recording.
     """
     try:
-        with store.fetch(reference_key(name)) as path, path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        # A folder has become a file, or the name is too long with the suffix: nobody can have put it there.
-        if error.errno in (errno.ENOTDIR, errno.ENAMETOOLONG):
-            return None
-        raise
-    if len(content) > MAX_BYTES:
-        raise InvalidReferenceError(f"its reference is larger than {MAX_BYTES // 1024**2} MiB and was not read")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InvalidReferenceError(f"its reference is no UTF-8 text (byte {error.start})") from error
+        return read_companion(store, reference_key(name), MAX_BYTES)
+    except UnreadableTextError as error:
+        raise InvalidReferenceError(f"its reference {error}") from error

@@ -7,6 +7,7 @@ from typing import Any
 
 from recordings.layout import Folder
 from recordings.options import InvalidOptionsError, RecordingOptions, shorten
+from recordings.steps.companions import UnreadableTextError, read_companion
 from recordings.storage.base import OPTIONS_SUFFIX, Store
 
 MAX_BYTES = 64 * 1024
@@ -25,21 +26,11 @@ def read_options(store: Store, name: str) -> RecordingOptions:
         InvalidOptionsError: The file is too large, no UTF-8, no YAML mapping, or holds what is no option.
         OSError: An infrastructure error (disk, network, database); not caused by a recording.
     """
-    found = store.stat(options_key(name))
-    if found is None:
-        return RecordingOptions()
-    if found.size > MAX_BYTES:  # before it is fetched from a bucket
-        raise InvalidOptionsError(f"the file is larger than {MAX_BYTES // 1024} KiB")
     try:
-        with store.fetch(options_key(name)) as path, path.open("rb") as file:
-            content = file.read(MAX_BYTES)
-    except FileNotFoundError:
-        return RecordingOptions()
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InvalidOptionsError(f"the file is no UTF-8 text (byte {error.start})") from error
-    return RecordingOptions.parse(_load_mapping(text))
+        text = read_companion(store, options_key(name), MAX_BYTES)
+    except UnreadableTextError as error:
+        raise InvalidOptionsError(f"the file {error}") from error
+    return RecordingOptions() if text is None else RecordingOptions.parse(_load_mapping(text))
 
 
 def _load_mapping(text: str) -> dict[str, Any]:
