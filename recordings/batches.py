@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,23 @@ def split_version(version: str) -> tuple[str, str]:
     """The version of a recording's bytes, and that of the file of options beside them; empty when there is none."""
     of_bytes, _, of_options = version.partition(OPTIONS_MARK)
     return of_bytes, of_options
+
+
+class Arrival(Protocol):
+    """A delivery, or an entry of a listing that may become one."""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+
+    @property
+    def version(self) -> str:
+        """What changes when the content may have."""
+
+
+def has_same_bytes(first: Arrival, second: Arrival) -> bool:
+    """Whether two arrivals under one name have the same bytes, as far as size and version tell; their options may differ."""
+    return (first.size, split_version(first.version)[0]) == (second.size, split_version(second.version)[0])
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from recordings.steps.transcript import EngineFactory
 from recordings.workspace import Workspace
 from speech.asr.capabilities import check_options, check_options_of_catalogued
 from speech.asr.engine import Engine, join_options
-from speech.asr.model_pool import EngineConfig, EngineOptions
+from speech.asr.model_pool import EngineOptions
 from speech.asr.vad import VAD_MODEL
 from speech.models.registry import resolve
 from speech.transcript import Options, TranscribeOptions
@@ -55,7 +55,7 @@ class EngineResource(TranscribeOptions, EngineOptions, dg.ConfigurableResource):
             WeightsError: They are wrong or nowhere to be had.
             UnsupportedOptionError: The model cannot do what the options ask for.
         """
-        config, options = self.engine_config(), self.transcribe_options()
+        config, options = self.make_config(), self.transcribe_options()
         check_options_of_catalogued(self.model, options)
         model_dir, cache_dir = Path(self.model_dir) if self.model_dir else None, Path(self.cache_dir)
         weights = resolve(self.model, model_dir=model_dir, cache_dir=cache_dir, progress=log.info)
@@ -63,17 +63,13 @@ class EngineResource(TranscribeOptions, EngineOptions, dg.ConfigurableResource):
         check_options(weights, options)
         return EngineFactory(weights.sha256, config, options, lambda: Engine(weights, config, vad_weights=vad))
 
-    def engine_config(self) -> EngineConfig:
-        """Where and how the model runs."""
-        return EngineOptions(**_pick(self, EngineOptions)).make_config()
-
     def transcribe_options(self) -> TranscribeOptions:
         """How recordings are transcribed."""
         return TranscribeOptions(**_pick(self, TranscribeOptions))
 
     def key_options(self) -> Options:
         """All options that can change a transcript, except the model weights."""
-        return join_options(self.transcribe_options(), self.engine_config())
+        return join_options(self.transcribe_options(), self.make_config())
 
 
 class OptionsResource(NormalizeOptions, EnrichOptions, dg.ConfigurableResource):  # type: ignore[type-arg]

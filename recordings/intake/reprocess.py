@@ -14,7 +14,6 @@ from itertools import groupby
 from recordings.batches import BatchLimits, make_batch_key, split_into_batches
 from recordings.layout import NORMALIZED_AUDIO
 from recordings.ledger.rows import Member
-from recordings.options import RecordingOptions
 from recordings.steps import enriched, normalized, transcript
 from recordings.steps.enriched import EnrichOptions
 from recordings.steps.normalized import NormalizeOptions
@@ -104,7 +103,7 @@ def _find_first_outdated(workspace: Workspace, group: RecordingGroup, current: C
     ):
         return normalized.STEP
     outdated = None
-    transcribe_options = RecordingOptions(**recording.options).apply_to(current.transcribe)
+    transcribe_options = transcript.apply_own_options(recording, current.transcribe)
     if transcript.get_work_key(normalized_key, current.model_sha256, transcribe_options) != transcript_key:
         outdated = transcript.STEP
     elif enriched.get_work_key(transcript_key, current.enrich) != recording.enriched_key or (

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-from recordings.batches import Delivery, split_version
+from recordings.batches import has_same_bytes, split_version
 from recordings.layout import Folder, list_output_keys
 from recordings.ledger.rows import OPTIONS_KIND, Member
 from recordings.options import InvalidOptionsError, RecordingOptions
@@ -14,7 +14,7 @@ from recordings.states import TERMINAL_STATES, State, Step
 from recordings.steps.report import ProgressTracker, StepReport
 from recordings.steps.runner import NAME_KIND, RENAME_REMEDY, BytesChangedError, log, open_delivered
 from recordings.steps.sidecar import options_key, read_options
-from recordings.storage.base import OPTIONS_SUFFIX, InputEntry
+from recordings.storage.base import OPTIONS_SUFFIX
 from recordings.workspace import Workspace
 from speech.audio.errors import BadAudioError
 from speech.audio.normalize import probe
@@ -104,7 +104,7 @@ def _reject_superseded(workspace: Workspace, member: Member) -> None:
     """End a delivery whose bytes were replaced under its name before it was finished, unless they lie under another name."""
     name, recording = member.delivery.name, member.recording
     now = workspace.store.find_input(name)
-    if now is not None and _get_bytes_version(now) == _get_bytes_version(member.delivery):
+    if now is not None and has_same_bytes(now, member.delivery):
         reason = f"The options of {name} came or changed before it was finished. Its newer delivery has them."
     else:
         reason = f"{name} was replaced by newer bytes before it was finished. Deliver the older ones again."
@@ -113,10 +113,6 @@ def _reject_superseded(workspace: Workspace, member: Member) -> None:
     elif not workspace.ledger.list_current(recording.sha256):
         kind = BytesChangedError.KIND
         workspace.ledger.transition(recording.sha256, recording.state, State.QUARANTINED, kind=kind, reason=reason)
-
-
-def _get_bytes_version(entry: InputEntry | Delivery) -> tuple[int, str]:
-    return entry.size, split_version(entry.version)[0]
 
 
 def _find_audio_error(path: Path) -> BadAudioError | None:

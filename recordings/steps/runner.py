@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from recordings.batches import Delivery, split_version
+from recordings.batches import Delivery, has_same_bytes
 from recordings.layout import Folder
 from recordings.ledger.engine import LedgerError
 from recordings.ledger.rows import CHANGED_KIND, OPTIONS_KIND, Member, Recording
@@ -146,7 +146,7 @@ def _check_unchanged(workspace: Workspace, delivery: Delivery) -> None:
         raise BytesChangedError(f"{delivery.name} was removed before it could be read. Deliver it again.")
     if (now.size, now.version) == (delivery.size, delivery.version):
         return
-    if (now.size, split_version(now.version)[0]) == (delivery.size, split_version(delivery.version)[0]):
+    if has_same_bytes(now, delivery):
         raise BytesChangedError(
             f"The options file of {delivery.name} came, changed or went after the recording was seen. What lies there now is a "
             "delivery of its own."

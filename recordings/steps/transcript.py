@@ -9,8 +9,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from threading import Event
+from typing import TypeVar
 
 from recordings.layout import NORMALIZED_AUDIO, TRANSCRIPT_JSON, Folder
+from recordings.ledger.rows import Recording
 from recordings.ledger.runs import StepRun
 from recordings.options import RecordingOptions
 from recordings.states import State, Step, has_reached
@@ -33,6 +35,7 @@ from speech.asr.scripts import split_words
 from speech.transcript import Options, TranscribeOptions, Transcript
 
 STEP = Step.TRANSCRIPT
+_Options = TypeVar("_Options", bound=TranscribeOptions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,11 @@ class EngineFactory:
     def key_options(self) -> Options:
         """Everything that can change a text."""
         return join_options(self.options, self.config)
+
+
+def apply_own_options(recording: Recording, options: _Options) -> _Options:
+    """The options by which a recording is transcribed: those of everybody, with its own in their place."""
+    return RecordingOptions(**recording.options).apply_to(options)
 
 
 def get_work_key(normalized_key: str, model_sha256: str, options: Options) -> str:
@@ -89,7 +97,7 @@ def run(
 
             def transcribe_group(item: tuple[RecordingGroup, str]) -> None:
                 group, key = item
-                options = RecordingOptions(**group.recording.options).apply_to(engine_factory.options)
+                options = apply_own_options(group.recording, engine_factory.options)
                 work = partial(_transcribe_recording, workspace, group, key, engine, options, stopping, tally)
                 faults.run_recording(group.recording, State.NORMALIZED, work)
                 tally.add(group.recording.name, group.recording.seconds or 0.0)
@@ -119,7 +127,7 @@ def _find_work_key(group: RecordingGroup, engine_factory: EngineFactory) -> str 
     recording = group.recording
     if recording.normalized_key is None or not has_reached(recording.state, State.NORMALIZED):
         return None
-    options = RecordingOptions(**recording.options).apply_to(engine_factory.key_options)
+    options = apply_own_options(recording, engine_factory.key_options)
     return get_work_key(recording.normalized_key, engine_factory.model_sha256, options)
 
 
