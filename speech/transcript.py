@@ -96,13 +96,15 @@ class LanguageWindow(_Record):
 
 
 class Dropped(_Record):
-    """Text that was removed as a hallucination. It is in no segment; it is kept here so that a reader can check it."""
+    """Text that was removed as a hallucination, or speech that got no text. It is in no segment; a reader can check it here."""
 
     start: Seconds = Field(ge=0, description="When it would begin.")
     end: Seconds = Field(ge=0, description="When it would end.")
     channel: int = Field(ge=0, description="Zero-based channel of the normalized audio.")
-    text: str = Field(description="The text that was removed.")
-    reasons: tuple[str, ...] = Field(min_length=1, description="Why nobody can have said it, by short names.")
+    text: str = Field(
+        description="The text that was removed; empty where speech was heard and the model wrote nothing."
+    )
+    reasons: tuple[str, ...] = Field(min_length=1, description="Why it stands in no segment, by short names.")
 
 
 class DecodingStats(_Record):
@@ -219,7 +221,9 @@ class Meta(_Record):
     )
     language_windows: tuple[LanguageWindow, ...] = Field(default=(), description="Each place asked; empty when forced.")
     decoding: DecodingStats | None = Field(default=None, description="Null when no speech reached the model.")
-    dropped: tuple[Dropped, ...] = Field(default=(), description="Text that was taken out; empty where nothing was.")
+    dropped: tuple[Dropped, ...] = Field(
+        default=(), description="Text that was taken out, and speech that got none; empty where there is neither."
+    )
     speech: tuple[SpeechSpan, ...] = Field(
         description="Where speech was heard; what lies outside never reached the model."
     )

@@ -58,13 +58,14 @@ class Chunk:
         if self.seconds < MIN_HALVED_CHUNK_S:
             return None
         middle = self.locate(self.seconds / 2, self.seconds / 2)
-        return self.take_remainder(middle.piece, middle.start)
+        return self.take_between(middle.start, self.pieces[-1][1])
 
-    def take_remainder(self, piece: int, moment: float) -> Chunk | None:
-        """The part of the chunk after a time of the recording (inside a piece); None if nothing is left."""
-        end = self.pieces[piece][1]
-        pieces = (((moment, end),) if end > moment else ()) + self.pieces[piece + 1 :]
-        return Chunk(self.channel, pieces) if pieces else None
+    def take_between(self, start: float, end: float) -> Chunk:
+        """The part of the chunk between two times of the recording, with something of it between them."""
+        cut = ((max(piece_start, start), min(piece_end, end)) for piece_start, piece_end in self.pieces)
+        return Chunk(
+            self.channel, tuple((piece_start, piece_end) for piece_start, piece_end in cut if piece_end > piece_start)
+        )
 
     def locate(self, start: float, end: float) -> LocatedSpan:
         """Convert a span of the chunk's audio to a span of the recording, limited to the piece that it overlaps most.

@@ -22,7 +22,8 @@ from speech.asr.calls import Call
 from speech.asr.capabilities import check_options, is_for_english
 from speech.asr.checkpoint import Checkpoint
 from speech.asr.chunk_transcriber import ChunkTranscriber, needs_word_timestamps
-from speech.asr.chunks import FAST_CHUNK_S, GLUE_S, MAX_CHUNK_S, Chunk, plan_chunks
+from speech.asr.chunks import FAST_CHUNK_S, GLUE_S, MAX_CHUNK_S, Chunk
+from speech.asr.detected_speech import DetectedSpeech
 from speech.asr.encoder_window import SHORT, compute_context_s
 from speech.asr.hypothesis import ChunkResult, SegmentHypothesis
 from speech.asr.language import LanguageDetection, decide_language, get_likeliest_language, pick_evenly
@@ -31,12 +32,10 @@ from speech.asr.requests import DetectAndDecode, DetectLanguage, LanguageProbabi
 from speech.asr.strategy import SHORT_WINDOW_LANGUAGES, DecodingStrategy, choose_strategy, measure_bandwidth_db
 from speech.asr.vad import (
     VAD_FRAME_SAMPLES,
-    Span,
     VadOptions,
     VoiceActivityDetector,
     get_speech_spans,
     measure_union_s,
-    merge_spans,
 )
 from speech.asr.whisper import DecodeOptions, Samples
 from speech.audio.normalize import SAMPLE_RATE
@@ -50,15 +49,17 @@ from speech.transcript import (
     Meta,
     Options,
     Segment,
-    SpeechSpan,
     TranscribeOptions,
     Transcript,
 )
 
-ENGINE_VERSION = "6"
+ENGINE_VERSION = "7"
 """Part of the work key: raise it with any change that can change a transcript."""
 
 _VAD_WINDOW_FRAMES = 60 * SAMPLE_RATE // VAD_FRAME_SAMPLES  # the detector reads one minute at a time: 4 MB a channel
+_MAX_NAMED_PLACES = 5
+"""Most places that a flag's sentence names."""
+
 _MIN_CHECKPOINT_CHUNKS = 4
 """Recordings with fewer chunks (under a minute of speech) write no checkpoint: repeating them is quick."""
 
@@ -76,34 +77,6 @@ class RecordingIdentity:
     name: str
     sha256: str
     flags: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class _DetectedSpeech:
-    """Detected speech of a recording.
-
-    Attributes:
-        duration_s: Length of the recording, seconds.
-        spans: For each channel, sorted (start, end) in seconds.
-        probabilities: For each channel, (frames,) float32, 32 ms a frame.
-    """
-
-    duration_s: float
-    spans: tuple[tuple[Span, ...], ...]
-    probabilities: tuple[npt.NDArray[np.float32], ...]
-
-    @property
-    def speech_spans(self) -> tuple[SpeechSpan, ...]:
-        everything = [(*span, channel) for channel, spans in enumerate(self.spans) for span in merge_spans(spans)]
-        return tuple(SpeechSpan(start=round(s, 3), end=round(e, 3), channel=c) for s, e, c in sorted(everything))
-
-    def cut_chunks(self, max_s: float) -> tuple[Chunk, ...]:
-        chunks = [
-            chunk
-            for channel, (spans, probabilities) in enumerate(zip(self.spans, self.probabilities, strict=True))
-            for chunk in plan_chunks(spans, probabilities, channel, max_s=max_s)
-        ]
-        return tuple(sorted(chunks, key=lambda chunk: (chunk.pieces[0][0], chunk.channel)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,9 +228,9 @@ class Engine:
             decode_options = _make_decode_options(options, language.code)
             if strategy.window_policy is None:
                 chunks = detected.cut_chunks(MAX_CHUNK_S)
-                begin = ChunkTranscriber(read_chunk, decode_options, detected.spans).transcribe_careful
+                begin = ChunkTranscriber(read_chunk, decode_options, detected).transcribe_careful
             else:
-                transcriber = ChunkTranscriber(read_chunk, decode_options, detected.spans, strategy.window_policy)
+                transcriber = ChunkTranscriber(read_chunk, decode_options, detected, strategy.window_policy)
 
                 def begin(chunk: Chunk) -> Work[ChunkResult]:
                     return transcriber.transcribe_fast(chunk, language.hypotheses.get(chunk))
@@ -280,11 +253,12 @@ class Engine:
                 "no_speech": "The voice-activity detector heard something like speech, and the model found no words in it that "
                 "can be believed."
             }
+        dropped = list_dropped(results)
         meta = build_meta(
-            flags=flags,
+            flags={**flags, **_flag_dropped(dropped, detected)},
             language=language,
             decoding=_summarize_decoding(strategy, results),
-            dropped=list_dropped(results),
+            dropped=dropped,
         )
         return Transcript(
             file=recording.name, language=language.code if segments else None, meta=meta, segments=segments
@@ -340,7 +314,7 @@ class Engine:
         recording: RecordingIdentity,
         options: TranscribeOptions,
         channels: int,
-        detected: _DetectedSpeech,
+        detected: DetectedSpeech,
         *,
         flags: dict[str, str],
         language: _Language | None = None,
@@ -388,7 +362,7 @@ def _make_decode_options(
 
 def _detect_speech(
     wav: WavReader, model: Path | None, options: VadOptions, report: Callable[[float], None]
-) -> _DetectedSpeech:
+) -> DetectedSpeech:
     """Detect speech in windows of (channels, 60 s * 16,000) float32 at 16 kHz."""
     detectors = [VoiceActivityDetector(model) for _ in range(wav.channels)]
     collected: list[list[npt.NDArray[np.float32]]] = [[] for _ in detectors]
@@ -399,7 +373,7 @@ def _detect_speech(
         report(0.0)
     probabilities = tuple(np.concatenate(parts) if parts else np.zeros(0, np.float32) for parts in collected)
     spans = tuple(tuple(get_speech_spans(frames, wav.duration_s, options)) for frames in probabilities)
-    return _DetectedSpeech(wav.duration_s, spans, probabilities)
+    return DetectedSpeech(wav.duration_s, spans, probabilities)
 
 
 def _summarize_decoding(strategy: DecodingStrategy, results: Sequence[ChunkResult]) -> DecodingStats:
@@ -412,6 +386,22 @@ def _summarize_decoding(strategy: DecodingStrategy, results: Sequence[ChunkResul
         dropped=sum(len(result.dropped) for result in results),
         flagged=sum(bool(segment.flags) for result in results for segment in result.kept),
     )
+
+
+def _flag_dropped(dropped: Sequence[Dropped], detected: DetectedSpeech) -> dict[str, str]:
+    """The flag for speech without text: flag -> reason. Only where the detector is sure that somebody speaks."""
+    places = [place for place in dropped if detected.is_sure(place.channel, place.start, place.end)]
+    if not places:
+        return {}
+    seconds = measure_union_s((place.start, place.end) for place in places)
+    named = ", ".join(
+        f"{place.start:.1f} to {place.end:.1f} s ({', '.join(place.reasons)})" for place in places[:_MAX_NAMED_PLACES]
+    )
+    more = f" and {len(places) - _MAX_NAMED_PLACES} more" if len(places) > _MAX_NAMED_PLACES else ""
+    return {
+        "dropped": f"{seconds:.1f} s of speech have no text that can be believed: {named}{more}. Listen there; meta.dropped "
+        "has what the model wrote."
+    }
 
 
 def _read_chunk(path: Path, chunk: Chunk) -> Samples:

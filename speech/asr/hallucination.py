@@ -13,6 +13,7 @@ from difflib import SequenceMatcher
 from typing import Literal
 
 from speech.asr.hypothesis import SegmentHypothesis
+from speech.asr.repetition import MAX_CHARACTERS_PER_S
 from speech.asr.scripts import has_letter_loop, split_words
 from speech.asr.stock_phrases import is_stock_phrase
 
@@ -36,6 +37,9 @@ LOOP_SUSPICIONS = frozenset(
     {"repetition", "too_much_text", "repeated_end", "repeated_phrase", "few_unique_words", "repeated_letters"}
 )
 """Suspicions that forbidding repetition can remove."""
+
+TIMED_SUSPICIONS = LOOP_SUSPICIONS - {"too_much_text", "repeated_letters"}
+"""Those of them that the words' times can refute: what takes its time was said again and again."""
 
 _LOOP_SIGNS = frozenset({"few_unique_words", "repeated_phrase", "repeated_letters"})
 """Signs that make a text that compresses far too well a loop."""
@@ -82,17 +86,8 @@ SUSPECT_SPARE_TOKENS = 6
 """A first result has too many tokens if it has more than ``SUSPECT_TOKENS_PER_S`` a second plus these (our fastest recording: 5 a
 second)."""
 
-MAX_CHARACTERS_PER_S = 35.0
-"""Characters a second. No recording of our corpora is above it, in no language, and no auctioneer; loops are."""
-
 _MIN_UNIQUE_SHARE = 0.4
 _MIN_WORDS_FOR_SHARE = 12  # below so many words a share says nothing
-UNTRANSCRIBED_S = 2.0
-"""Detected speech of more than this many seconds without a word is decoded again: five words are said in that time."""
-
-LONGEST_WORD_S = 1.5
-"""Seconds. A longer word was stretched by the alignment over speech that was left out."""
-
 Judgement = Literal["believe", "flag", "drop"]
 
 
@@ -173,12 +168,19 @@ def find_shared_suspicions(
 
 
 def judge(
-    segment: SegmentHypothesis, language: str, seconds: float, shared: Sequence[str] = ()
+    segment: SegmentHypothesis,
+    language: str,
+    seconds: float,
+    shared: Sequence[str] = (),
+    *,
+    is_voiced: bool = False,
+    is_repeated: bool = False,
 ) -> tuple[Judgement, tuple[str, ...]]:
     """What becomes of a segment of the careful result, and why.
 
-    Text that nobody can have said is dropped: text for a sound that the model itself takes for no speech, phantom phrases with weak
-    evidence, loops, and more text than fits into the time. Text that is only doubtful stays, with a flag.
+    Text that nobody can have said is dropped: more than fits into the time; and, where the detector is not sure of speech, text
+    for a sound that the model itself takes for no speech, phantom phrases with weak evidence, and loops. Text that is only
+    doubtful stays, with a flag. Short answers have weak evidence by nature, and "okay" is a phantom phrase and a common answer.
 
     Args:
         segment: A segment of the careful result.
@@ -186,6 +188,8 @@ def judge(
         seconds: Time in which it was said.
         shared: Suspicions of the whole result, see ``find_shared_suspicions``. They hold for every segment below
             ``CONFIDENT_LOG_PROB_THRESHOLD``.
+        is_voiced: Whether the detector is sure that somebody speaks there.
+        is_repeated: Whether the words' times show that what is repeated was said repeatedly, see ``speech.asr.repetition``.
     """
     suspicions = list(
         _find_segment_suspicions(segment, language, HOPELESS_COMPRESSION_RATIO_THRESHOLD, SUSPECT_LOG_PROB_THRESHOLD)
@@ -198,10 +202,13 @@ def judge(
     if len(segment.text) > MAX_CHARACTERS_PER_S * max(seconds, 0.5):
         suspicions.append("too_much_text")
     reasons = _sort_suspicions(suspicions)
+    if is_repeated:
+        reasons = tuple(reason for reason in reasons if reason not in TIMED_SUSPICIONS)
     is_loop = "repetition" in reasons and not _LOOP_SIGNS.isdisjoint(reasons)
     is_weak = segment.avg_logprob < WEAK_LOG_PROB_THRESHOLD or segment.no_speech_prob > NO_SPEECH_THRESHOLD
     is_phantom = "phantom_phrase" in reasons and (is_weak or "too_much_text" in reasons)
-    if "not_speech" in reasons or is_loop or is_phantom or ("too_much_text" in reasons and is_weak):
+    is_sure = is_voiced and bool(split_words(segment.text))
+    if ("too_much_text" in reasons and is_weak) or (not is_sure and ("not_speech" in reasons or is_loop or is_phantom)):
         return "drop", reasons
     return ("flag" if reasons else "believe"), reasons
 

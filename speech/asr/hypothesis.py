@@ -5,7 +5,8 @@ Times are seconds from the start of the chunk that was decoded.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from speech.asr.chunks import Chunk
 from speech.transcript import DecodingMethod
@@ -74,3 +75,14 @@ class ChunkResult:
     dropped: tuple[DecodedSegment, ...]
     is_suspect: bool
     is_rescued: bool
+
+
+def take_words(segment: SegmentHypothesis, words: Sequence[WordHypothesis]) -> SegmentHypothesis:
+    """A segment with only some of its words, one at least. Its evidence stays that of the whole."""
+    return replace(
+        segment,
+        text="".join(word.text for word in words).strip(),
+        words=tuple(words),
+        start=words[0].start,
+        end=max(word.end for word in words),
+    )

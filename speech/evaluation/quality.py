@@ -110,11 +110,14 @@ def check_speech_covered(transcript: Transcript) -> Iterator[str]:
 
 
 def check_nothing_dropped(transcript: Transcript) -> Iterator[str]:
-    """No text was dropped. Says of each how long it was and what it said."""
+    """No text was dropped, and no speech left without text. Says of each place how long it is and what was written."""
     for dropped in transcript.meta.dropped:
         place = f"{dropped.start:.1f} to {dropped.end:.1f} s{_format_channel(transcript, dropped.channel)}"
         why = ", ".join(dropped.reasons)
-        yield f"{dropped.end - dropped.start:.1f} s, {place}, were not believed ({why}): {dropped.text[:60]!r}"
+        if dropped.text:
+            yield f"{dropped.end - dropped.start:.1f} s, {place}, were not believed ({why}): {dropped.text[:60]!r}"
+        else:
+            yield f"{dropped.end - dropped.start:.1f} s, {place}, got no text ({why})"
 
 
 def check_words_inside_speech(transcript: Transcript) -> Iterator[str]:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ import pytest
 
 from speech.asr.chunk_transcriber import ChunkTranscriber
 from speech.asr.chunks import Chunk
+from speech.asr.detected_speech import DetectedSpeech
 from speech.asr.engine import Engine
-from speech.asr.hypothesis import ChunkResult, SegmentHypothesis
+from speech.asr.hypothesis import ChunkResult, SegmentHypothesis, WordHypothesis
 from speech.asr.requests import DecodeChunk, DecodeSequential, Work
+from speech.asr.scripts import compute_compression_ratio
 from speech.asr.whisper import DecodeOptions
 from speech.models.registry import Weights
 from speech.transcript import TranscribeOptions, Transcript
@@ -156,6 +159,9 @@ def make_hypothesis(text: str) -> SegmentHypothesis:
     return SegmentHypothesis(text, 0.0, 4.0, (), len(text.split()), -0.2, 1.2, 0.01)
 
 
+DETECTED = DetectedSpeech(4.0, (((0.0, 4.0),),), (np.full(125, 0.9, np.float32),))
+
+
 def run_work(work: Work[ChunkResult], texts: dict[bool, str]) -> tuple[str, list[bool]]:
     """Answer each request with the text for "has a prompt". Returns the text of the result, and which requests had one."""
     prompted: list[bool] = []
@@ -186,8 +192,113 @@ def run_work(work: Work[ChunkResult], texts: dict[bool, str]) -> tuple[str, list
 def test_an_echo_of_the_prompt_is_replaced_by_what_is_heard_without_it(
     careful: bool, with_prompt: str, without: str, kept: str, requests: list[bool]
 ) -> None:
-    transcriber = ChunkTranscriber(lambda _: np.zeros(64_000, np.float32), PROMPTED, (((0.0, 4.0),),))
+    transcriber = ChunkTranscriber(lambda _: np.zeros(64_000, np.float32), PROMPTED, DETECTED)
     begin = transcriber.transcribe_careful if careful else transcriber.transcribe_fast
     text, prompted = run_work(begin(Chunk(0, ((0.0, 4.0),))), {True: with_prompt, False: without})
     assert text == kept
     assert prompted[: len(requests)] == requests
+
+
+LONG = Chunk(0, ((0.0, 8.0),))
+LONG_DETECTED = DetectedSpeech(8.0, (((0.0, 8.0),),), (np.full(250, 0.9, np.float32),))
+
+
+def make_timed(text: str, seconds: float, start: float = 0.0) -> SegmentHypothesis:
+    """A segment whose words share the time evenly."""
+    words = text.split()
+    step = seconds / len(words)
+    timed = tuple(
+        WordHypothesis(f" {word}", start + step * i, start + step * (i + 1), 0.9) for i, word in enumerate(words)
+    )
+    return SegmentHypothesis(
+        text, start, start + seconds, timed, len(words), -0.2, compute_compression_ratio(text), 0.01
+    )
+
+
+def run_script(
+    work: Work[ChunkResult], answers: dict[str, list[list[SegmentHypothesis]]]
+) -> tuple[ChunkResult, list[str]]:
+    """Answer each request with the next answer of its kind. Returns the result and the kinds asked for."""
+    kinds: list[str] = []
+    answer: Any = None
+    while True:
+        try:
+            request = work.send(answer)
+        except StopIteration as stop:
+            return stop.value, kinds
+        assert isinstance(request, DecodeChunk | DecodeSequential)
+        if isinstance(request, DecodeChunk):
+            kinds.append("fast")
+        else:
+            kinds.append("no repeats" if request.no_repeat_ngram_size else "careful")
+        answer = answers[kinds[-1]].pop(0)
+        answer = answer[0] if kinds[-1] == "fast" else answer
+
+
+def read_texts(result: ChunkResult) -> list[str]:
+    return [segment.hypothesis.text for segment in result.kept]
+
+
+SAID = "wait for me " * 7 + "wait for me"
+CAREFUL = ChunkTranscriber(lambda _: np.zeros(128_000, np.float32), DecodeOptions("en"), LONG_DETECTED)
+
+
+def test_what_is_said_again_and_again_is_kept_as_it_is_and_decoded_no_further() -> None:
+    result, kinds = run_script(CAREFUL.transcribe_careful(LONG), {"careful": [[make_timed(SAID, 8.0)]]})
+    assert (read_texts(result), kinds) == ([SAID], ["careful"])
+    assert [segment.flags for segment in result.kept] == [()]
+    assert not result.dropped
+
+
+def test_where_a_loop_begins_its_copies_go_and_the_segment_is_flagged() -> None:
+    written = make_timed("wait for me " * 7 + "wait for me", 8.0)
+    loop = [WordHypothesis(f" {word}", 8.0, 8.0, 0.9) for word in ("wait for me " * 30).split()]
+    endless = replace(written, text="wait for me " * 38, words=(*written.words, *loop), compression_ratio=9.0)
+    result, kinds = run_script(CAREFUL.transcribe_careful(LONG), {"careful": [[endless]]})
+    assert (read_texts(result), kinds) == ([SAID], ["careful"])
+    assert [segment.flags for segment in result.kept] == [("repetition",)]
+
+
+@pytest.mark.parametrize(
+    ("without_repeats", "kept"),
+    [
+        ("wait for me waite for mee wayt for mea", "wait for me " * 4 + "wait for me"),
+        ("wait for the others they come at nine", "wait for the others they come at nine"),
+    ],
+    ids=["only spelt anew", "other words"],
+)
+def test_a_decode_without_repeats_stands_only_if_it_has_other_words(without_repeats: str, kept: str) -> None:
+    """A loop in which copies with and without time alternate: other words may have been said."""
+    words, end = [], 0.0
+    for i, word in enumerate(("wait for me " * 40).split()):
+        length = 0.0 if i // 3 % 2 else 0.13
+        words.append(WordHypothesis(f" {word}", end, end + length, 0.9))
+        end += length
+    loop = replace(make_timed("wait for me " * 40, 8.0), words=tuple(words))
+    answers = {"careful": [[loop]], "no repeats": [[make_timed(without_repeats, 8.0)]]}
+    result, kinds = run_script(CAREFUL.transcribe_careful(LONG), answers)
+    assert kinds == ["careful", "no repeats"]
+    (text,) = read_texts(result)
+    assert text.startswith(kept)
+    assert bool(result.kept[0].flags) == text.startswith("wait for me"), "a loop is flagged"
+
+
+@pytest.mark.parametrize("is_heard", [True, False])
+def test_speech_without_a_word_is_decoded_alone_and_dropped_with_its_reason_if_nothing_is_heard(is_heard: bool) -> None:
+    ends = [make_timed("the bus stops here", 2.0), make_timed("and goes on at five", 2.5, 5.5)]
+    answers = {"careful": [ends, [make_timed("every day of the week", 3.0)] if is_heard else []]}
+    result, kinds = run_script(CAREFUL.transcribe_careful(LONG), answers)
+    assert kinds == ["careful", "careful"]
+    expected = ["the bus stops here", "every day of the week", "and goes on at five"]
+    assert read_texts(result) == (expected if is_heard else [expected[0], expected[2]])
+    assert [segment.flags for segment in result.dropped] == ([] if is_heard else [("empty",)])
+
+
+def test_where_the_detector_is_not_sure_of_speech_nothing_is_missed() -> None:
+    unsure = DetectedSpeech(8.0, (((0.0, 8.0),),), (np.full(250, 0.6, np.float32),))
+    transcriber = ChunkTranscriber(CAREFUL.read_samples, CAREFUL.options, unsure)
+    result, kinds = run_script(
+        transcriber.transcribe_careful(LONG), {"careful": [[make_timed("the bus stops here", 2.0)]]}
+    )
+    assert kinds == ["careful"]
+    assert not result.dropped

@@ -144,6 +144,32 @@ def test_two_different_improbable_texts_are_flagged_and_a_confident_second_one_i
     )
 
 
+@pytest.mark.parametrize("text", ["Okay.", "Goodbye!", "Thank you.", "Bye-bye."])
+def test_a_short_answer_is_dropped_only_where_the_detector_is_not_sure_of_speech(text: str) -> None:
+    weak = make_segment(text, logprob=-0.9)
+    assert judge(weak, "en", 1.0)[0] == "drop"
+    fate, reasons = judge(weak, "en", 1.0, is_voiced=True)
+    assert fate == "flag"
+    assert "phantom_phrase" in reasons
+
+
+def test_marks_without_a_word_are_dropped_even_where_somebody_speaks() -> None:
+    assert judge(make_segment("...", logprob=-0.9), "en", 1.0, is_voiced=True)[0] == "drop"
+
+
+def test_a_sound_that_the_model_takes_for_no_speech_is_flagged_where_the_detector_is_sure() -> None:
+    segment = make_segment("Nineteen.", logprob=-1.2, no_speech=0.9)
+    assert judge(segment, "en", 1.0)[0] == "drop"
+    assert judge(segment, "en", 1.0, is_voiced=True)[0] == "flag"
+
+
+def test_words_times_refute_a_loop_and_not_that_it_is_too_fast() -> None:
+    said = make_segment("I am calm. I am strong. " * 10, logprob=-0.2)
+    assert judge(said, "en", 25.0)[0] == "drop"
+    assert judge(said, "en", 25.0, is_repeated=True) == ("believe", ())
+    assert judge(said, "en", 2.0, is_repeated=True)[1] == ("too_much_text",)
+
+
 def test_inside_the_margin_nothing_is_dropped_and_a_loop_ranks_below_an_improbable_text() -> None:
     between = (SUSPECT_LOG_PROB_THRESHOLD + WEAK_LOG_PROB_THRESHOLD) / 2
     assert judge(make_segment("Thank you.", logprob=between), "en", 1.0)[0] == "flag"

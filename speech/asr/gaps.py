@@ -1,0 +1,130 @@
+"""Speech that got no text: where it is, and how the text that is found later is put between the rest. Pure.
+
+The decoder sometimes leaves out a sentence or ends early. The alignment hides it: it stretches the words beside it over the sound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+from speech.asr.chunks import Chunk
+from speech.asr.hypothesis import ChunkResult, DecodedSegment, SegmentHypothesis, WordHypothesis, take_words
+from speech.asr.scripts import split_words
+from speech.asr.vad import Span
+
+UNTRANSCRIBED_S = 2.0
+"""Detected speech, with the detector's padding, of more than this many seconds without a word makes a result suspect: five words
+are said in that time."""
+
+MIN_GAP_S = 1.0
+"""Speech that the detector is sure of is decoded alone if more than this many seconds of it got no text."""
+
+LONGEST_WORD_S = 1.5
+"""Seconds. A longer word was stretched by the alignment over speech that was left out."""
+
+_WORD_S = 0.4
+_LETTER_S = 0.1
+"""Longest time of a short word, and of each of its letters: words before a pause are drawn out."""
+
+
+def compute_longest_s(word: WordHypothesis) -> float:
+    """Seconds that a word can cover."""
+    return min(LONGEST_WORD_S, _WORD_S + _LETTER_S * len(word.text.strip()))
+
+
+def list_spans(
+    chunk: Chunk, segment: SegmentHypothesis, compute_longest: Callable[[WordHypothesis], float]
+) -> list[Span]:
+    """Spans of the recording that have text: of each word, or of the segment if its words were not located."""
+    if not segment.text:
+        return []
+    if not segment.words:
+        return [(chunk.locate(segment.start, segment.start).start, chunk.locate(segment.end, segment.end).end)]
+    places = [(chunk.locate(word.start, word.end), compute_longest(word)) for word in segment.words]
+    return [(place.start, min(place.end, place.start + longest_s)) for place, longest_s in places]
+
+
+def list_texts(result: ChunkResult, compute_longest: Callable[[WordHypothesis], float]) -> list[Span]:
+    """Spans of the recording that have text, kept or dropped."""
+    return [
+        span
+        for segment in (*result.kept, *result.dropped)
+        for span in list_spans(segment.chunk, segment.hypothesis, compute_longest)
+    ]
+
+
+def find_gaps(
+    chunk: Chunk, texts: Sequence[Span], measure_s: Callable[[float, float], float], longest_s: float
+) -> list[Span]:
+    """Spans of the recording, inside a chunk, that have more speech than so many seconds and no text.
+
+    Args:
+        chunk: The chunk.
+        texts: Spans of the recording that have text.
+        measure_s: Seconds of speech between two moments.
+        longest_s: Most seconds that may have no text.
+    """
+    end = chunk.pieces[-1][1]
+    covered_until = chunk.pieces[0][0]
+    gaps = []
+    for text_start, text_end in (*sorted(texts), (end, end)):
+        if text_start > covered_until and measure_s(covered_until, text_start) > longest_s:
+            gaps.append((covered_until, text_start))
+        covered_until = max(covered_until, text_end)
+    return gaps
+
+
+def insert_between(result: ChunkResult, filled: ChunkResult, gap: Span) -> ChunkResult:
+    """Put what was found in a gap between the segments of a result, in order of time; words that both have stand once."""
+    kept = [part for segment in result.kept for part in _split_at(segment, gap[0])]
+    before = [segment for segment in kept if _locate_start(segment) < gap[0]]
+    behind = [segment for segment in kept if _locate_start(segment) >= gap[0]]
+    found = _strip_shared(filled.kept, before, behind, gap)
+    return ChunkResult(
+        (*before, *found, *behind),
+        (*result.dropped, *filled.dropped),
+        is_suspect=True,
+        is_rescued=result.is_rescued or bool(found),
+    )
+
+
+def _split_at(segment: DecodedSegment, moment: float) -> Iterable[DecodedSegment]:
+    """A segment as it is, or the words before a moment of the recording and those from it on."""
+    words = segment.hypothesis.words
+    count = sum(segment.chunk.locate(word.start, word.end).start < moment for word in words)
+    if not 0 < count < len(words):
+        return (segment,)
+    return tuple(
+        replace(segment, hypothesis=take_words(segment.hypothesis, part)) for part in (words[:count], words[count:])
+    )
+
+
+def _strip_shared(
+    found: Sequence[DecodedSegment], before: Sequence[DecodedSegment], behind: Sequence[DecodedSegment], gap: Span
+) -> list[DecodedSegment]:
+    """Without the words outside the gap that end what stands before it, or begin what stands behind."""
+    words = [word for segment in found for word in segment.hypothesis.words]
+    places = [segment.chunk.locate(word.start, word.end) for segment in found for word in segment.hypothesis.words]
+    early = sum(place.start + place.end < 2 * gap[0] for place in places)
+    late = sum(place.start + place.end > 2 * gap[1] for place in places)
+    keys = [split_words(word.text) for word in words]
+    ends = [split_words(word.text) for segment in before for word in segment.hypothesis.words]
+    begins = [split_words(word.text) for segment in behind for word in segment.hypothesis.words]
+    first = next((n for n in range(min(early, len(ends)), 0, -1) if keys[:n] == ends[-n:]), 0)
+    last = next((n for n in range(min(late, len(keys) - first, len(begins)), 0, -1) if keys[-n:] == begins[:n]), 0)
+    stripped: list[DecodedSegment] = []
+    index = 0
+    for segment in found:
+        own = segment.hypothesis.words
+        left = tuple(word for i, word in enumerate(own, index) if first <= i < len(words) - last)
+        index += len(own)
+        if len(left) == len(own):
+            stripped.append(segment)
+        elif left:
+            stripped.append(replace(segment, hypothesis=take_words(segment.hypothesis, left)))
+    return stripped
+
+
+def _locate_start(segment: DecodedSegment) -> float:
+    return segment.chunk.locate(segment.hypothesis.start, segment.hypothesis.start).start

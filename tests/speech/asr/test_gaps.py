@@ -1,0 +1,70 @@
+"""Speech without text is found behind stretched words, and what is found there later is put in its place."""
+
+from __future__ import annotations
+
+import pytest
+
+from speech.asr.chunks import Chunk
+from speech.asr.gaps import LONGEST_WORD_S, compute_longest_s, find_gaps, insert_between, list_texts
+from speech.asr.hypothesis import ChunkResult, DecodedSegment, SegmentHypothesis, WordHypothesis
+
+CHUNK = Chunk(0, ((10.0, 20.0),))
+
+
+def make_result(*words: tuple[str, float, float], chunk: Chunk = CHUNK) -> ChunkResult:
+    """A result of one segment; times are seconds from the start of its chunk."""
+    heard = tuple(WordHypothesis(f" {text}", start, end, 0.9) for text, start, end in words)
+    text = "".join(word.text for word in heard).strip()
+    segment = SegmentHypothesis(text, heard[0].start, heard[-1].end, heard, len(heard), -0.2, 1.0, 0.1)
+    return ChunkResult((DecodedSegment(chunk, segment, "batched"),), (), is_suspect=False, is_rescued=False)
+
+
+def find(result: ChunkResult, longest_s: float = 1.0) -> list[tuple[float, float]]:
+    gaps = find_gaps(CHUNK, list_texts(result, compute_longest_s), lambda start, end: end - start, longest_s)
+    return [(round(start, 2), round(end, 2)) for start, end in gaps]
+
+
+def test_gaps_lie_before_between_and_behind_the_words() -> None:
+    assert find(make_result(("first", 2.0, 2.5), ("second", 5.0, 5.5))) == [(10.0, 12.0), (12.5, 15.0), (15.5, 20.0)]
+    assert find(make_result(("short", 0.9, 1.3), ("pauses", 2.0, 9.5)))[:1] == [(13.0, 20.0)]
+
+
+def test_a_short_word_covers_no_more_than_its_letters_take() -> None:
+    """Seen with the base model: "is" from 24.5 to 27.4 s, over a sentence that was left out."""
+    assert find(make_result(("it", 0.0, 0.5), ("is", 0.5, 3.4), ("of", 3.4, 10.0)))[0] == (11.1, 13.4)
+
+
+def test_a_long_word_covers_more_and_none_more_than_the_longest() -> None:
+    lengths = [compute_longest_s(WordHypothesis(text, 0.0, 9.0, 1.0)) for text in ("a", "conference", "x" * 40)]
+    assert lengths == sorted(lengths)
+    assert lengths[-1] == LONGEST_WORD_S
+
+
+def test_a_segment_whose_words_were_not_located_covers_all_of_its_time() -> None:
+    segment = SegmentHypothesis("some text", 0.0, 10.0, (), 2, -0.2, 1.0, 0.1)
+    result = ChunkResult((DecodedSegment(CHUNK, segment, "batched"),), (), is_suspect=False, is_rescued=False)
+    assert find(result) == []
+
+
+def read(result: ChunkResult) -> list[str]:
+    return [segment.hypothesis.text for segment in result.kept]
+
+
+def test_what_is_found_stands_between_the_words_around_it() -> None:
+    result = make_result(("before", 0.0, 0.5), ("behind", 6.0, 6.5))
+    found = make_result(("in", 1.0, 1.5), ("between", 1.5, 2.5), chunk=Chunk(0, ((11.0, 15.0),)))
+    assert read(insert_between(result, found, (10.9, 16.0))) == ["before", "in between", "behind"]
+
+
+@pytest.mark.parametrize(
+    ("begin", "gap_start", "expected"),
+    [(10.4, 10.7, ["so", "then we went", "home"]), (11.0, 11.0, ["so", "so then we went", "home"])],
+)
+def test_a_word_that_was_heard_from_before_the_gap_stands_once(
+    begin: float, gap_start: float, expected: list[str]
+) -> None:
+    """The part is decoded from the pause before the gap on. Inside the gap the same word is another one."""
+    result = make_result(("so", 0.0, 1.0), ("home", 6.0, 6.5))
+    words = (("so", 0.0, 0.4), ("then", 0.5, 1.0), ("we", 1.0, 1.5), ("went", 1.5, 2.0))
+    found = make_result(*words, chunk=Chunk(0, ((begin, 15.0),)))
+    assert read(insert_between(result, found, (gap_start, 16.0))) == expected
