@@ -18,6 +18,9 @@ _BYTES_PER_CALL = 64
 """FFmpeg may read and seek 100,000 times, and once more for every 64 bytes of the file. Ordinary files need a call for thousands of
 bytes; damaged ones, such as megabytes of empty chunks, needed two for every 8 bytes."""
 
+_MAX_TAGS = 1_000
+"""Most ID3v2 tags that are skipped in front of a recording. Real files have one or two."""
+
 BLOCK_BYTES = 1 << 20
 """Bytes that our own readers read at once."""
 
@@ -102,15 +105,17 @@ class DeliveryFile:
         return DeliveryFile(self._file, self.origin + offset)
 
     def iter_blocks(self, begin: int, end: int) -> Iterator[tuple[int, bytes]]:
-        """Yield offset and bytes of blocks of a mebibyte."""
-        for offset in range(begin, end, BLOCK_BYTES):
-            yield offset, self.peek(offset, min(BLOCK_BYTES, end - offset))
+        """Yield offset and bytes of blocks, first of 4 KiB, then of up to a mebibyte."""
+        count = 1 << 12
+        while begin < end:
+            yield begin, self.peek(begin, min(count, end - begin))
+            begin, count = begin + count, min(2 * count, BLOCK_BYTES)
 
-    def find_end_of_content(self, begin: int, end: int) -> int:
-        """End of the last byte between ``begin`` and ``end`` that is not zero; ``begin`` if all are zero."""
+    def find_end_of_content(self, begin: int, end: int, filler: bytes = b"\0") -> int:
+        """End of the last byte between ``begin`` and ``end`` that is not ``filler``; ``begin`` if all are."""
         while end > begin:
             low = max(begin, end - BLOCK_BYTES)
-            content = self.peek(low, end - low).rstrip(b"\0")
+            content = self.peek(low, end - low).rstrip(filler)
             if content:
                 return low + len(content)
             end = low
@@ -129,9 +134,10 @@ class DeliveryFile:
 def _measure_id3_tags(descriptor: int, begin: int) -> int:
     """Length of the ID3v2 tags at ``begin``, as the ID3v2.4 standard counts it: ten bytes of header, sizes of seven bits a byte."""
     size = 0
-    while True:
+    for _ in range(_MAX_TAGS):
         head = os.pread(descriptor, 10, begin + size)
         if len(head) < 10 or head[:3] != b"ID3" or max(head[6:10]) > 0x7F:
             return size
         footer = 10 if head[5] & 0x10 else 0
         size += 10 + footer + sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
+    return size

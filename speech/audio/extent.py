@@ -15,7 +15,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from speech.audio.delivery_file import BLOCK_BYTES, DeliveryFile
+from speech.audio.delivery_file import DeliveryFile
 
 MIN_REST_S = 0.25
 """Bytes behind the sound that would last no longer than this many seconds are no lost speech."""
@@ -32,6 +32,9 @@ _MAX_TRAILER_BYTES = 1 << 20
 _PLACEHOLDER_SPAN = 0x1000
 _PIPE_SIZES = (1 << 31, 1 << 32)
 """Tools that write WAV into a pipe cannot know the size: ffmpeg leaves 2^32 - 1, SoX 2^31 - 4,096, others about 2^31."""
+
+_MIN_FILLER_BYTES = 4_096
+"""From this many on, equal bytes at the end of a file are memory that was never written to; as samples they are silent."""
 
 _OGG_FIRST_PAGE = b"OggS\0\x02"
 """How a page begins that begins a stream: the mark, version 0, and the flag of a first page."""
@@ -70,6 +73,9 @@ _TRAILERS = (
     b"axml",
 )
 """Names of chunks that writers put behind the sound."""
+
+_FILE_NAMES = (b"RIFF", b"RF64", b"BW64", b"riff", b"FORM", b"caff")
+"""What looks like the name of a chunk, but begins another file."""
 
 _STARTS: tuple[tuple[bytes, int, bytes], ...] = (
     (b"RIFF", 8, b"WAVE"),
@@ -146,8 +152,10 @@ def find_extent(file: DeliveryFile) -> Extent:
 
 def find_start(file: DeliveryFile, begin: int, end: int) -> int | None:
     """Position between ``begin`` and ``end`` at which another file begins; None if none does."""
-    for offset, _ in file.iter_blocks(begin, end):
-        block = file.peek(offset, min(end - offset, BLOCK_BYTES) + 64)
+    if begin < end and _is_start(file.peek(begin, 64)):
+        return begin
+    for offset, content in file.iter_blocks(begin, end):
+        block = content + file.peek(offset + len(content), 64)
         found = [
             position
             for mark, distance, more in _STARTS
@@ -163,6 +171,11 @@ def find_start(file: DeliveryFile, begin: int, end: int) -> int | None:
     return None
 
 
+def _is_start(head: bytes) -> bool:
+    is_mp4 = head[4:8] == b"ftyp" and head[:2] == b"\0\0"
+    return is_mp4 or any(head.startswith(mark) and head.startswith(more, distance) for mark, distance, more in _STARTS)
+
+
 def _find_all(block: bytes, mark: bytes) -> list[int]:
     """The first positions of a mark."""
     found: list[int] = []
@@ -174,7 +187,10 @@ def _find_all(block: bytes, mark: bytes) -> list[int]:
 
 
 def trim_rest(file: DeliveryFile, begin: int, end: int) -> tuple[int, int]:
-    """Leave out tags (ID3v2 at the beginning, ID3v1 and APE at the end) and zeros at the end of the bytes between two positions."""
+    """Leave out what is no sound of the bytes between two positions.
+
+    That is tags (ID3v2 at the beginning, ID3v1 and APE at the end), and zeros or a long run of another byte at the end.
+    """
     begin = min(end, begin + file.measure_id3_tags(begin))
     if end - 128 >= begin and file.peek(end - 128, 3) == b"TAG":
         end -= 128
@@ -182,7 +198,10 @@ def trim_rest(file: DeliveryFile, begin: int, end: int) -> tuple[int, int]:
     if footer[:8] == b"APETAGEX":
         size, flags = struct.unpack_from("<I4xI", footer, 12)
         end = max(begin, end - size - (32 if flags >> 31 else 0))
-    return begin, file.find_end_of_content(begin, end)
+    end = file.find_end_of_content(begin, end)
+    filler = file.peek(end - 1, 1)
+    filled_from = file.find_end_of_content(begin, end, filler) if end > begin else end
+    return begin, filled_from if end - filled_from >= _MIN_FILLER_BYTES else end
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,18 +229,17 @@ def _find_chunked_extent(file: DeliveryFile, layout: _Layout) -> Extent:
         return Extent(file.size)
     end = sound.body + sound.size
     stop, names, is_walked = _walk_padded_chunks(file, layout, end)
-    if layout.sound in names:
-        return Extent(file.size)  # FFmpeg reads further chunks of sound too
     if not is_walked:
         return Extent(end, unread=(stop, file.size))
     rest = trim_rest(file, stop, file.size)
-    if rest[0] < rest[1] and names and not any(name in _TRAILERS for name in names):
+    is_start = _is_start(file.peek(rest[0], 64))
+    if rest[0] < rest[1] and not is_start and names and not any(name in _TRAILERS for name in names):
         stop, names = end, []  # samples that look like a chunk by chance
         rest = trim_rest(file, stop, file.size)
     shown = end if layout.is_sound_last else stop
     if rest[1] - rest[0] <= max(MIN_REST_BYTES, MIN_REST_S * sound.byte_rate):
         return Extent(shown)
-    if names or not sound.byte_rate or find_start(file, rest[0], rest[0] + 1) == rest[0]:
+    if names or is_start or not sound.byte_rate:
         return Extent(shown, unread=rest)
     sound_end = _find_trailer(file, layout, rest[0], file.size) or rest[1]
     size = sound_end - sound.body
@@ -270,7 +288,11 @@ def _walk_padded_chunks(file: DeliveryFile, layout: _Layout, end: int) -> tuple[
 
 
 def _walk_chunks(file: DeliveryFile, layout: _Layout, position: int) -> tuple[int, list[bytes], bool]:
-    """Walk well-formed chunks: the position behind the last one, their names, and whether these are all there are."""
+    """Walk well-formed chunks, up to more sound or another file.
+
+    Returns:
+        The position behind the last one, their names, and whether these are all there are.
+    """
     names: list[bytes] = []
     for _ in range(_MAX_CHUNKS):
         header = file.peek(position, layout.header)
@@ -278,6 +300,8 @@ def _walk_chunks(file: DeliveryFile, layout: _Layout, position: int) -> tuple[in
         if chunk is None:
             break
         name, size = chunk
+        if name == layout.sound or name in _FILE_NAMES:
+            break
         is_cut = position + layout.header + size > file.size
         # A well-known chunk that is cut off is no sound either.
         if size < 0 or not all(0x20 <= byte < 0x7F for byte in name) or (is_cut and name not in _TRAILERS):
@@ -330,7 +354,7 @@ def _read_w64_header(header: bytes) -> tuple[bytes, int] | None:
     (size,) = struct.unpack_from("<q", header, 16)
     if size < 24:
         return None
-    return header[:4] if header[4:16] == _W64_CHUNK_TAIL else b"free", size - 24
+    return header[:4] if header[4:16] == _W64_CHUNK_TAIL or header[:4] == b"riff" else b"free", size - 24
 
 
 def _read_riff_byte_rate(name: bytes, body: bytes) -> float:

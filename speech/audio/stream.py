@@ -156,12 +156,20 @@ class PcmStream:
         """Yield the audio as int16 blocks of shape (samples, channels) at 16 kHz, about 16,000 samples each.
 
         Raises:
-            BadAudioError: ``undecodable``, for a number of channels or a sample rate outside ``MAX_CHANNELS`` and ``SAMPLE_RATES``.
+            BadAudioError: ``undecodable``, for a number of channels or a sample rate outside ``MAX_CHANNELS`` and ``SAMPLE_RATES``,
+                and for channels that FFmpeg cannot convert.
         """
-        for frame in self._read_frames():
-            yield from self._fill_gap_before(frame)
-            yield from self._buffer_frame(frame)
-        yield from self._flush()
+        try:
+            for frame in self._read_frames():
+                yield from self._fill_gap_before(frame)
+                yield from self._buffer_frame(frame)
+            yield from self._flush()
+        except av.FFmpegError as error:
+            raise BadAudioError(
+                "undecodable",
+                f"The {self._info.container} file has sound in channels that cannot be converted, which is most often damage. "
+                "Export it again and deliver it again.",
+            ) from error
         self._judge_last_failures()
 
     def measure_missing_until(self, end_s: float) -> float:
@@ -376,7 +384,8 @@ class PcmStream:
             return
         # A plane's buffer may be longer than its samples.
         count = frame.samples * (1 if frame.format.is_planar else channels)
-        for plane in frame.planes:
+        # With more than 8 planes PyAV lists more than there are; reading one of those ends the process.
+        for plane in frame.planes[: channels if frame.format.is_planar else 1]:
             samples = np.frombuffer(memoryview(plane), dtype, count)
             is_non_finite = ~np.isfinite(samples)
             if is_non_finite.any():
