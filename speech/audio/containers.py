@@ -17,13 +17,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 
+from speech.audio.delivery_file import DeliveryFile
 from speech.audio.errors import BadAudioError
+from speech.audio.extent import Extent, find_extent
 
 CONTAINERS = {
     "wav": "WAV",
@@ -73,6 +74,9 @@ _FFMPEG_OPTIONS = {
     # An MP4 can refer to other files for its data. 0 is FFmpeg's default; it is set here so that it cannot change.
     "enable_drefs": "0",
 }
+
+BUFFER_BYTES = 1 << 16
+"""Bytes that FFmpeg reads at once, and so may read ahead."""
 
 _MAX_MP4_BOXES = 4_096
 """Most MP4 boxes read while looking for the index. Real files have fewer than ten before it; a hostile file can have millions."""
@@ -134,49 +138,16 @@ class AudioInfo:
     has_video: bool
 
 
-class DeliveryFile:
-    """The file object given to FFmpeg: it has no name, and position 0 is behind any ID3 tag.
-
-    The tag is skipped because FFmpeg looks for the container only in the first mebibyte, and cover art in the tag can be larger.
-    """
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._origin = _read_id3_size(file)
-        self.size = os.fstat(file.fileno()).st_size - self._origin
-        self.seek(0)
-
-    def read(self, count: int) -> bytes:
-        """Return up to ``count`` bytes from the current position."""
-        return self._file.read(count)
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move the position and return it."""
-        return self._file.seek(offset + (self._origin if whence == os.SEEK_SET else 0), whence) - self._origin
-
-    def tell(self) -> int:
-        """Return the position."""
-        return self._file.tell() - self._origin
-
-    def peek(self, offset: int, count: int) -> bytes:
-        """Return up to ``count`` bytes at ``offset`` without moving the position."""
-        position = self.tell()
-        try:
-            self.seek(offset)
-            return self.read(count)
-        finally:
-            self.seek(position)
-
-
 @dataclass(frozen=True, slots=True)
 class OpenContainer:
-    """An open container with the audio stream that is transcribed."""
+    """An open container with the audio stream that is transcribed, and which bytes of the file it is."""
 
     file: DeliveryFile
     container: InputContainer
     stream: AudioStream
     info: AudioInfo
     demuxer: str
+    extent: Extent
 
 
 @contextmanager
@@ -195,19 +166,44 @@ def open_container(path: Path) -> Iterator[OpenContainer]:
                 "there is an ID3 tag and nothing behind it" if os.fstat(file.fileno()).st_size else "it is 0 bytes long"
             )
             raise BadAudioError("empty", f"The file holds no sound: {problem}. Deliver it again.")
-        try:
-            container = av.open(
-                source, mode="r", container_options=_FFMPEG_OPTIONS, metadata_errors="ignore", buffer_size=1 << 16
-            )
-        except av.FFmpegError as error:
-            raise _explain_refusal(source) from error
-        with container:
-            demuxer = container.format.name.split(",")[0]
-            if demuxer == "mov" and not container.streams.audio and _is_mp4_index_cut(source):
-                raise _make_mp4_index_error(source)
-            yield OpenContainer(
-                source, container, _get_first_audio_stream(container, demuxer), _read_info(container, demuxer), demuxer
-            )
+        with _open_source(source) as delivery:
+            yield delivery
+
+
+@contextmanager
+def open_part(delivery: OpenContainer, begin: int) -> Iterator[OpenContainer]:
+    """Open another recording that begins at this position of the same file.
+
+    Raises:
+        BadAudioError: See ``open_container``.
+        OSError: The file cannot be read.
+    """
+    with _open_source(delivery.file.open_from(begin)) as part:
+        yield part
+
+
+@contextmanager
+def _open_source(source: DeliveryFile) -> Iterator[OpenContainer]:
+    extent = find_extent(source)
+    source.show(extent.end, extent.patches)
+    try:
+        container = av.open(
+            source, mode="r", container_options=_FFMPEG_OPTIONS, metadata_errors="ignore", buffer_size=BUFFER_BYTES
+        )
+    except av.FFmpegError as error:
+        raise _explain_refusal(source) from error
+    with container:
+        demuxer = container.format.name.split(",")[0]
+        if demuxer == "mov" and not container.streams.audio and _is_mp4_index_cut(source):
+            raise _make_mp4_index_error(source)
+        yield OpenContainer(
+            source,
+            container,
+            _get_first_audio_stream(container, demuxer),
+            _read_info(container, demuxer),
+            demuxer,
+            extent,
+        )
 
 
 def probe(path: Path) -> AudioInfo:
@@ -318,15 +314,3 @@ def _is_mp4_index_cut(file: DeliveryFile) -> bool:
             return False
         position += size
     return False
-
-
-def _read_id3_size(file: BinaryIO) -> int:
-    """Length of the ID3v2 tags in front, as the ID3v2.4 standard counts it: ten bytes of header, sizes of seven bits a byte."""
-    size = 0
-    while True:
-        file.seek(size)
-        head = file.read(10)
-        if len(head) < 10 or head[:3] != b"ID3" or max(head[6:10]) > 0x7F:
-            return size
-        footer = 10 if head[5] & 0x10 else 0
-        size += 10 + footer + sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))

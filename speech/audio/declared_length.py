@@ -11,7 +11,9 @@ import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from speech.audio.containers import DeliveryFile, OpenContainer
+from speech.audio.containers import OpenContainer
+from speech.audio.delivery_file import DeliveryFile
+from speech.audio.extent import is_pipe_size
 
 SLACK_S = 1.0
 """Up to this many seconds may be missing without the file counting as truncated. Padding by players and encoders is shorter than
@@ -33,10 +35,6 @@ _MAX_ELEMENTS = 4_096
 
 _MAX_OGG_PAGE_BYTES = 65_307
 """Bytes of the longest Ogg page: a header of 27, 255 segment lengths, as many segments of 255."""
-
-_PLACEHOLDERS = (0, 1 << 31, 1 << 32, 1 << 63, 1 << 64)
-_PLACEHOLDER_SPAN = 0x1000
-"""Tools that write WAV into a pipe cannot know the size: ffmpeg leaves 2^32 - 1, SoX 2^31 - 4,096, others 0 or about 2^31."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +90,7 @@ def _read_wav_length(delivery: OpenContainer) -> DeclaredLength | None:
         position += 8
         if name == b"data":
             size = wide_size if wide and size == 0xFFFF_FFFF else size
-            if not any(abs(size - placeholder) <= _PLACEHOLDER_SPAN for placeholder in _PLACEHOLDERS[1:]) and size:
+            if not is_pipe_size(size):
                 seconds = size / byte_rate if byte_rate else _read_stream_duration_s(delivery)
                 return DeclaredLength(seconds, min(size, source.size - position) / size * seconds) if seconds else None
             return None
@@ -101,6 +99,26 @@ def _read_wav_length(delivery: OpenContainer) -> DeclaredLength | None:
         if name == b"ds64" and len(header) == 24:
             (wide_size,) = struct.unpack_from("<Q", header, 16)
         position += size + size % 2
+    return None
+
+
+def _read_w64_length(delivery: OpenContainer) -> DeclaredLength | None:
+    """Compare the size of the data chunk with the bytes there are (chunks of 8 bytes' alignment, a GUID and a size of 64 bits)."""
+    source = delivery.file
+    byte_rate, position = 0, 40
+    for _ in range(_MAX_ELEMENTS):
+        header = source.peek(position, 36)
+        if len(header) < 24:
+            return None
+        name, size = struct.unpack_from("<4s12xq", header)
+        if size < 24:
+            return None
+        if name == b"data":
+            delivered = min(size - 24, source.size - position - 24)
+            return DeclaredLength((size - 24) / byte_rate, delivered / byte_rate) if byte_rate and size > 24 else None
+        if name == b"fmt " and len(header) == 36:
+            (byte_rate,) = struct.unpack_from("<I", header, 32)
+        position += size + -size % 8
     return None
 
 
@@ -195,6 +213,7 @@ def has_ogg_end_page(file: DeliveryFile) -> bool:
 
 _READERS: dict[str, Callable[[OpenContainer], DeclaredLength | None]] = {
     "wav": _read_wav_length,
+    "w64": _read_w64_length,
     "flac": _read_flac_length,
     "caf": _read_caf_length,
     "mp3": _read_mp3_length,

@@ -17,7 +17,7 @@ from speech.audio.containers import AudioInfo, OpenContainer, open_container, pr
 from speech.audio.declared_length import DeclaredLength, has_ogg_end_page, read_declared_length
 from speech.audio.downmix import CONTEXT_SAMPLES, mix_channels
 from speech.audio.errors import BadAudioError
-from speech.audio.stream import PcmStream
+from speech.audio.stream import DECLARED_MARGIN_S, PcmStream
 from speech.audio.wav import SAMPLE_RATE, WavReader, WavWriter, read_window
 
 __all__ = ["SAMPLE_RATE", "AudioInfo", "NormalizedAudio", "WavReader", "normalize", "probe", "read_window"]
@@ -29,8 +29,6 @@ refused."""
 ROUNDING_S = 0.02
 """Differences between samples and timestamps up to this many seconds are rounding; a lost FLAC frame or Ogg page is longer."""
 
-_DECLARED_MARGIN_S = 1.0
-
 
 @dataclass(frozen=True, slots=True)
 class NormalizedAudio:
@@ -41,7 +39,8 @@ class NormalizedAudio:
         samples_per_channel: Samples of each channel.
         channels: Channels of the written file.
         container_info: The source container's description.
-        flags: Flag -> reason. ``partial``: something of the recording is missing; ``gaps``: timestamps jump, silence was filled in.
+        flags: Flag -> reason. ``partial``: something of the recording is missing; ``gaps``: timestamps jump, silence was filled in;
+            ``undeclared``: sound was read that the header does not count.
         peak_dbfs: Level of the largest sample in decibels relative to full scale (0 or negative); None if every sample is zero.
     """
 
@@ -76,7 +75,7 @@ def normalize(
             declared = _check_declared_length(delivery, max_hours)
             decoding = PcmStream(
                 delivery,
-                fill_limit_s=declared.seconds + _DECLARED_MARGIN_S if declared else None,
+                fill_limit_s=declared.seconds + DECLARED_MARGIN_S if declared else None,
                 every_stream=declared is not None and declared.covers_all_streams,
             )
             writer = _write_wav(delivery, decoding, target, max_hours=max_hours, keep_channels=keep_channels)
@@ -145,12 +144,12 @@ def _find_losses(
     """Raise if the recording is unusable; otherwise return flags for what is missing."""
     name, codec = delivery.info.container, delivery.info.codec
     missing = []
-    if declared is not None and declared.measure_missing_s(stream.reached_s):
-        decoded_s = declared.seconds - declared.measure_missing_s(stream.reached_s)
+    if declared is not None and declared.measure_missing_s(stream.first_reached_s):
+        decoded_s = declared.seconds - declared.measure_missing_s(stream.first_reached_s)
         facts = f"{name} promises {declared.seconds:.1f} s, but only {decoded_s:.1f} s can be decoded."
         missing.append(
             _refuse_or_flag_truncated(
-                facts, keep=not declared.is_truncated(stream.reached_s) or (accept_partial and has_audio)
+                facts, keep=not declared.is_truncated(stream.first_reached_s) or (accept_partial and has_audio)
             )
         )
     if not has_audio and not stream.packets:
@@ -181,7 +180,7 @@ def _find_losses(
         missing.append(
             f"{stream.non_finite_samples:,} of {stream.total_samples:,} samples are no numbers; they are silent."
         )
-    if delivery.demuxer == "ogg" and not has_ogg_end_page(delivery.file):
+    if delivery.demuxer == "ogg" and not has_ogg_end_page(stream.last_part.file):
         facts = (
             f"The Ogg file lacks the page that marks its end, so it was cut off, or the recorder stopped before it was done: "
             f"{stream.reached_s:.1f} s can be decoded, and nothing tells how much is missing."
@@ -192,12 +191,32 @@ def _find_losses(
             f"{stream.failed_packets:,} of {stream.packets:,} packets of {codec} audio could not be decoded; "
             f"with what is lost between packets about {stream.failed_s + lost_s:.2f} s are missing."
         )
+    missing += stream.unread
     flags = {"partial": " ".join(missing)} if missing else {}
-    if stream.unfilled_gaps_s or stream.filled_gaps_s > lost_s:
-        flags["gaps"] = (
-            f"The timestamps jump: {stream.filled_gaps_s:.1f} s of silence were filled in, {stream.unfilled_gaps_s:.1f} s were not."
+    return {**flags, **_describe_gaps(delivery, stream, lost_s), **_describe_undeclared(delivery, stream)}
+
+
+def _describe_gaps(delivery: OpenContainer, stream: PcmStream, lost_s: float) -> dict[str, str]:
+    """The flag of timestamps that jump."""
+    if not stream.unfilled_gaps_s and stream.filled_gaps_s <= lost_s:
+        return {}
+    text = f"The timestamps jump: {stream.filled_gaps_s:.1f} s of silence were filled in, {stream.unfilled_gaps_s:.1f} s were not."
+    if stream.unfilled_for_size_s:
+        text += (
+            f" {stream.unfilled_for_size_s:.1f} s of them lie within the declared length, but a file of "
+            f"{delivery.file.full_size:,} bytes is too small for so long a recording. What follows stands that much too early."
         )
-    return flags
+    return {"gaps": text}
+
+
+def _describe_undeclared(delivery: OpenContainer, stream: PcmStream) -> dict[str, str]:
+    """The flag of sound that the header does not count."""
+    if not stream.undeclared_s:
+        return {}
+    return {
+        "undeclared": f"The header of the {delivery.info.container} file counts {stream.undeclared_s:.1f} s less than the file "
+        "holds. They were read as sound too. Listen to the end, and compare it with the source."
+    }
 
 
 def _refuse_or_flag_truncated(facts: str, *, keep: bool) -> str:
@@ -210,7 +229,7 @@ def _refuse_or_flag_truncated(facts: str, *, keep: bool) -> str:
 def _measure_lost_s(delivery: OpenContainer, stream: PcmStream) -> float:
     """Seconds lost between packets. Known only for Ogg and FLAC, which count every sample."""
     if delivery.demuxer == "ogg":
-        end_s = delivery.info.duration_s or 0.0  # taken from the last page, so pages lost before it are counted too
+        end_s = stream.end_s  # taken from the last page, so pages lost before it are counted too
     elif delivery.demuxer == "flac":
         end_s = stream.reached_s
     else:

@@ -19,9 +19,10 @@ from av.audio.stream import AudioStream
 from av.stream import Discard
 from numpy.typing import NDArray
 
-from speech.audio.containers import OpenContainer
-from speech.audio.declared_length import SLACK_FLOOR_S
+from speech.audio.containers import OpenContainer, open_part
+from speech.audio.declared_length import SLACK_FLOOR_S, has_ogg_end_page, read_declared_length
 from speech.audio.errors import BadAudioError
+from speech.audio.rest import find_rest
 from speech.audio.wav import SAMPLE_RATE
 
 MAX_CHANNELS = 64
@@ -43,7 +44,18 @@ _CHECKSUM_CODECS = ("flac", "wavpack")
 """Codecs whose frames have checksums. FFmpeg checks them only on request; without that, damage would become noise instead of an
 error."""
 
+MIN_BYTES_PER_SILENT_S = 100
+"""Behind the first hour, silence is filled in only as far as the file has this many bytes for each second of it. Every recorder
+writes more; without a limit a header of some bytes could ask for a day of silence."""
+
+DECLARED_MARGIN_S = 1.0
+"""Gaps may be filled up to this many seconds behind the declared length."""
+
+_MAX_PARTS = 1_000
+"""Most recordings that are read of one file. Each link of a chain costs about a millisecond to open."""
+
 _DEMUX_RETRIES = 20
+"""Errors in a row, without a byte of progress between them, after which a demuxer is given up."""
 
 _FLOAT_DTYPES = {"flt": np.float32, "fltp": np.float32, "dbl": np.float64, "dblp": np.float64}
 """Floating-point sample formats, which can contain NaN and infinity."""
@@ -68,6 +80,12 @@ class PcmStream:
         filled_gaps_s: Silence, in seconds, filled into gaps that no failed packet explains. Silence before the first sample does
             not count.
         unfilled_gaps_s: Jumps of the timestamps that were too long to fill, in seconds.
+        unfilled_for_size_s: How many of these seconds the header would have allowed, but not the size of the file.
+        first_reached_s: ``reached_s`` of the first recording in the file; others may follow it.
+        end_s: End of the last recording in the file by its container's own duration, in seconds.
+        undeclared_s: Sound that the header does not count and that was read, in seconds.
+        unread: A sentence for each piece of the file that holds more than the header accounts for and was not read.
+        last_part: The last recording in the file.
         total_samples: Decoded samples, over all channels.
         non_finite_samples: How many of them were NaN or infinite and were replaced by zero.
     """
@@ -80,22 +98,16 @@ class PcmStream:
         self.reached_s = 0.0
         self.filled_gaps_s = 0.0
         self.unfilled_gaps_s = 0.0
+        self.unfilled_for_size_s = 0.0
+        self.first_reached_s = 0.0
+        self.end_s = 0.0
+        self.undeclared_s = 0.0
+        self.unread: list[str] = []
         self.total_samples = 0
         self.non_finite_samples = 0
-        self._container = delivery.container
-        self._stream = delivery.stream
-        self._info = delivery.info
-        self._every_stream = every_stream
-        # Floats instead of fractions: fractions for every packet took a third of the time for ten hours of Opus.
-        self._ticks_s = [float(stream.time_base or 0) for stream in delivery.container.streams]
-        self._fill_limit_s = fill_limit_s
+        self._size_fill_left_s = MAX_UNDECLARED_FILL_S + delivery.file.full_size / MIN_BYTES_PER_SILENT_S
         self._undeclared_fill_left_s = MAX_UNDECLARED_FILL_S
-        self._origin_s = (delivery.container.start_time or 0) / av.time_base
-        # Sound cannot begin behind the end of everything; where no header declares a length, not later than a gap may be long.
-        end_s = (delivery.container.duration or 0) / av.time_base or MAX_UNDECLARED_FILL_S
-        self._latest_start_s = min(end_s, MAX_UNDECLARED_FILL_S) if fill_limit_s is None else end_s
         self._position_s = 0.0  # time in the recording of the next sample, in seconds
-        self._skipped_s = 0.0
         self._frame_s = 0.0
         self._pending_failures, self._pending_s = (
             0,
@@ -103,16 +115,39 @@ class PcmStream:
         )  # failed packets, and their seconds, since the last packet that decoded
         # Seconds of failed packets for which no gap was seen yet; a gap of that length is explained by them.
         self._failed_unfilled_s = 0.0
-        self._first_pts_s: float | None = None
         self._fifo = AudioFifo()
         self._resampler: AudioResampler | None = None
         self._source_format: tuple[str, str, int] | None = None
         self._layout: AudioLayout | None = None
+        self._parts = 0
+        self._enter_part(delivery, fill_limit_s=fill_limit_s, every_stream=every_stream)
+
+    def _enter_part(self, part: OpenContainer, *, fill_limit_s: float | None, every_stream: bool) -> None:
+        """Go on with a container: the first, or another one behind it. Its time zero is the end of the samples so far."""
+        self._judge_last_failures()
+        self._pending_failures, self._pending_s = 0, 0.0
+        self.last_part = part
+        self._parts += 1
+        self._container, self._stream, self._info = part.container, part.stream, part.info
+        self._every_stream = every_stream
+        # Floats instead of fractions: fractions for every packet took a third of the time for ten hours of Opus.
+        self._ticks_s = [float(stream.time_base or 0) for stream in part.container.streams]
+        self._fill_limit_s = None if fill_limit_s is None else self._position_s + fill_limit_s
+        self._origin_s = (part.container.start_time or 0) / av.time_base - self._position_s
+        self._skipped_s = 0.0
+        self._packet_end = 0
+        self._reached_before_s = self.reached_s
+        self._first_pts_s: float | None = None
+        # Sound cannot begin behind the end of everything; where no header declares a length, not later than a gap may be long.
+        end_s = (part.container.duration or 0) / av.time_base or MAX_UNDECLARED_FILL_S
+        self._latest_start_s = min(end_s, MAX_UNDECLARED_FILL_S) if fill_limit_s is None else end_s
+        self.end_s = self._position_s + (part.info.duration_s or 0.0)
+        self.undeclared_s += part.extent.undeclared_s
         if not every_stream:
-            for stream in delivery.container.streams:
+            for stream in part.container.streams:
                 if stream.index != self._stream.index:
                     stream.discard = Discard.all  # skip the packets of other streams, such as video
-        if delivery.info.codec in _CHECKSUM_CODECS:
+        if part.info.codec in _CHECKSUM_CODECS:
             self._stream.codec_context.options = {"err_detect": "crccheck+explode"}
         # With one thread an error is raised for the packet that caused it.
         self._stream.codec_context.thread_count = 1
@@ -121,15 +156,21 @@ class PcmStream:
         """Yield the audio as int16 blocks of shape (samples, channels) at 16 kHz, about 16,000 samples each.
 
         Raises:
-            BadAudioError: ``undecodable``, for a number of channels or a sample rate outside ``MAX_CHANNELS`` and ``SAMPLE_RATES``.
+            BadAudioError: ``undecodable``, for a number of channels or a sample rate outside ``MAX_CHANNELS`` and ``SAMPLE_RATES``,
+                and for channels that FFmpeg cannot convert.
         """
-        for frame in self._read_frames():
-            yield from self._fill_gap_before(frame)
-            yield from self._buffer_frame(frame)
-        yield from self._flush()
-        # A short failure at the very end is a frame cut off by the end of the file, or a tag behind the audio. No sound was lost.
-        if self._pending_s > SLACK_FLOOR_S or (self._pending_failures and not self.channels):
-            self._count_failures()
+        try:
+            for frame in self._read_frames():
+                yield from self._fill_gap_before(frame)
+                yield from self._buffer_frame(frame)
+            yield from self._flush()
+        except av.FFmpegError as error:
+            raise BadAudioError(
+                "undecodable",
+                f"The {self._info.container} file has sound in channels that cannot be converted, which is most often damage. "
+                "Export it again and deliver it again.",
+            ) from error
+        self._judge_last_failures()
 
     def measure_missing_until(self, end_s: float) -> float:
         """Seconds between the last sample and ``end_s`` that failed packets do not explain."""
@@ -149,7 +190,56 @@ class PcmStream:
             yield from frames
 
     def _read_packets(self) -> Iterator[av.Packet[AudioStream]]:
-        errors = 0
+        """Packets of the audio stream, then of further recordings that follow in the file, such as the links of an Ogg chain."""
+        yield from self._demux()
+        self.first_reached_s = self.reached_s
+        first, position = self.last_part, 0  # of the part in the file of the first
+        next_begin = self._finish_part()
+        while next_begin is not None:
+            position += next_begin
+            if self._parts == _MAX_PARTS:
+                self.unread.append(f"Only the first {_MAX_PARTS:,} recordings of those in the file were read.")
+                return
+            try:
+                with open_part(first, position) as part:
+                    declared = read_declared_length(part)
+                    self._enter_part(
+                        part,
+                        fill_limit_s=declared.seconds + DECLARED_MARGIN_S if declared else None,
+                        every_stream=declared is not None and declared.covers_all_streams,
+                    )
+                    yield from self._demux()
+                    reached_s = self.reached_s - self._reached_before_s
+                    if declared is not None and declared.measure_missing_s(reached_s):
+                        self.unread.append(
+                            f"Recording {self._parts} of those in the file promises {declared.seconds:.1f} s, but "
+                            f"{declared.measure_missing_s(reached_s):.1f} s are missing."
+                        )
+                    next_begin = self._finish_part()
+                    position = part.file.origin - first.file.origin  # behind a tag, if it begins with one
+            except BadAudioError as error:
+                self.unread.append(
+                    f"The file has more than one recording; the one at byte {position:,} could not be read. {error.sentence}"
+                )
+                return
+
+    def _finish_part(self) -> int | None:
+        """Note what was not read of the part, and return where in its file another one begins; None if none does."""
+        part = self.last_part
+        rest = find_rest(part, self._packet_end, self.reached_s - self._reached_before_s)
+        for begin, end in rest.unread:
+            self.unread.append(
+                f"{end - begin:,} bytes at byte {begin:,} of the {self._info.container} file belong to no part of it that can "
+                "be read: they may hold more of the recording. Compare it with its source."
+            )
+        if rest.part_begin is not None and part.demuxer == "ogg" and not has_ogg_end_page(part.file):
+            self.unread.append(
+                f"Link {self._parts} of the Ogg file lacks the page that marks its end; more may be missing there."
+            )
+        return rest.part_begin
+
+    def _demux(self) -> Iterator[av.Packet[AudioStream]]:
+        errors, failed_at = 0, -1
         while errors <= _DEMUX_RETRIES:
             try:
                 streams = () if self._every_stream else (self._stream,)
@@ -167,8 +257,17 @@ class PcmStream:
                 # Damage between packets: the demuxer continues behind it. Several errors in a row count as one lost piece.
                 errors += 1
                 self._pending_failures += errors == 1
+                position = self.last_part.file.tell()
+                if position > failed_at and errors > 1:
+                    errors = 1  # it is looking for the next packet, however far that is
+                failed_at = max(failed_at, position)
             else:
                 return
+
+    def _judge_last_failures(self) -> None:
+        """Count failures at the end of a recording, unless they are short: a frame cut off, or a tag behind the audio."""
+        if self._pending_s > SLACK_FLOOR_S or (self._pending_failures and not self.channels):
+            self._count_failures()
 
     def _count_failures(self) -> None:
         self.failed_packets += self._pending_failures
@@ -177,13 +276,16 @@ class PcmStream:
         self._pending_failures, self._pending_s = 0, 0.0
 
     def _update_reached(self, packet: av.Packet[Any]) -> None:
+        if packet.pos is not None and packet.stream_index == self._stream.index:
+            self._packet_end = max(self._packet_end, packet.pos + packet.size)
         if packet.pts is None:
             return
         tick_s = self._ticks_s[packet.stream_index]
         start_s = packet.pts * tick_s
         if self._first_pts_s is None:
             self._first_pts_s = 0.0 if self._every_stream else start_s
-        self.reached_s = max(self.reached_s, start_s + (packet.duration or 0) * tick_s - self._first_pts_s)
+        part_s = start_s + (packet.duration or 0) * tick_s - self._first_pts_s
+        self.reached_s = max(self.reached_s, self._reached_before_s + part_s)
 
     def _fill_gap_before(self, frame: AudioFrame) -> Iterator[NDArray[np.int16]]:
         """Fill a gap before a frame with silence, so that a time in the transcript is the time that a player shows.
@@ -205,10 +307,12 @@ class PcmStream:
             room_s = self._undeclared_fill_left_s
         else:
             room_s = self._fill_limit_s - self._position_s
-        if ahead_s > room_s:
+        if ahead_s > min(room_s, self._size_fill_left_s):
             self._skipped_s += ahead_s
             self.unfilled_gaps_s += ahead_s
+            self.unfilled_for_size_s += ahead_s if ahead_s <= room_s else 0.0
             return
+        self._size_fill_left_s -= ahead_s
         if self._position_s:
             self._undeclared_fill_left_s -= ahead_s
             unexplained_s = ahead_s - self._failed_unfilled_s
@@ -280,7 +384,8 @@ class PcmStream:
             return
         # A plane's buffer may be longer than its samples.
         count = frame.samples * (1 if frame.format.is_planar else channels)
-        for plane in frame.planes:
+        # With more than 8 planes PyAV lists more than there are; reading one of those ends the process.
+        for plane in frame.planes[: channels if frame.format.is_planar else 1]:
             samples = np.frombuffer(memoryview(plane), dtype, count)
             is_non_finite = ~np.isfinite(samples)
             if is_non_finite.any():

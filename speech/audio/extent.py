@@ -1,0 +1,451 @@
+"""Where the bytes of one recording end in a delivered file, whatever the sizes in its header say.
+
+A recorder that stops before it is done leaves the size of an earlier moment in the header, and a size of 32 bits wraps above 4 GiB.
+FFmpeg believes the header. So this module walks the chunks behind the sound, as each container's standard lays them out:
+
+* Well-formed chunks, their padding, tags and zeros hold no sound.
+* Other bytes that follow the sound directly are more of it; the size in the header is replaced.
+* Another file that begins behind the first, or another link of an Ogg chain, is a part of its own.
+* What is none of these is counted, so that it can be reported.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from speech.audio.delivery_file import DeliveryFile
+
+MIN_REST_S = 0.25
+"""Bytes behind the sound that would last no longer than this many seconds are no lost speech."""
+
+MIN_REST_BYTES = 1_024
+"""The same in bytes: tags, footers and checksums behind the sound are shorter."""
+
+_MAX_CHUNKS = 65_536
+"""Most chunks that are walked. Real files have dozens; a hostile file can have millions."""
+
+_MAX_TRAILER_BYTES = 1 << 20
+"""How far before the end of the file a chunk behind the sound may begin, where the header does not say where the sound ends."""
+
+_PLACEHOLDER_SPAN = 0x1000
+_PIPE_SIZES = (1 << 31, 1 << 32)
+"""Tools that write WAV into a pipe cannot know the size: ffmpeg leaves 2^32 - 1, SoX 2^31 - 4,096, others about 2^31."""
+
+_MIN_FILLER_BYTES = 4_096
+"""From this many on, equal bytes at the end of a file are memory that was never written to; as samples they are silent."""
+
+_OGG_FIRST_PAGE = b"OggS\0\x02"
+"""How a page begins that begins a stream: the mark, version 0, and the flag of a first page."""
+
+_PAGE_ZEROS = 4_096
+"""Zeros behind the last page of an Ogg file that are shown: the page itself may end with some."""
+
+_W64_CHUNK_TAIL = bytes.fromhex("f3acd3118cd100c04f8edb8a")
+_W64_LIST_TAIL = bytes.fromhex("91cf11a5d628db04c10000")
+_TRAILERS = (
+    b"LIST",
+    b"id3 ",
+    b"ID3 ",
+    b"bext",
+    b"iXML",
+    b"cue ",
+    b"JUNK",
+    b"junk",
+    b"FLLR",
+    b"PAD ",
+    b"afsp",
+    b"_PMX",
+    b"ANNO",
+    b"NAME",
+    b"MARK",
+    b"COMT",
+    b"info",
+    b"free",
+    b"uuid",
+    b"smpl",
+    b"inst",
+    b"minf",
+    b"elm1",
+    b"regn",
+    b"umid",
+    b"axml",
+)
+"""Names of chunks that writers put behind the sound."""
+
+_FILE_NAMES = (b"RIFF", b"RF64", b"BW64", b"riff", b"FORM", b"caff")
+"""What looks like the name of a chunk, but begins another file."""
+
+_STARTS: tuple[tuple[bytes, int, bytes], ...] = (
+    (b"RIFF", 8, b"WAVE"),
+    (b"RIFF", 8, b"AVI "),
+    (b"RF64", 8, b"WAVE"),
+    (b"BW64", 8, b"WAVE"),
+    (b"riff", 4, bytes.fromhex("2e91cf11a5d628db04c10000")),
+    (b"FORM", 8, b"AIF"),
+    (b"caff", 4, b"\0\x01"),
+    (b".snd", 4, b"\0"),
+    (b"fLaC", 4, b"\0\0\0\x22"),
+    (b"OggS", 4, b"\0\x02"),
+    (b"\x1aE\xdf\xa3", 4, b""),
+    (b"FLV\x01", 5, b"\0\0\0\x09"),
+    (b"TTA1", 4, b""),
+    (b"wvpk", 8, b""),
+    (b"Creative Voice File", 19, b"\x1a"),
+)
+"""How files begin that may follow each other in one: a mark, and at an offset from it more bytes that must be there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """The bytes of one recording in a delivered file.
+
+    Attributes:
+        end: Position behind the last byte that FFmpeg is shown.
+        patches: Offset and bytes that replace the file's own: a size in the header that was too small.
+        undeclared_s: Seconds of sound that the header did not count and that are read nevertheless.
+        unread: Begin and end of bytes behind the recording that no header accounts for; None if there are none.
+    """
+
+    end: int
+    patches: tuple[tuple[int, bytes], ...] = ()
+    undeclared_s: float = 0.0
+    unread: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """How a container lays out its chunks.
+
+    Attributes:
+        first: Position of the first chunk.
+        header: Bytes of a chunk's header.
+        alignment: Chunks begin at multiples of this many bytes from the chunk before.
+        sound: Name of the chunk with the sound.
+        read_header: From a header to the name of the chunk and the size of its body; None if it is none.
+        size_offset: Where in a chunk's header its size stands.
+        write_size: From the size of the sound to the bytes that state it.
+        read_byte_rate: From name and body of a chunk to the bytes of a second; 0 if this chunk does not tell.
+        is_sound_last: Whether FFmpeg needs nothing behind the sound.
+    """
+
+    first: int
+    header: int
+    alignment: int
+    sound: bytes
+    read_header: Callable[[bytes], tuple[bytes, int] | None]
+    size_offset: int
+    write_size: Callable[[int], bytes]
+    read_byte_rate: Callable[[bytes, bytes], float]
+    is_sound_last: bool
+
+
+def find_extent(file: DeliveryFile) -> Extent:
+    """Find the bytes of the recording that begins at position 0."""
+    head = file.peek(0, 64)
+    if head[:4] == b"OggS":
+        return _find_ogg_extent(file)
+    layout = _choose_layout(head)
+    return Extent(file.size) if layout is None else _find_chunked_extent(file, layout)
+
+
+def find_start(file: DeliveryFile, begin: int, end: int) -> int | None:
+    """Position between ``begin`` and ``end`` at which another file begins; None if none does."""
+    if begin < end and _is_start(file.peek(begin, 64)):
+        return begin
+    for offset, content in file.iter_blocks(begin, end):
+        block = content + file.peek(offset + len(content), 64)
+        found = [
+            position
+            for mark, distance, more in _STARTS
+            for position in _find_all(block, mark)
+            if block.startswith(more, position + distance)
+        ]
+        # An MP4 begins with a box whose size is a few dozen bytes.
+        found += [
+            position - 4 for position in _find_all(block, b"ftyp") if block.startswith(b"\0\0", max(0, position - 4))
+        ]
+        if found and offset + min(found) < end:
+            return offset + min(found)
+    return None
+
+
+def _is_start(head: bytes) -> bool:
+    is_mp4 = head[4:8] == b"ftyp" and head[:2] == b"\0\0"
+    return is_mp4 or any(head.startswith(mark) and head.startswith(more, distance) for mark, distance, more in _STARTS)
+
+
+def _find_all(block: bytes, mark: bytes) -> list[int]:
+    """The first positions of a mark."""
+    found: list[int] = []
+    position = block.find(mark)
+    while position >= 0 and len(found) < 16:
+        found.append(position)
+        position = block.find(mark, position + 1)
+    return found
+
+
+def trim_rest(file: DeliveryFile, begin: int, end: int) -> tuple[int, int]:
+    """Leave out what is no sound of the bytes between two positions.
+
+    That is tags (ID3v2 at the beginning, ID3v1 and APE at the end), and zeros or a long run of another byte at the end.
+    """
+    begin = min(end, begin + file.measure_id3_tags(begin))
+    if end - 128 >= begin and file.peek(end - 128, 3) == b"TAG":
+        end -= 128
+    footer = file.peek(end - 32, 32) if end - 32 >= begin else b""
+    if footer[:8] == b"APETAGEX":
+        size, flags = struct.unpack_from("<I4xI", footer, 12)
+        end = max(begin, end - size - (32 if flags >> 31 else 0))
+    end = file.find_end_of_content(begin, end)
+    filler = file.peek(end - 1, 1)
+    filled_from = file.find_end_of_content(begin, end, filler) if end > begin else end
+    return begin, filled_from if end - filled_from >= _MIN_FILLER_BYTES else end
+
+
+@dataclass(frozen=True, slots=True)
+class _SoundChunk:
+    """The chunk with the sound.
+
+    Attributes:
+        body: Position of its first byte of sound.
+        size: Bytes of sound that the header declares.
+        size_position: Where the header states them.
+        is_wide: Whether that is the field of 64 bits in the chunk ``ds64``.
+        byte_rate: Bytes of a second; 0 if unknown or not constant.
+    """
+
+    body: int
+    size: int
+    size_position: int
+    is_wide: bool
+    byte_rate: float
+
+
+def _find_chunked_extent(file: DeliveryFile, layout: _Layout) -> Extent:
+    sound = _find_sound(file, layout)
+    if sound is None or sound.body + sound.size >= file.size:
+        return Extent(file.size)
+    end = sound.body + sound.size
+    stop, names, is_walked = _walk_padded_chunks(file, layout, end)
+    if not is_walked:
+        return Extent(end, unread=(stop, file.size))
+    rest = trim_rest(file, stop, file.size)
+    is_start = _is_start(file.peek(rest[0], 64))
+    if rest[0] < rest[1] and not is_start and names and not any(name in _TRAILERS for name in names):
+        stop, names = end, []  # samples that look like a chunk by chance
+        rest = trim_rest(file, stop, file.size)
+    shown = end if layout.is_sound_last else stop
+    if rest[1] - rest[0] <= max(MIN_REST_BYTES, MIN_REST_S * sound.byte_rate):
+        return Extent(shown)
+    if names or is_start or not sound.byte_rate:
+        return Extent(shown, unread=rest)
+    sound_end = _find_trailer(file, layout, rest[0], file.size) or rest[1]
+    size = sound_end - sound.body
+    stated = struct.pack("<Q", size) if sound.is_wide else layout.write_size(size)
+    return Extent(sound_end, ((sound.size_position, stated),), (sound_end - end) / sound.byte_rate)
+
+
+def _find_sound(file: DeliveryFile, layout: _Layout) -> _SoundChunk | None:
+    """Walk to the chunk with the sound; None if there is none, or if it declares no size."""
+    byte_rate, wide_size, wide_position = 0.0, 0, 0
+    position = layout.first
+    for _ in range(_MAX_CHUNKS):
+        header = file.peek(position, layout.header)
+        chunk = layout.read_header(header) if len(header) == layout.header else None
+        if chunk is None:
+            return None
+        name, size = chunk
+        body = position + layout.header
+        if name == layout.sound:
+            if wide_position and size == 0xFFFF_FFFF:
+                return _SoundChunk(body, wide_size, wide_position, is_wide=True, byte_rate=byte_rate)
+            if size < 0 or (layout is _RIFF and is_pipe_size(size)):
+                return None  # FFmpeg then reads to the end of the file
+            return _SoundChunk(body, size, position + layout.size_offset, is_wide=False, byte_rate=byte_rate)
+        if size < 0:
+            return None
+        content = file.peek(body, min(size, 64))
+        byte_rate = layout.read_byte_rate(name, content) or byte_rate
+        if name == b"ds64" and len(content) >= 16:
+            (wide_size,), wide_position = struct.unpack_from("<Q", content, 8), body + 8
+        position = body + size + -size % layout.alignment
+    return None
+
+
+def is_pipe_size(size: int) -> bool:
+    """Whether the size of a WAV's sound is what a writer leaves that could not know it."""
+    return not size or any(abs(size - placeholder) <= _PLACEHOLDER_SPAN for placeholder in _PIPE_SIZES)
+
+
+def _walk_padded_chunks(file: DeliveryFile, layout: _Layout, end: int) -> tuple[int, list[bytes], bool]:
+    """Walk the chunks behind a chunk that ends at ``end``, with its padding or, as some write it, without."""
+    stop, names, is_walked = _walk_chunks(file, layout, end + (layout.first - end) % layout.alignment)
+    if not names and end % layout.alignment:
+        stop, names, is_walked = _walk_chunks(file, layout, end)
+    return (stop, names, is_walked) if names else (end, names, is_walked)
+
+
+def _walk_chunks(file: DeliveryFile, layout: _Layout, position: int) -> tuple[int, list[bytes], bool]:
+    """Walk well-formed chunks, up to more sound or another file.
+
+    Returns:
+        The position behind the last one, their names, and whether these are all there are.
+    """
+    names: list[bytes] = []
+    for _ in range(_MAX_CHUNKS):
+        header = file.peek(position, layout.header)
+        chunk = layout.read_header(header) if len(header) == layout.header else None
+        if chunk is None:
+            break
+        name, size = chunk
+        if name == layout.sound or name in _FILE_NAMES:
+            break
+        is_cut = position + layout.header + size > file.size
+        # A well-known chunk that is cut off is no sound either.
+        if size < 0 or not all(0x20 <= byte < 0x7F for byte in name) or (is_cut and name not in _TRAILERS):
+            break
+        names.append(name)
+        position = min(file.size, position + layout.header + size + -size % layout.alignment)
+    else:
+        return position, names, False
+    return position, names, True
+
+
+def _find_trailer(file: DeliveryFile, layout: _Layout, begin: int, end: int) -> int | None:
+    """Begin of the chunks that end the file, if there are some: from there on it is no sound."""
+    low = max(begin, end - _MAX_TRAILER_BYTES)
+    tail = file.peek(low, end - low)
+    candidates = sorted(position for name in _TRAILERS for position in _find_all(tail, name))
+    for position in candidates[:256]:
+        stop, names, _ = _walk_chunks(file, layout, low + position)
+        if names and trim_rest(file, stop, end)[1] <= stop:
+            return low + position
+    return None
+
+
+def _choose_layout(head: bytes) -> _Layout | None:
+    if head[:4] in {b"RIFF", b"RF64", b"BW64"} and head[8:12] == b"WAVE":
+        return _RIFF
+    if head[:4] == b"riff" and head[5:16] == _W64_LIST_TAIL:
+        return _W64
+    if head[:4] == b"FORM" and head[8:11] == b"AIF":
+        return _AIFF
+    return _CAF if head[:4] == b"caff" else None
+
+
+def _read_riff_header(header: bytes) -> tuple[bytes, int]:
+    name, size = struct.unpack("<4sI", header)
+    return name, size
+
+
+def _read_aiff_header(header: bytes) -> tuple[bytes, int]:
+    name, size = struct.unpack(">4sI", header)
+    return name, size
+
+
+def _read_caf_header(header: bytes) -> tuple[bytes, int]:
+    name, size = struct.unpack(">4sq", header)
+    return name, size
+
+
+def _read_w64_header(header: bytes) -> tuple[bytes, int] | None:
+    (size,) = struct.unpack_from("<q", header, 16)
+    if size < 24:
+        return None
+    return header[:4] if header[4:16] == _W64_CHUNK_TAIL or header[:4] == b"riff" else b"free", size - 24
+
+
+def _read_riff_byte_rate(name: bytes, body: bytes) -> float:
+    return float(struct.unpack_from("<I", body, 8)[0]) if name == b"fmt " and len(body) >= 12 else 0.0
+
+
+def _read_aiff_byte_rate(name: bytes, body: bytes) -> float:
+    """Of uncompressed samples. The rate is an extended float of 80 bits (AIFF 1.3, Common Chunk)."""
+    if name != b"COMM" or len(body) < 18:
+        return 0.0
+    channels, bits, exponent, mantissa = struct.unpack_from(">h4xhHQ", body)
+    if len(body) >= 22 and body[18:22] not in {
+        b"NONE",
+        b"sowt",
+        b"twos",
+        b"raw ",
+        b"in24",
+        b"in32",
+        b"fl32",
+        b"FL32",
+        b"fl64",
+        b"FL64",
+        b"alaw",
+        b"ALAW",
+        b"ulaw",
+        b"ULAW",
+    }:
+        return 0.0
+    rate = mantissa * 2.0 ** ((exponent & 0x7FFF) - 16_446)
+    if len(body) >= 22 and body[18:22].lower() in {b"alaw", b"ulaw"}:
+        bits = 8
+    return float(channels * ((bits + 7) // 8) * rate) if 0 < rate < 1e7 else 0.0
+
+
+def _read_caf_byte_rate(name: bytes, body: bytes) -> float:
+    """0 where the bytes of a packet vary."""
+    if name != b"desc" or len(body) < 24:
+        return 0.0
+    rate, packet_bytes, packet_frames = struct.unpack_from(">d8xII", body)
+    return float(rate * packet_bytes / packet_frames) if packet_frames and 0 < rate < 1e7 else 0.0
+
+
+_RIFF = _Layout(
+    12,
+    8,
+    2,
+    b"data",
+    _read_riff_header,
+    4,
+    lambda size: struct.pack("<I", min(size, 0xFFFF_FFFF)),
+    _read_riff_byte_rate,
+    True,
+)
+_W64 = _Layout(
+    40, 24, 8, b"data", _read_w64_header, 16, lambda size: struct.pack("<q", size + 24), _read_riff_byte_rate, True
+)
+_AIFF = _Layout(
+    12,
+    8,
+    2,
+    b"SSND",
+    _read_aiff_header,
+    4,
+    lambda size: struct.pack(">I", min(size, 0xFFFF_FFFF)),
+    _read_aiff_byte_rate,
+    False,
+)
+_CAF = _Layout(8, 12, 1, b"data", _read_caf_header, 4, lambda size: struct.pack(">q", size), _read_caf_byte_rate, False)
+
+
+def _find_ogg_extent(file: DeliveryFile) -> Extent:
+    """One link of a chain (RFC 3533, section 4): it ends where pages that begin streams follow other pages."""
+    group_end = 0
+    for offset, block in file.iter_blocks(0, file.size):
+        searched = block + file.peek(offset + len(block), len(_OGG_FIRST_PAGE) - 1)
+        position = searched.find(_OGG_FIRST_PAGE)
+        while position >= 0:
+            page = offset + position
+            length = _measure_ogg_page(file, page)
+            if length and page > group_end:
+                end = file.find_end_of_content(group_end, page)
+                return Extent(min(page, end + _PAGE_ZEROS), unread=(page, file.size))
+            group_end = max(group_end, page + length)
+            position = searched.find(_OGG_FIRST_PAGE, position + 1)
+    end = file.find_end_of_content(group_end, file.size)
+    return Extent(min(file.size, end + _PAGE_ZEROS))
+
+
+def _measure_ogg_page(file: DeliveryFile, page: int) -> int:
+    head = file.peek(page, 282)
+    if len(head) < 27 or len(head) < 27 + head[26]:
+        return 0
+    length = 27 + head[26] + sum(head[27 : 27 + head[26]])
+    return length if page + length <= file.size else 0
