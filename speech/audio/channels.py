@@ -87,22 +87,27 @@ class ChannelStatistics:
         A silent channel is dropped; a channel that does not differ from an earlier one joins it. With ``keep_channels`` false, or
         when nothing differs, there is one output channel.
         """
-        audible = [
-            c for c in range(self.channels) if self._level_counts[c, : -SILENT_DBFS + 1].sum() >= MIN_DOMINANT_FRAMES
-        ]
+        audible = self.find_audible_channels()
         groups: list[list[int]] = []
         for channel in audible or range(self.channels):
             if not audible or not keep_channels:
                 same = groups[0] if groups else None
             else:
-                same = next((group for group in groups if not self._are_different(channel, group[0])), None)
+                same = next((group for group in groups if not self.are_different(channel, group[0])), None)
             if same is None:
                 groups.append([channel])
             else:
                 same.append(channel)
         return tuple(OutputChannel(tuple(group)) for group in groups)
 
-    def _are_different(self, first: int, second: int) -> bool:
+    def find_audible_channels(self) -> list[int]:
+        """Channels with at least 0.2 s of sound above line noise."""
+        return [
+            c for c in range(self.channels) if self._level_counts[c, : -SILENT_DBFS + 1].sum() >= MIN_DOMINANT_FRAMES
+        ]
+
+    def are_different(self, first: int, second: int) -> bool:
+        """Whether each of two channels holds sound that the other does not."""
         active = slice(0, self._find_activity_floor_db() + 1)
         frames_of_either = self._active_counts[max(first, second), min(first, second), active].sum()
         dominant_frames = [

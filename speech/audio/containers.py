@@ -21,10 +21,12 @@ from pathlib import Path
 import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.stream import Disposition
 
 from speech.audio.delivery_file import DeliveryFile
 from speech.audio.errors import BadAudioError
 from speech.audio.extent import Extent, find_extent
+from speech.audio.tracks import Track, order_tracks
 
 CONTAINERS = {
     "wav": "WAV",
@@ -78,6 +80,17 @@ _FFMPEG_OPTIONS = {
 BUFFER_BYTES = 1 << 16
 """Bytes that FFmpeg reads at once, and so may read ahead."""
 
+_VARIANTS = {
+    Disposition.comment: "a commentary",
+    Disposition.visual_impaired: "an audio description",
+    Disposition.descriptions: "an audio description",
+    Disposition.dependent: "an addition to another track",
+    Disposition.hearing_impaired: "a version for the hard of hearing",
+    Disposition.clean_effects: "a version without voices",
+    Disposition.karaoke: "a version for karaoke",
+}
+"""Marks of audio streams that are another version of a track, and what they mean."""
+
 _MAX_MP4_BOXES = 4_096
 """Most MP4 boxes read while looking for the index. Real files have fewer than ten before it; a hostile file can have millions."""
 
@@ -120,13 +133,14 @@ class AudioInfo:
 
     Attributes:
         container: Common name of the container, for example ``MP4``.
-        codec: FFmpeg's name of the first audio stream's codec.
-        sample_rate: Samples a second of the first audio stream; 0 if the container does not say.
-        channels: Channels of the first audio stream; 0 if the container does not say.
+        codec: FFmpeg's name of the codec of the audio stream that was opened.
+        sample_rate: Samples a second of that stream; 0 if the container does not say.
+        channels: Channels of that stream; 0 if the container does not say.
         duration_s: Length in seconds as declared or, for containers that declare none, estimated from the bit rate; None if
             unknown.
         audio_streams: How many audio streams there are.
         has_video: Whether there is a video stream. Cover art does not count.
+        tracks: The audio streams, in the container's order.
     """
 
     container: str
@@ -136,11 +150,12 @@ class AudioInfo:
     duration_s: float | None
     audio_streams: int
     has_video: bool
+    tracks: tuple[Track, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class OpenContainer:
-    """An open container with the audio stream that is transcribed, and which bytes of the file it is."""
+    """An open container with one of its audio streams, and which bytes of the file it is."""
 
     file: DeliveryFile
     container: InputContainer
@@ -151,12 +166,16 @@ class OpenContainer:
 
 
 @contextmanager
-def open_container(path: Path) -> Iterator[OpenContainer]:
-    """Open a delivery and find its first audio stream.
+def open_container(path: Path, track: Track | None = None) -> Iterator[OpenContainer]:
+    """Open a delivery and one of its audio streams.
+
+    Args:
+        path: The file.
+        track: Which audio stream; None: the first that can be decoded, one that is marked default before others.
 
     Raises:
         BadAudioError: ``empty`` (no byte), ``not_audio`` (no container we know), ``truncated`` (a header cut short),
-            ``undecodable`` (a damaged header, or a codec without decoder), ``no_audio_stream`` (a video without sound).
+            ``undecodable`` (a damaged header, or no codec with a decoder), ``no_audio_stream`` (a video without sound).
         OSError: The file is missing or cannot be read.
     """
     with path.open("rb") as file:
@@ -166,7 +185,7 @@ def open_container(path: Path) -> Iterator[OpenContainer]:
                 "there is an ID3 tag and nothing behind it" if os.fstat(file.fileno()).st_size else "it is 0 bytes long"
             )
             raise BadAudioError("empty", f"The file holds no sound: {problem}. Deliver it again.")
-        with _open_source(source) as delivery:
+        with _open_source(source, track) as delivery:
             yield delivery
 
 
@@ -183,7 +202,7 @@ def open_part(delivery: OpenContainer, begin: int) -> Iterator[OpenContainer]:
 
 
 @contextmanager
-def _open_source(source: DeliveryFile) -> Iterator[OpenContainer]:
+def _open_source(source: DeliveryFile, track: Track | None = None) -> Iterator[OpenContainer]:
     extent = find_extent(source)
     source.show(extent.end, extent.patches)
     try:
@@ -196,14 +215,11 @@ def _open_source(source: DeliveryFile) -> Iterator[OpenContainer]:
         demuxer = container.format.name.split(",")[0]
         if demuxer == "mov" and not container.streams.audio and _is_mp4_index_cut(source):
             raise _make_mp4_index_error(source)
-        yield OpenContainer(
-            source,
-            container,
-            _get_first_audio_stream(container, demuxer),
-            _read_info(container, demuxer),
-            demuxer,
-            extent,
-        )
+        tracks = _list_tracks(container, demuxer)
+        usable = [each for each in order_tracks(tracks) if each.is_decodable]
+        stream = _get_stream(container, demuxer, track or (usable or tracks)[0])
+        info = _read_info(container, stream, demuxer, tracks)
+        yield OpenContainer(source, container, stream, info, demuxer, extent)
 
 
 def probe(path: Path) -> AudioInfo:
@@ -217,39 +233,58 @@ def probe(path: Path) -> AudioInfo:
         return delivery.info
 
 
-def _get_first_audio_stream(container: InputContainer, demuxer: str) -> AudioStream:
-    name = CONTAINERS[demuxer]
+def _list_tracks(container: InputContainer, demuxer: str) -> tuple[Track, ...]:
+    """Describe the audio streams, at least one."""
     if not container.streams.audio:
         content = "a picture but no sound" if container.streams.video else "neither sound nor picture"
         raise BadAudioError(
-            "no_audio_stream", f"The {name} file has {content}: there is no audio stream to transcribe."
+            "no_audio_stream", f"The {CONTAINERS[demuxer]} file has {content}: there is no audio stream to transcribe."
         )
-    stream = container.streams.audio[0]
+    tracks = []
+    for number, stream in enumerate(container.streams.audio, start=1):
+        # FFmpeg looks for the best stream in the programme of the related one, so this number tells programmes apart.
+        best = container.streams.best("audio", related=stream) if demuxer == "mpegts" else None
+        tracks.append(
+            Track(
+                number=number,
+                is_decodable=stream.codec_context is not None,
+                language=stream.metadata.get("language"),
+                title=stream.metadata.get("title") or stream.metadata.get("name"),
+                is_default=bool(stream.disposition & Disposition.default),
+                variant=next((name for mark, name in _VARIANTS.items() if stream.disposition & mark), None),
+                program=best.index if best is not None else 0,
+            )
+        )
+    return tuple(tracks)
+
+
+def _get_stream(container: InputContainer, demuxer: str, track: Track) -> AudioStream:
+    stream = container.streams.audio[track.number - 1]
     if stream.codec_context is None:
         raise BadAudioError(
             "undecodable",
-            f"The audio stream of the {name} file uses a codec that cannot be decoded (unknown or copy-protected). "
-            "Convert it to FLAC, MP3 or Opus and deliver it again.",
+            f"The audio stream of the {CONTAINERS[demuxer]} file uses a codec that cannot be decoded (unknown or "
+            "copy-protected). Convert it to FLAC, MP3 or Opus and deliver it again.",
         )
     return stream
 
 
-def _read_info(container: InputContainer, demuxer: str) -> AudioInfo:
-    stream = container.streams.audio[0]
+def _read_info(container: InputContainer, stream: AudioStream, demuxer: str, tracks: tuple[Track, ...]) -> AudioInfo:
     duration_s = None
     if stream.duration is not None and stream.time_base is not None:
         duration_s = float(stream.duration * stream.time_base)
     elif container.duration is not None:
         duration_s = container.duration / av.time_base
-    cover = av.stream.Disposition.attached_pic | av.stream.Disposition.still_image
+    cover = Disposition.attached_pic | Disposition.still_image
     return AudioInfo(
         container=CONTAINERS[demuxer],
         codec=stream.codec_context.codec.canonical_name,
         sample_rate=stream.codec_context.sample_rate or 0,
         channels=stream.codec_context.channels or 0,
         duration_s=duration_s,
-        audio_streams=len(container.streams.audio),
+        audio_streams=len(tracks),
         has_video=any(not video.disposition & cover for video in container.streams.video),
+        tracks=tracks,
     )
 
 

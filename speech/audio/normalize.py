@@ -2,13 +2,12 @@
 
 This module decides which losses make a recording unusable and which only set a flag. Opening is ``speech.audio.containers``,
 declared lengths are ``speech.audio.declared_length``, decoding is ``speech.audio.stream``, channels are
-``speech.audio.channels``, the file is ``speech.audio.wav``.
+``speech.audio.channels``, several tracks are ``speech.audio.multitrack``, the file is ``speech.audio.wav``.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +16,10 @@ from speech.audio.containers import AudioInfo, OpenContainer, open_container, pr
 from speech.audio.declared_length import DeclaredLength, has_ogg_end_page, read_declared_length
 from speech.audio.downmix import CONTEXT_SAMPLES, mix_channels
 from speech.audio.errors import BadAudioError
+from speech.audio.multitrack import normalize_tracks
+from speech.audio.result import NormalizedAudio
 from speech.audio.stream import DECLARED_MARGIN_S, PcmStream
+from speech.audio.tracks import Track
 from speech.audio.wav import SAMPLE_RATE, WavReader, WavWriter, read_window
 
 __all__ = ["SAMPLE_RATE", "AudioInfo", "NormalizedAudio", "WavReader", "normalize", "probe", "read_window"]
@@ -30,34 +32,13 @@ ROUNDING_S = 0.02
 """Differences between samples and timestamps up to this many seconds are rounding; a lost FLAC frame or Ogg page is longer."""
 
 
-@dataclass(frozen=True, slots=True)
-class NormalizedAudio:
-    """Facts about the normalized file.
-
-    Attributes:
-        duration_s: Length in seconds, exactly ``samples / 16000``.
-        samples_per_channel: Samples of each channel.
-        channels: Channels of the written file.
-        container_info: The source container's description.
-        flags: Flag -> reason. ``partial``: something of the recording is missing; ``gaps``: timestamps jump, silence was filled in;
-            ``undeclared``: sound was read that the header does not count.
-        peak_dbfs: Level of the largest sample in decibels relative to full scale (0 or negative); None if every sample is zero.
-    """
-
-    duration_s: float
-    samples_per_channel: int
-    channels: int
-    container_info: AudioInfo
-    flags: dict[str, str]
-    peak_dbfs: float | None
-
-
 def normalize(
     source: Path, target: Path, *, max_hours: float = 24.0, accept_partial: bool = False, keep_channels: bool = True
 ) -> NormalizedAudio:
-    """Decode the first audio stream of ``source`` and write it to ``target`` as a 16 kHz, 16-bit PCM WAV (RF64 above 4 GiB).
+    """Decode the sound of ``source`` and write it to ``target`` as a 16 kHz, 16-bit PCM WAV (RF64 above 4 GiB).
 
-    Memory does not depend on the length. On any error ``target`` is removed; nothing else is ever written.
+    Of several audio tracks those are heard that belong together; see ``speech.audio.tracks``.
+    Memory does not depend on the length. On any error ``target`` is removed, and so are temporary files beside it.
 
     Args:
         source: Any audio or video file.
@@ -70,17 +51,39 @@ def normalize(
         BadAudioError: The bytes are unusable; see ``BadAudioKind`` and the error's sentence.
         OSError: The source cannot be read or the target not written: this is a problem of the machine; a retry may help.
     """
+    normalize_stream = partial(_normalize_stream, max_hours=max_hours, keep_channels=keep_channels)
     try:
         with open_container(source) as delivery:
-            declared = _check_declared_length(delivery, max_hours)
-            decoding = PcmStream(
-                delivery,
-                fill_limit_s=declared.seconds + DECLARED_MARGIN_S if declared else None,
-                every_stream=declared is not None and declared.covers_all_streams,
-            )
-            writer = _write_wav(delivery, decoding, target, max_hours=max_hours, keep_channels=keep_channels)
-            has_audio = writer.frames > 0
-            flags = _find_losses(delivery, decoding, declared, has_audio=has_audio, accept_partial=accept_partial)
+            if len(delivery.info.tracks) == 1:
+                return normalize_stream(delivery, target, accept_partial=accept_partial)
+
+        def decode(track: Track, target: Path, *, accept_partial: bool) -> NormalizedAudio:
+            with open_container(source, track) as delivery:
+                return normalize_stream(delivery, target, accept_partial=accept_partial)
+
+        return normalize_tracks(
+            delivery.info.tracks, target, decode, accept_partial=accept_partial, keep_channels=keep_channels
+        )
+    except BaseException:
+        with suppress(OSError):  # do not hide the first error
+            target.unlink(missing_ok=True)
+        raise
+
+
+def _normalize_stream(
+    delivery: OpenContainer, target: Path, *, max_hours: float, accept_partial: bool, keep_channels: bool
+) -> NormalizedAudio:
+    """Normalize one audio stream. On any error ``target`` is removed."""
+    try:
+        declared = _check_declared_length(delivery, max_hours)
+        decoding = PcmStream(
+            delivery,
+            fill_limit_s=declared.seconds + DECLARED_MARGIN_S if declared else None,
+            every_stream=declared is not None and declared.covers_all_streams,
+        )
+        writer = _write_wav(delivery, decoding, target, max_hours=max_hours, keep_channels=keep_channels)
+        has_audio = writer.frames > 0
+        flags = _find_losses(delivery, decoding, declared, has_audio=has_audio, accept_partial=accept_partial)
     except BaseException:
         with suppress(OSError):  # do not hide the first error
             target.unlink(missing_ok=True)

@@ -1,0 +1,224 @@
+"""Finds tracks that carry the same sound as others: a copy in another codec, or a mix beside the microphones it was made of.
+
+Such a track must not be heard twice. It must not be mixed with the others either: it is often some milliseconds late, and the
+mean would sound hollow. Sound is compared by correlation, in blocks of 2 s and with delays up to half a second either way. Long
+recordings are compared at evenly spaced places, so that neither time nor memory grows with the length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from speech.audio.channels import SILENT_DBFS
+from speech.audio.downmix import MIN_CORRELATION
+from speech.audio.wav import SAMPLE_RATE
+
+BLOCK_SAMPLES = 2 * SAMPLE_RATE
+"""Samples that are compared at once: 2 s, longer than a word and shorter than most turns."""
+
+MAX_LAG_SAMPLES = SAMPLE_RATE // 2
+"""Longest delay that is looked for: half a second, more than codecs and sound cards cause."""
+
+MAX_BLOCKS = 600
+"""Most blocks that are compared: 20 minutes of sound are looked at completely, of longer ones as much, evenly spread."""
+
+MAX_COMPARISONS = 36_000
+"""Most correlations that are computed, so that many tracks take as long as a few."""
+
+ACTIVE_RANGE_DB = 25
+"""A block counts if its level is at most this many dB below the loudest blocks of its channel: speech, no pauses."""
+
+MAX_FAINTNESS_DB = 6
+"""A sound is faint in another channel if it is more than this much below its level in its own, and below the other's own sound."""
+
+MAX_HEARD_FAINTLY = 0.05
+"""A channel is no copy of one that hears it faintly in more than this share of blocks: both are microphones in one room."""
+
+MAX_OWN_SHARE = 0.005
+"""A track is a copy if at most this share of its blocks is not found in others: a click, or a damaged packet."""
+
+MOSTLY_SHARE = 0.5
+"""A track is another version of the same sound if at least this share of its blocks is found in others."""
+
+MAX_SYNCHRONOUS_LAG = 1
+"""Channels that differ by at most this many samples can be mixed without loss below 8 kHz."""
+
+IDENTICAL_CORRELATION = 0.95
+"""From here on two channels differ by what a codec does. Below, each may hold sounds that the other lacks."""
+
+RELATED_CORRELATION = 0.3
+"""From here on two blocks share a sound, such as a voice in two microphones of a room. Different sounds stay below 0.2."""
+
+MIN_RELATED_SHARE = 0.2
+"""Channels are related if they share a sound in at least this share of the blocks in which either is active."""
+
+_FFT_SAMPLES = 1 << 16  # a block and the longest delay on both sides: 48,000
+_MIN_ENERGY_SHARE = 1e-4
+_PRE_EMPHASIS = np.float32(0.97)
+
+ReadWindow = Callable[[int, int], NDArray[np.float32]]
+"""Gives float32 (channels, n) of ``n`` samples from a position on; n is smaller at the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A track that is not to be heard, because others carry its sound.
+
+    Attributes:
+        copied: The tracks that carry it.
+        own_s: Approximate seconds that no other track carries; 0 for a copy.
+    """
+
+    copied: tuple[int, ...]
+    own_s: float
+
+
+class SoundComparison:
+    """Correlations between channels of different tracks, block by block.
+
+    Args:
+        track_of: For each channel the index of its track.
+    """
+
+    def __init__(self, track_of: Sequence[int]) -> None:
+        self._track_of = np.asarray(track_of)
+        channels = len(track_of)
+        self._pairs = [(i, c) for i in range(channels) for c in range(channels) if track_of[i] != track_of[c]]
+        self._block_s = BLOCK_SAMPLES / SAMPLE_RATE
+        # Of block b and channels i, c: how well c's block is found in i, how loud in i compared with c (dB), and at which delay.
+        self._levels = np.zeros((0, channels), dtype=np.float32)
+        self._matches = np.zeros((0, channels, channels), dtype=np.float32)
+        self._gains_db = np.zeros_like(self._matches)
+        self._lags = np.zeros_like(self._matches)
+
+    def compare(self, read: ReadWindow, frames: int) -> None:
+        """Compare the recording, or as many of its blocks as the limits allow.
+
+        Args:
+            read: Reads all channels.
+            frames: Length in samples.
+        """
+        starts = np.arange(0, frames, BLOCK_SAMPLES)
+        most = max(1, min(MAX_BLOCKS, MAX_COMPARISONS // len(self._pairs)))
+        if len(starts) > most:
+            starts = starts[np.linspace(0, len(starts) - 1, most).round().astype(int)]
+            self._block_s = frames / SAMPLE_RATE / most
+        channels = len(self._track_of)
+        self._levels = np.zeros((len(starts), channels), dtype=np.float32)
+        self._matches = np.zeros((len(starts), channels, channels), dtype=np.float32)
+        self._gains_db, self._lags = np.zeros_like(self._matches), np.zeros_like(self._matches)
+        for index, start in enumerate(starts):
+            self._compare_block(index, _read_padded(read, int(start) - MAX_LAG_SAMPLES))
+
+    def _compare_block(self, index: int, window: NDArray[np.float32]) -> None:
+        """Compare each channel's block with the others around it; float32 (channels, block and delays)."""
+        blocks = window[:, MAX_LAG_SAMPLES : MAX_LAG_SAMPLES + BLOCK_SAMPLES]
+        self._levels[index] = 10 * np.log10(np.maximum(np.mean(blocks**2, axis=1), 1e-12))
+        emphasised = window.copy()
+        emphasised[:, 1:] -= _PRE_EMPHASIS * window[:, :-1]
+        blocks = emphasised[:, MAX_LAG_SAMPLES : MAX_LAG_SAMPLES + BLOCK_SAMPLES]
+        energies = np.einsum("cs,cs->c", blocks, blocks)
+        sums = np.cumsum(np.pad(emphasised.astype(np.float64) ** 2, ((0, 0), (1, 0))), axis=1)
+        # Energy of each channel's stretch at every delay.
+        around = sums[:, BLOCK_SAMPLES:] - sums[:, :-BLOCK_SAMPLES]
+        wide, narrow = np.fft.rfft(emphasised, _FFT_SAMPLES), np.fft.rfft(blocks, _FFT_SAMPLES).conj()
+        for inside, channel in self._pairs:
+            if self._levels[index, channel] <= SILENT_DBFS or self._levels[index, inside] <= SILENT_DBFS:
+                continue
+            products = np.fft.irfft(wide[inside] * narrow[channel], _FFT_SAMPLES)[: 2 * MAX_LAG_SAMPLES + 1]
+            # Where a channel is all but silent, rounding errors of its louder parts would correlate.
+            floor = _MIN_ENERGY_SHARE * around[inside].max()
+            correlations = np.abs(products) / np.sqrt(np.maximum(around[inside], floor) * energies[channel])
+            best = int(np.argmax(correlations))
+            self._matches[index, inside, channel] = correlations[best]
+            self._gains_db[index, inside, channel] = 20 * np.log10(max(abs(products[best]) / energies[channel], 1e-6))
+            self._lags[index, inside, channel] = best - MAX_LAG_SAMPLES
+
+    def are_related(self, first: int, second: int) -> bool:
+        """Whether two channels share a sound, faintly or not."""
+        is_active = self._find_active()
+        either = is_active[:, first] | is_active[:, second]
+        best = np.maximum(self._matches[:, first, second], self._matches[:, second, first])
+        return bool((best[either] >= RELATED_CORRELATION).sum() >= MIN_RELATED_SHARE * max(int(either.sum()), 1))
+
+    def would_cancel(self, first: int, second: int) -> bool:
+        """Whether the mean of two channels would sound hollow: both hold a sound about equally loud, and one is late."""
+        pair = (slice(None), [first, second], [second, first])
+        is_same = (self._matches[pair] >= MIN_CORRELATION) & (np.abs(self._gains_db[pair]) < MAX_FAINTNESS_DB)
+        is_late = np.abs(self._lags[pair]) > MAX_SYNCHRONOUS_LAG
+        blocks = self._find_active()[:, [first, second]].any(axis=1).sum()
+        return bool((is_same & is_late).any(axis=1).sum() > MIN_RELATED_SHARE * max(int(blocks), 1))
+
+    def find_copies(self) -> dict[int, Finding]:
+        """The tracks that are not to be heard. Later tracks are left out before earlier ones, and at least one stays."""
+        is_active = self._find_active()
+        # How loud a channel's sound is in another one, both measured by their own loudest sound.
+        loudest = self._find_loudest_db()
+        faintness = (loudest[:, None] - loudest[None, :]) - self._gains_db
+        is_found = (self._matches >= MIN_CORRELATION) & is_active[:, None, :]
+        is_faint = is_found & (np.minimum(faintness, -self._gains_db) > MAX_FAINTNESS_DB)
+        in_one_room = is_faint.sum(axis=0) > MAX_HEARD_FAINTLY * np.maximum(is_active.sum(axis=0), 1)
+        is_found &= ~is_faint & ~(in_one_room | in_one_room.T)
+        left_out: dict[int, Finding] = {}
+        tracks = sorted(set(self._track_of.tolist()))
+        for track in reversed(tracks):
+            others = [other for other in tracks if other != track and other not in left_out]
+            finding = self._judge(track, others, is_active, is_found)
+            if finding is not None:
+                left_out[track] = finding
+        return left_out
+
+    def _judge(
+        self, track: int, others: Sequence[int], is_active: NDArray[np.bool_], is_found: NDArray[np.bool_]
+    ) -> Finding | None:
+        channels = np.flatnonzero(self._track_of == track)
+        inside = np.flatnonzero(np.isin(self._track_of, others))
+        found = is_found[:, inside][:, :, channels]
+        active_blocks = int(is_active[:, channels].any(axis=1).sum())
+        if not found.any():
+            return None
+        lags = self._lags[:, inside][:, :, channels][found]
+        is_synchronous = bool(np.median(np.abs(lags)) <= MAX_SYNCHRONOUS_LAG)
+
+        def count_own_blocks(carriers: Sequence[int]) -> int:
+            by_these = found[:, np.isin(self._track_of[inside], carriers)].any(axis=1)
+            return int((is_active[:, channels] & ~by_these).any(axis=1).sum())
+
+        # The fewest tracks that carry as much as all others do.
+        carriers = list(others)
+        own_blocks = count_own_blocks(carriers)
+        for other in reversed(others):
+            fewer = [carrier for carrier in carriers if carrier != other]
+            if fewer and count_own_blocks(fewer) <= max(own_blocks, MAX_OWN_SHARE * active_blocks):
+                carriers = fewer
+        if own_blocks <= MAX_OWN_SHARE * active_blocks:
+            is_mono = len(channels) == 1 == int(np.isin(self._track_of, carriers).sum())
+            is_identical = np.percentile(self._matches[:, inside][:, :, channels][found], 5) >= IDENTICAL_CORRELATION
+            if is_synchronous and is_mono and not is_identical:
+                return None  # mixed like left and right, they lose nothing
+            return Finding(tuple(carriers), 0.0)
+        if is_synchronous or own_blocks > (1 - MOSTLY_SHARE) * active_blocks:
+            return None
+        return Finding(tuple(carriers), own_blocks * self._block_s)
+
+    def _find_loudest_db(self) -> NDArray[np.float32]:
+        return np.percentile(self._levels, 99, axis=0).astype(np.float32)
+
+    def _find_active(self) -> NDArray[np.bool_]:
+        """Blocks and channels that count: bool (blocks, channels)."""
+        is_active: NDArray[np.bool_] = self._levels > SILENT_DBFS
+        return is_active & (self._levels >= self._find_loudest_db() - ACTIVE_RANGE_DB)
+
+
+def _read_padded(read: ReadWindow, start: int) -> NDArray[np.float32]:
+    """Read a block and the longest delay on both sides; zeros where there is nothing."""
+    count = BLOCK_SAMPLES + 2 * MAX_LAG_SAMPLES
+    skipped = max(-start, 0)
+    samples = read(start + skipped, count - skipped)
+    padded = np.zeros((len(samples), count), dtype=np.float32)
+    padded[:, skipped : skipped + samples.shape[1]] = samples
+    return padded
