@@ -1,8 +1,8 @@
 """Normalizing: any audio or video file in, one 16 kHz PCM WAV out, with flags for what was lost.
 
 This module decides which losses make a recording unusable and which only set a flag. Opening is ``speech.audio.containers``,
-declared lengths are ``speech.audio.declared_length``, decoding is ``speech.audio.stream``, channels are
-``speech.audio.channels``, the file is ``speech.audio.wav``.
+declared lengths are ``speech.audio.declared_length``, decoding is ``speech.audio.stream``, loudness is ``speech.audio.level``,
+channels are ``speech.audio.channels``, the file is ``speech.audio.wav``.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from speech.audio.containers import AudioInfo, OpenContainer, open_container, pr
 from speech.audio.declared_length import DeclaredLength, has_ogg_end_page, read_declared_length
 from speech.audio.downmix import CONTEXT_SAMPLES, mix_channels
 from speech.audio.errors import BadAudioError
+from speech.audio.level import Gain, LevelMeter
 from speech.audio.stream import PcmStream
 from speech.audio.wav import SAMPLE_RATE, WavReader, WavWriter, read_window
 
@@ -41,8 +42,10 @@ class NormalizedAudio:
         samples_per_channel: Samples of each channel.
         channels: Channels of the written file.
         container_info: The source container's description.
-        flags: Flag -> reason. ``partial``: something of the recording is missing; ``gaps``: timestamps jump, silence was filled in.
-        peak_dbfs: Level of the largest sample in decibels relative to full scale (0 or negative); None if every sample is zero.
+        flags: Flag -> reason. ``partial``: something of the recording is missing; ``gaps``: timestamps jump, silence was filled in;
+            ``quiet``, ``overdriven`` and ``clipped``: see ``speech.audio.level.LevelMeter.describe``.
+        peak_dbfs: Level of the largest written sample in decibels relative to full scale (0 or negative); None if every sample is
+            zero.
     """
 
     duration_s: float
@@ -58,6 +61,7 @@ def normalize(
 ) -> NormalizedAudio:
     """Decode the first audio stream of ``source`` and write it to ``target`` as a 16 kHz, 16-bit PCM WAV (RF64 above 4 GiB).
 
+    A recording that is too quiet, or beyond full scale, is decoded a second time with a gain (``speech.audio.level``).
     Memory does not depend on the length. On any error ``target`` is removed; nothing else is ever written.
 
     Args:
@@ -72,28 +76,66 @@ def normalize(
         OSError: The source cannot be read or the target not written: this is a problem of the machine; a retry may help.
     """
     try:
-        with open_container(source) as delivery:
-            declared = _check_declared_length(delivery, max_hours)
-            decoding = PcmStream(
-                delivery,
-                fill_limit_s=declared.seconds + _DECLARED_MARGIN_S if declared else None,
-                every_stream=declared is not None and declared.covers_all_streams,
+        decoded = read = _decode(
+            source,
+            target,
+            None,
+            max_hours=max_hours,
+            accept_partial=accept_partial,
+            keep_channels=keep_channels,
+        )
+        gain = read.level.plan_gain()
+        if gain is not None:
+            decoded = _decode(
+                source,
+                target,
+                gain,
+                max_hours=max_hours,
+                accept_partial=accept_partial,
+                keep_channels=keep_channels,
             )
-            writer = _write_wav(delivery, decoding, target, max_hours=max_hours, keep_channels=keep_channels)
-            has_audio = writer.frames > 0
-            flags = _find_losses(delivery, decoding, declared, has_audio=has_audio, accept_partial=accept_partial)
     except BaseException:
         with suppress(OSError):  # do not hide the first error
             target.unlink(missing_ok=True)
         raise
+    writer = decoded.writer
+    seconds = writer.frames / SAMPLE_RATE
     return NormalizedAudio(
-        duration_s=writer.frames / SAMPLE_RATE,
+        duration_s=seconds,
         samples_per_channel=writer.frames,
         channels=writer.channels,
-        container_info=delivery.info,
-        flags=flags,
+        container_info=decoded.info,
+        flags={**decoded.flags, **read.level.describe(gain, decoded.level, seconds)},
         peak_dbfs=writer.peak_dbfs,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Decoded:
+    """One pass over the source: what was written, what is missing, and how loud it was."""
+
+    writer: WavWriter
+    info: AudioInfo
+    flags: dict[str, str]
+    level: LevelMeter
+
+
+def _decode(
+    source: Path, target: Path, gain: Gain | None, *, max_hours: float, accept_partial: bool, keep_channels: bool
+) -> _Decoded:
+    """Decode the source into the target, which is replaced if it exists. See ``normalize``."""
+    with open_container(source) as delivery:
+        declared = _check_declared_length(delivery, max_hours)
+        decoding = PcmStream(
+            delivery,
+            fill_limit_s=declared.seconds + _DECLARED_MARGIN_S if declared else None,
+            every_stream=declared is not None and declared.covers_all_streams,
+            gain=gain,
+        )
+        writer = _write_wav(delivery, decoding, target, max_hours=max_hours, keep_channels=keep_channels)
+        has_audio = writer.frames > 0
+        flags = _find_losses(delivery, decoding, declared, has_audio=has_audio, accept_partial=accept_partial)
+    return _Decoded(writer, delivery.info, flags, decoding.level)
 
 
 def _check_declared_length(delivery: OpenContainer, max_hours: float) -> DeclaredLength | None:
