@@ -27,6 +27,7 @@ from speech.asr.encoder_window import SHORT, compute_context_s
 from speech.asr.hypothesis import ChunkResult, SegmentHypothesis
 from speech.asr.language import LanguageDetection, decide_language, get_likeliest_language, pick_evenly
 from speech.asr.model_pool import EngineConfig, ModelPool, Session
+from speech.asr.quiet_speech import amplify, hear_quiet_speech
 from speech.asr.requests import DetectAndDecode, DetectLanguage, LanguageProbabilities, Work, ask
 from speech.asr.strategy import SHORT_WINDOW_LANGUAGES, DecodingStrategy, choose_strategy, measure_bandwidth_db
 from speech.asr.vad import (
@@ -39,6 +40,7 @@ from speech.asr.vad import (
     merge_spans,
 )
 from speech.asr.whisper import DecodeOptions, Samples
+from speech.audio.level import QUIET_DBFS
 from speech.audio.normalize import SAMPLE_RATE
 from speech.audio.wav import WavReader
 from speech.models.registry import Weights
@@ -55,7 +57,7 @@ from speech.transcript import (
     Transcript,
 )
 
-ENGINE_VERSION = "6"
+ENGINE_VERSION = "7"
 """Part of the work key: raise it with any change that can change a transcript."""
 
 _VAD_WINDOW_FRAMES = 60 * SAMPLE_RATE // VAD_FRAME_SAMPLES  # the detector reads one minute at a time: 4 MB a channel
@@ -86,11 +88,26 @@ class _DetectedSpeech:
         duration_s: Length of the recording, seconds.
         spans: For each channel, sorted (start, end) in seconds.
         probabilities: For each channel, (frames,) float32, 32 ms a frame.
+        gains_db: For each channel, what is added to each frame before it is decoded; None where nothing is.
+        quiet_spans: What was heard only with that, sorted (start, end) in seconds, of all channels.
     """
 
     duration_s: float
     spans: tuple[tuple[Span, ...], ...]
     probabilities: tuple[npt.NDArray[np.float32], ...]
+    gains_db: tuple[npt.NDArray[np.float32] | None, ...]
+    quiet_spans: tuple[Span, ...]
+
+    @property
+    def flags(self) -> dict[str, str]:
+        if not self.quiet_spans:
+            return {}
+        first_s = int(self.quiet_spans[0][0])
+        return {
+            "quiet_speech": f"About {measure_union_s(self.quiet_spans):.0f} s of speech lie below {QUIET_DBFS} dBFS, first at "
+            f"{first_s // 60}:{first_s % 60:02d}. They were amplified before they were transcribed. Listen there: words may be "
+            "missing or wrong. Bring the microphone nearer, or adjust its gain."
+        }
 
     @property
     def speech_spans(self) -> tuple[SpeechSpan, ...]:
@@ -247,7 +264,7 @@ class Engine:
         if not chunks:
             flags = {"no_speech": "The voice-activity detector heard no speech in the whole recording."}
             return Transcript(file=recording.name, language=None, meta=build_meta(flags=flags), segments=())
-        read_chunk = partial(_read_chunk, path)
+        read_chunk = partial(_read_chunk, path, detected.gains_db)
         bandwidth_db = measure_bandwidth_db([read_chunk(chunk) for chunk in pick_evenly(chunks)])
         with self._pool.open_session(call) as session:
             language = self._find_language(session, chunks, read_chunk, bandwidth_db, options)
@@ -364,7 +381,7 @@ class Engine:
             dropped=tuple(dropped),
             speech=speech,
             speech_seconds=round(measure_union_s((span.start, span.end) for span in speech), 3),
-            flags={**recording.flags, **flags},
+            flags={**recording.flags, **detected.flags, **flags},
         )
 
 
@@ -389,17 +406,31 @@ def _make_decode_options(
 def _detect_speech(
     wav: WavReader, model: Path | None, options: VadOptions, report: Callable[[float], None]
 ) -> _DetectedSpeech:
-    """Detect speech in windows of (channels, 60 s * 16,000) float32 at 16 kHz."""
+    """Detect speech in windows of (channels, 60 s * 16,000) float32 at 16 kHz, and hear what is quiet in them a second time."""
     detectors = [VoiceActivityDetector(model) for _ in range(wav.channels)]
     collected: list[list[npt.NDArray[np.float32]]] = [[] for _ in detectors]
+    gains_db: list[list[npt.NDArray[np.float32]]] = [[] for _ in detectors]
+    quiet_spans: list[Span] = []
+
+    def hear(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        return VoiceActivityDetector(model).probabilities(samples)
+
     for start in range(0, wav.frames, _VAD_WINDOW_FRAMES * VAD_FRAME_SAMPLES):
         window = wav.read(start, _VAD_WINDOW_FRAMES * VAD_FRAME_SAMPLES)
+        start_s = start / SAMPLE_RATE
         for channel, detector in enumerate(detectors):
-            collected[channel].append(detector.probabilities(window[channel]))
+            probabilities = detector.probabilities(window[channel])
+            quiet = hear_quiet_speech(window, channel, probabilities, hear, options)
+            collected[channel].append(quiet.probabilities if quiet else probabilities)
+            gains_db[channel].append(quiet.gains_db if quiet else np.zeros(len(probabilities), np.float32))
+            quiet_spans += [(start_s + first_s, start_s + end_s) for first_s, end_s in quiet.spans] if quiet else []
         report(0.0)
-    probabilities = tuple(np.concatenate(parts) if parts else np.zeros(0, np.float32) for parts in collected)
-    spans = tuple(tuple(get_speech_spans(frames, wav.duration_s, options)) for frames in probabilities)
-    return _DetectedSpeech(wav.duration_s, spans, probabilities)
+    joined = tuple(np.concatenate(parts) if parts else np.zeros(0, np.float32) for parts in collected)
+    spans = tuple(tuple(get_speech_spans(frames, wav.duration_s, options)) for frames in joined)
+    gains = (np.concatenate(parts) if parts else np.zeros(0, np.float32) for parts in gains_db)
+    return _DetectedSpeech(
+        wav.duration_s, spans, joined, tuple(gain if gain.any() else None for gain in gains), tuple(sorted(quiet_spans))
+    )
 
 
 def _summarize_decoding(strategy: DecodingStrategy, results: Sequence[ChunkResult]) -> DecodingStats:
@@ -414,8 +445,8 @@ def _summarize_decoding(strategy: DecodingStrategy, results: Sequence[ChunkResul
     )
 
 
-def _read_chunk(path: Path, chunk: Chunk) -> Samples:
-    """Read a chunk's audio, with silence between its pieces.
+def _read_chunk(path: Path, gains_db: Sequence[npt.NDArray[np.float32] | None], chunk: Chunk) -> Samples:
+    """Read a chunk's audio, amplified by its channel's gains, with silence between its pieces.
 
     Returns float32 of shape (n,) at 16 kHz, n = ``count_samples(chunk)``. Each call opens the file, because a reader has only one
     position.
@@ -425,5 +456,7 @@ def _read_chunk(path: Path, chunk: Chunk) -> Samples:
     with WavReader(path) as wav:
         for start, end in chunk.pieces:
             start_frame = round(start * SAMPLE_RATE)
-            parts += [wav.read(start_frame, round(end * SAMPLE_RATE) - start_frame)[chunk.channel], glue]
+            samples = wav.read(start_frame, round(end * SAMPLE_RATE) - start_frame)[chunk.channel]
+            gain_db = gains_db[chunk.channel]
+            parts += [samples if gain_db is None else amplify(samples, gain_db, start_frame), glue]
     return np.concatenate(parts[:-1])
