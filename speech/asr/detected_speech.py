@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from speech.asr.chunks import Chunk, plan_chunks
-from speech.asr.vad import VAD_FRAME_S, Span, merge_spans
+from speech.asr.vad import VAD_FRAME_S, Span, measure_union_s, merge_spans
+from speech.audio.level import QUIET_DBFS
 from speech.transcript import SpeechSpan
 
 _VOICED_PROBABILITY = 0.5  # the detector's authors' threshold
@@ -34,11 +35,27 @@ class DetectedSpeech:
         duration_s: Length of the recording, seconds.
         spans: For each channel, sorted (start, end) in seconds, with the detector's padding.
         probabilities: For each channel, (frames,) float32, 32 ms a frame.
+        gains_db: For each channel, what is added to each frame before it is decoded; None where nothing is.
+        quiet_spans: What was heard only with that, sorted (start, end) in seconds, of all channels.
     """
 
     duration_s: float
     spans: tuple[tuple[Span, ...], ...]
     probabilities: tuple[npt.NDArray[np.float32], ...]
+    gains_db: tuple[npt.NDArray[np.float32] | None, ...] = ()
+    quiet_spans: tuple[Span, ...] = ()
+
+    @property
+    def flags(self) -> dict[str, str]:
+        """What the recording is to be flagged with: flag -> reason."""
+        if not self.quiet_spans:
+            return {}
+        first_s = int(self.quiet_spans[0][0])
+        return {
+            "quiet_speech": f"About {measure_union_s(self.quiet_spans):.0f} s of speech lie below {QUIET_DBFS} dBFS, first at "
+            f"{first_s // 60}:{first_s % 60:02d}. They were amplified before they were transcribed. Listen there: words may be "
+            "missing or wrong. Bring the microphone nearer, or adjust its gain."
+        }
 
     @property
     def speech_spans(self) -> tuple[SpeechSpan, ...]:

@@ -28,10 +28,12 @@ from speech.asr.encoder_window import SHORT, compute_context_s
 from speech.asr.hypothesis import ChunkResult, SegmentHypothesis
 from speech.asr.language import LanguageDetection, decide_language, get_likeliest_language, pick_evenly
 from speech.asr.model_pool import EngineConfig, ModelPool, Session
+from speech.asr.quiet_speech import amplify, hear_quiet_speech
 from speech.asr.requests import DetectAndDecode, DetectLanguage, LanguageProbabilities, Work, ask
 from speech.asr.strategy import SHORT_WINDOW_LANGUAGES, DecodingStrategy, choose_strategy, measure_bandwidth_db
 from speech.asr.vad import (
     VAD_FRAME_SAMPLES,
+    Span,
     VadOptions,
     VoiceActivityDetector,
     get_speech_spans,
@@ -220,7 +222,7 @@ class Engine:
         if not chunks:
             flags = {"no_speech": "The voice-activity detector heard no speech in the whole recording."}
             return Transcript(file=recording.name, language=None, meta=build_meta(flags=flags), segments=())
-        read_chunk = partial(_read_chunk, path)
+        read_chunk = partial(_read_chunk, path, detected.gains_db)
         bandwidth_db = measure_bandwidth_db([read_chunk(chunk) for chunk in pick_evenly(chunks)])
         with self._pool.open_session(call) as session:
             language = self._find_language(session, chunks, read_chunk, bandwidth_db, options)
@@ -338,7 +340,7 @@ class Engine:
             dropped=tuple(dropped),
             speech=speech,
             speech_seconds=round(measure_union_s((span.start, span.end) for span in speech), 3),
-            flags={**recording.flags, **flags},
+            flags={**recording.flags, **detected.flags, **flags},
         )
 
 
@@ -363,17 +365,31 @@ def _make_decode_options(
 def _detect_speech(
     wav: WavReader, model: Path | None, options: VadOptions, report: Callable[[float], None]
 ) -> DetectedSpeech:
-    """Detect speech in windows of (channels, 60 s * 16,000) float32 at 16 kHz."""
+    """Detect speech in windows of (channels, 60 s * 16,000) float32 at 16 kHz, and hear what is quiet in them a second time."""
     detectors = [VoiceActivityDetector(model) for _ in range(wav.channels)]
     collected: list[list[npt.NDArray[np.float32]]] = [[] for _ in detectors]
+    gains_db: list[list[npt.NDArray[np.float32]]] = [[] for _ in detectors]
+    quiet_spans: list[Span] = []
+
+    def hear(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        return VoiceActivityDetector(model).probabilities(samples)
+
     for start in range(0, wav.frames, _VAD_WINDOW_FRAMES * VAD_FRAME_SAMPLES):
         window = wav.read(start, _VAD_WINDOW_FRAMES * VAD_FRAME_SAMPLES)
+        start_s = start / SAMPLE_RATE
         for channel, detector in enumerate(detectors):
-            collected[channel].append(detector.probabilities(window[channel]))
+            probabilities = detector.probabilities(window[channel])
+            quiet = hear_quiet_speech(window, channel, probabilities, hear, options)
+            collected[channel].append(quiet.probabilities if quiet else probabilities)
+            gains_db[channel].append(quiet.gains_db if quiet else np.zeros(len(probabilities), np.float32))
+            quiet_spans += [(start_s + first_s, start_s + end_s) for first_s, end_s in quiet.spans] if quiet else []
         report(0.0)
-    probabilities = tuple(np.concatenate(parts) if parts else np.zeros(0, np.float32) for parts in collected)
-    spans = tuple(tuple(get_speech_spans(frames, wav.duration_s, options)) for frames in probabilities)
-    return DetectedSpeech(wav.duration_s, spans, probabilities)
+    joined = tuple(np.concatenate(parts) if parts else np.zeros(0, np.float32) for parts in collected)
+    spans = tuple(tuple(get_speech_spans(frames, wav.duration_s, options)) for frames in joined)
+    gains = (np.concatenate(parts) if parts else np.zeros(0, np.float32) for parts in gains_db)
+    return DetectedSpeech(
+        wav.duration_s, spans, joined, tuple(gain if gain.any() else None for gain in gains), tuple(sorted(quiet_spans))
+    )
 
 
 def _summarize_decoding(strategy: DecodingStrategy, results: Sequence[ChunkResult]) -> DecodingStats:
@@ -404,8 +420,8 @@ def _flag_dropped(dropped: Sequence[Dropped], detected: DetectedSpeech) -> dict[
     }
 
 
-def _read_chunk(path: Path, chunk: Chunk) -> Samples:
-    """Read a chunk's audio, with silence between its pieces.
+def _read_chunk(path: Path, gains_db: Sequence[npt.NDArray[np.float32] | None], chunk: Chunk) -> Samples:
+    """Read a chunk's audio, amplified by its channel's gains, with silence between its pieces.
 
     Returns float32 of shape (n,) at 16 kHz, n = ``count_samples(chunk)``. Each call opens the file, because a reader has only one
     position.
@@ -415,5 +431,7 @@ def _read_chunk(path: Path, chunk: Chunk) -> Samples:
     with WavReader(path) as wav:
         for start, end in chunk.pieces:
             start_frame = round(start * SAMPLE_RATE)
-            parts += [wav.read(start_frame, round(end * SAMPLE_RATE) - start_frame)[chunk.channel], glue]
+            samples = wav.read(start_frame, round(end * SAMPLE_RATE) - start_frame)[chunk.channel]
+            gain_db = gains_db[chunk.channel]
+            parts += [samples if gain_db is None else amplify(samples, gain_db, start_frame), glue]
     return np.concatenate(parts[:-1])

@@ -1,13 +1,14 @@
 """Normalizing: any audio or video file in, one 16 kHz PCM WAV out, with flags for what was lost.
 
 This module decides which losses make a recording unusable and which only set a flag. Opening is ``speech.audio.containers``,
-declared lengths are ``speech.audio.declared_length``, decoding is ``speech.audio.stream``, channels are
-``speech.audio.channels``, several tracks are ``speech.audio.multitrack``, the file is ``speech.audio.wav``.
+declared lengths are ``speech.audio.declared_length``, decoding is ``speech.audio.stream``, loudness is ``speech.audio.level``,
+channels are ``speech.audio.channels``, several tracks are ``speech.audio.multitrack``, the file is ``speech.audio.wav``.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from speech.audio.containers import AudioInfo, OpenContainer, open_container, pr
 from speech.audio.declared_length import DeclaredLength, has_ogg_end_page, read_declared_length
 from speech.audio.downmix import CONTEXT_SAMPLES, mix_channels
 from speech.audio.errors import BadAudioError
+from speech.audio.level import Gain, LevelMeter
 from speech.audio.multitrack import normalize_tracks
 from speech.audio.result import NormalizedAudio
 from speech.audio.stream import DECLARED_MARGIN_S, PcmStream
@@ -38,6 +40,7 @@ def normalize(
     """Decode the sound of ``source`` and write it to ``target`` as a 16 kHz, 16-bit PCM WAV (RF64 above 4 GiB).
 
     Of several audio tracks those are heard that belong together; see ``speech.audio.tracks``.
+    A recording that is too quiet, or beyond full scale, is decoded a second time with a gain (``speech.audio.level``).
     Memory does not depend on the length. On any error ``target`` is removed, and so are temporary files beside it.
 
     Args:
@@ -51,51 +54,79 @@ def normalize(
         BadAudioError: The bytes are unusable; see ``BadAudioKind`` and the error's sentence.
         OSError: The source cannot be read or the target not written: this is a problem of the machine; a retry may help.
     """
-    normalize_stream = partial(_normalize_stream, max_hours=max_hours, keep_channels=keep_channels)
+    decode = partial(_normalize_track, source, max_hours=max_hours, keep_channels=keep_channels)
     try:
-        with open_container(source) as delivery:
-            if len(delivery.info.tracks) == 1:
-                return normalize_stream(delivery, target, accept_partial=accept_partial)
-
-        def decode(track: Track, target: Path, *, accept_partial: bool) -> NormalizedAudio:
-            with open_container(source, track) as delivery:
-                return normalize_stream(delivery, target, accept_partial=accept_partial)
-
-        return normalize_tracks(
-            delivery.info.tracks, target, decode, accept_partial=accept_partial, keep_channels=keep_channels
-        )
+        tracks = probe(source).tracks
+        if len(tracks) == 1:
+            return decode(tracks[0], target, accept_partial=accept_partial)
+        return normalize_tracks(tracks, target, decode, accept_partial=accept_partial, keep_channels=keep_channels)
     except BaseException:
         with suppress(OSError):  # do not hide the first error
             target.unlink(missing_ok=True)
         raise
 
 
-def _normalize_stream(
-    delivery: OpenContainer, target: Path, *, max_hours: float, accept_partial: bool, keep_channels: bool
+def _normalize_track(
+    source: Path, track: Track, target: Path, *, max_hours: float, accept_partial: bool, keep_channels: bool
 ) -> NormalizedAudio:
-    """Normalize one audio stream. On any error ``target`` is removed."""
+    """Normalize one audio track. On any error ``target`` is removed."""
+    decode = partial(
+        _decode, source, track, target, max_hours=max_hours, accept_partial=accept_partial, keep_channels=keep_channels
+    )
     try:
+        decoded = read = decode(gain=None)
+        gain = read.level.plan_gain()
+        if gain is not None:
+            decoded = decode(gain=gain)
+    except BaseException:
+        with suppress(OSError):  # do not hide the first error
+            target.unlink(missing_ok=True)
+        raise
+    writer = decoded.writer
+    seconds = writer.frames / SAMPLE_RATE
+    return NormalizedAudio(
+        duration_s=seconds,
+        samples_per_channel=writer.frames,
+        channels=writer.channels,
+        container_info=decoded.info,
+        flags={**decoded.flags, **read.level.describe(gain, decoded.level, seconds)},
+        peak_dbfs=writer.peak_dbfs,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Decoded:
+    """One pass over a track: what was written, what is missing, and how loud it was."""
+
+    writer: WavWriter
+    info: AudioInfo
+    flags: dict[str, str]
+    level: LevelMeter
+
+
+def _decode(
+    source: Path,
+    track: Track,
+    target: Path,
+    *,
+    gain: Gain | None,
+    max_hours: float,
+    accept_partial: bool,
+    keep_channels: bool,
+) -> _Decoded:
+    """Decode a track into the target, which is replaced if it exists. See ``normalize``."""
+    with open_container(source, track) as delivery:
         declared = _check_declared_length(delivery, max_hours)
         decoding = PcmStream(
             delivery,
             fill_limit_s=declared.seconds + DECLARED_MARGIN_S if declared else None,
             every_stream=declared is not None and declared.covers_all_streams,
+            gain=gain,
         )
         writer = _write_wav(delivery, decoding, target, max_hours=max_hours, keep_channels=keep_channels)
         has_audio = writer.frames > 0
         flags = _find_losses(delivery, decoding, declared, has_audio=has_audio, accept_partial=accept_partial)
-    except BaseException:
-        with suppress(OSError):  # do not hide the first error
-            target.unlink(missing_ok=True)
-        raise
-    return NormalizedAudio(
-        duration_s=writer.frames / SAMPLE_RATE,
-        samples_per_channel=writer.frames,
-        channels=writer.channels,
-        container_info=delivery.info,
-        flags=flags,
-        peak_dbfs=writer.peak_dbfs,
-    )
+    return _Decoded(writer, delivery.info, flags, decoding.level)
 
 
 def _check_declared_length(delivery: OpenContainer, max_hours: float) -> DeclaredLength | None:

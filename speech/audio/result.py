@@ -17,8 +17,10 @@ class NormalizedAudio:
         channels: Channels of the written file.
         container_info: The source container's description.
         flags: Flag -> reason. ``partial``: something of the recording is missing; ``gaps``: timestamps jump, silence was filled in;
-            ``undeclared``: sound was read that the header does not count; ``tracks``: audio tracks that were left out.
-        peak_dbfs: Level of the largest sample in decibels relative to full scale (0 or negative); None if every sample is zero.
+            ``undeclared``: sound was read that the header does not count; ``tracks``: audio tracks that were left out; ``quiet``,
+            ``overdriven`` and ``clipped``: see ``speech.audio.level.LevelMeter.describe``.
+        peak_dbfs: Level of the largest written sample in decibels relative to full scale (0 or negative); None if every sample is
+            zero.
         tracks: What was taken of which audio tracks, in a line; None where the file has one.
     """
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from speech.audio.containers import OpenContainer, open_part
 from speech.audio.declared_length import SLACK_FLOOR_S, has_ogg_end_page, read_declared_length
 from speech.audio.errors import BadAudioError
+from speech.audio.level import Amplifier, Gain, LevelMeter
 from speech.audio.rest import find_rest
 from speech.audio.wav import SAMPLE_RATE
 
@@ -60,6 +61,9 @@ _DEMUX_RETRIES = 20
 _FLOAT_DTYPES = {"flt": np.float32, "fltp": np.float32, "dbl": np.float64, "dblp": np.float64}
 """Floating-point sample formats, which can contain NaN and infinity."""
 
+_SHORT_FORMATS = {"u8": 8, "u8p": 8, "s16": 16, "s16p": 16}
+"""Sample formats of 16 bits or fewer -> bits. All others are wider, and are measured before they become 16 bits."""
+
 
 class PcmStream:
     """One pass over an audio stream.
@@ -70,6 +74,7 @@ class PcmStream:
         delivery: The open container.
         fill_limit_s: Position, in seconds, up to which gaps may be filled with silence; None if no header declares a length.
         every_stream: Use the timestamps of all streams for ``reached_s``, not only those of the audio stream.
+        gain: What is done to the samples before they become 16 bits; None: nothing.
 
     Attributes:
         channels: Channels of every block; 0 before the first.
@@ -88,9 +93,12 @@ class PcmStream:
         last_part: The last recording in the file.
         total_samples: Decoded samples, over all channels.
         non_finite_samples: How many of them were NaN or infinite and were replaced by zero.
+        level: Levels, of the source's own precision; with a gain, of what was made of it.
     """
 
-    def __init__(self, delivery: OpenContainer, *, fill_limit_s: float | None, every_stream: bool) -> None:
+    def __init__(
+        self, delivery: OpenContainer, *, fill_limit_s: float | None, every_stream: bool, gain: Gain | None = None
+    ) -> None:
         self.channels = 0
         self.packets = 0
         self.failed_packets = 0
@@ -106,6 +114,8 @@ class PcmStream:
         self.total_samples = 0
         self.non_finite_samples = 0
         self._size_fill_left_s = MAX_UNDECLARED_FILL_S + delivery.file.full_size / MIN_BYTES_PER_SILENT_S
+        self.level = LevelMeter()
+        self._amplifier = Amplifier(gain) if gain is not None else None
         self._undeclared_fill_left_s = MAX_UNDECLARED_FILL_S
         self._position_s = 0.0  # time in the recording of the next sample, in seconds
         self._frame_s = 0.0
@@ -366,14 +376,27 @@ class PcmStream:
 
     def _resample(self, frame: AudioFrame | None) -> Iterator[NDArray[np.int16]]:
         """Resample a frame of any format to int16 blocks of shape (samples, channels) at 16 kHz; None flushes the resampler."""
-        if self._resampler is None:
+        if frame is not None and self._resampler is None:
+            self.level.expect_bits(_SHORT_FORMATS.get(frame.format.name, 32))
             # All frames are converted to the channel layout of the first one, even if the layout changes later.
-            self._resampler = AudioResampler(format="s16", layout=self._layout, rate=SAMPLE_RATE)
+            sample_format = _choose_format(frame, is_amplified=self._amplifier is not None)
+            self._resampler = AudioResampler(format=sample_format, layout=self._layout, rate=SAMPLE_RATE)
+        if self._resampler is None:
+            return
         if frame is not None:
             self._zero_non_finite(frame)
         for resampled in self._resampler.resample(frame):
             if resampled is not None:
-                yield resampled.to_ndarray().astype(np.int16, copy=False).reshape(-1, self.channels)
+                block = resampled.to_ndarray().reshape(-1, self.channels)
+                yield self._round(self._amplifier.apply(block) if self._amplifier else block)
+        if frame is None and self._amplifier:
+            yield self._round(self._amplifier.finish())
+
+    def _round(self, block: NDArray[Any]) -> NDArray[np.int16]:
+        """Make 16 bits of a block and measure it: the wide samples, or those that a gain has made."""
+        rounded = _to_int16(block)
+        self.level.add_block(rounded if self._amplifier else block)
+        return rounded
 
     def _zero_non_finite(self, frame: AudioFrame) -> None:
         """Replace NaN and infinity by 0: the resampler would spread a NaN over neighbouring samples or turn it into full scale."""
@@ -391,3 +414,32 @@ class PcmStream:
             if is_non_finite.any():
                 self.non_finite_samples += int(is_non_finite.sum())
                 samples[is_non_finite] = 0
+
+
+def _choose_format(frame: AudioFrame, *, is_amplified: bool) -> str:
+    """The sample format to resample a frame to. Rounding it to 16 bits gives what FFmpeg gives when it is asked for 16 bits.
+
+    For wide samples FFmpeg computes in floats of their width either way. Short ones it resamples in 16 bits. Integers whose rate
+    stays are cut off.
+    """
+    name = frame.format.name
+    if name in ("dbl", "dblp"):
+        return "dbl"
+    if is_amplified or name in ("flt", "fltp"):
+        return "flt"
+    if name in ("s32", "s32p"):
+        return "s32" if frame.sample_rate == SAMPLE_RATE else "flt"
+    return "s16"
+
+
+def _to_int16(block: NDArray[Any]) -> NDArray[np.int16]:
+    """Round floats of full scale 1 to the nearest integer, and cut wider integers off."""
+    if block.dtype == np.int16:
+        return block
+    rounded: NDArray[np.int16]
+    if block.dtype == np.int32:
+        rounded = (block >> 16).astype(np.int16)
+    else:
+        scaled = np.clip(block, -1, 1) * 32_768
+        rounded = np.minimum(np.rint(scaled, out=scaled), 32_767, out=scaled).astype(np.int16)
+    return rounded
