@@ -38,7 +38,6 @@ class DeliveryFile:
         size: Bytes that are shown.
         full_size: Bytes up to the end of the file.
         origin: Position in the file of position 0.
-        last_read_end: End of the last read that returned bytes, in bytes from position 0.
     """
 
     def __init__(self, file: BinaryIO, begin: int = 0) -> None:
@@ -48,7 +47,6 @@ class DeliveryFile:
         self._position = 0
         self._patches: tuple[tuple[int, bytes], ...] = ()
         self.size = self.full_size = max(0, os.fstat(self._descriptor).st_size - self.origin)
-        self.last_read_end = 0
         self._calls_left = _FREE_CALLS + self.size // _BYTES_PER_CALL
 
     def read(self, count: int) -> bytes:
@@ -60,9 +58,7 @@ class DeliveryFile:
         """
         self._count_call()
         content = self.peek(self._position, count) if self._calls_left >= 0 else b""
-        if content:
-            self._position += len(content)
-            self.last_read_end = self._position
+        self._position += len(content)
         return content
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:

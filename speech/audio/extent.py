@@ -12,7 +12,7 @@ FFmpeg believes the header. So this module walks the chunks behind the sound, as
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from speech.audio.delivery_file import DeliveryFile
@@ -146,8 +146,28 @@ def find_extent(file: DeliveryFile) -> Extent:
     head = file.peek(0, 64)
     if head[:4] == b"OggS":
         return _find_ogg_extent(file)
+    if head[4:8] == b"ftyp":
+        return _find_mp4_extent(file)
     layout = _choose_layout(head)
     return Extent(file.size) if layout is None else _find_chunked_extent(file, layout)
+
+
+def walk_mp4_boxes(file: DeliveryFile) -> Iterator[tuple[bytes, int, int]]:
+    """Walk well-formed boxes (ISO/IEC 14496-12, section 4.2): name, begin and end of each."""
+    position = 0
+    for _ in range(_MAX_CHUNKS):
+        head = file.peek(position, 16)
+        if len(head) < 8:
+            return
+        size, name = struct.unpack_from(">I4s", head)
+        if size == 1 and len(head) == 16:
+            (size,) = struct.unpack_from(">Q", head, 8)
+        if size == 0:
+            size = file.size - position
+        if size < 8 or not all(0x20 <= byte < 0x7F or byte == 0xA9 for byte in name):
+            return
+        yield name, position, min(position + size, file.size)
+        position += size
 
 
 def find_start(file: DeliveryFile, begin: int, end: int) -> int | None:
@@ -354,7 +374,7 @@ def _read_w64_header(header: bytes) -> tuple[bytes, int] | None:
     (size,) = struct.unpack_from("<q", header, 16)
     if size < 24:
         return None
-    return header[:4] if header[4:16] == _W64_CHUNK_TAIL or header[:4] == b"riff" else b"free", size - 24
+    return header[:4] if header[4:16] == _W64_CHUNK_TAIL or header[:4] == b"riff" else b"guid", size - 24
 
 
 def _read_riff_byte_rate(name: bytes, body: bytes) -> float:
@@ -423,6 +443,16 @@ _AIFF = _Layout(
     False,
 )
 _CAF = _Layout(8, 12, 1, b"data", _read_caf_header, 4, lambda size: struct.pack(">q", size), _read_caf_byte_rate, False)
+
+
+def _find_mp4_extent(file: DeliveryFile) -> Extent:
+    """Up to another file: FFmpeg would take its index for more of this one's."""
+    names: set[bytes] = set()
+    for name, begin, _ in walk_mp4_boxes(file):
+        if name == b"ftyp" and {b"moov", b"mdat"} <= names:
+            return Extent(begin, unread=(begin, file.size))
+        names.add(name)
+    return Extent(file.size)
 
 
 def _find_ogg_extent(file: DeliveryFile) -> Extent:

@@ -6,13 +6,11 @@ looked at here, as far as the container tells what else may lie there.
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from speech.audio.containers import BUFFER_BYTES, OpenContainer
 from speech.audio.delivery_file import DeliveryFile
-from speech.audio.extent import MIN_REST_BYTES, MIN_REST_S, find_start, trim_rest
+from speech.audio.extent import MIN_REST_BYTES, MIN_REST_S, find_start, trim_rest, walk_mp4_boxes
 
 _COUNTED = ("voc", "tta", "wv")
 """Containers that end at a count or a mark in their header, so that the last packet tells where they end."""
@@ -34,8 +32,6 @@ _SCANNED = (
     "nut",
 )
 """Containers without an index behind the sound: FFmpeg looks for packets up to the end of the file, or gives up before."""
-
-_MAX_BOXES = 65_536
 
 _LOOK_FOR_START_BYTES = 1 << 26
 """How far behind the end of a recording another one is looked for."""
@@ -89,8 +85,10 @@ def _find_end(delivery: OpenContainer, packet_end: int) -> int | None:
         return delivery.extent.unread[0]
     if delivery.demuxer in _COUNTED and packet_end:
         return packet_end
-    # Behind a tag that names a size beyond the end of the file, FFmpeg stands there without having read what is between.
-    reached = file.last_read_end if file.tell() > file.size else file.tell()
+    reached = file.tell()
+    if delivery.demuxer == "flv" and reached > file.size:
+        # What is no tag stated a size beyond the end of the file, and FFmpeg went there without reading what is between.
+        reached = packet_end
     if delivery.demuxer not in _SCANNED or reached >= file.size:
         return None
     # FFmpeg reads ahead; where several streams are in the file, the last packet of the sound may stand long before the end.
@@ -108,9 +106,7 @@ def _find_mp4_rest(delivery: OpenContainer, whole: DeliveryFile, packet_end: int
     index_end = max([packet_end, *ends])
     unread: list[tuple[int, int]] = []
     position, names = 0, set[bytes]()
-    for name, begin, end in _walk_boxes(whole):
-        if name == b"ftyp" and {b"moov", b"mdat"} <= names and begin >= index_end:
-            return Rest(tuple(unread), begin)
+    for name, begin, end in walk_mp4_boxes(delivery.file):
         if name == b"mdat" and begin <= index_end <= end:
             left = (index_end, whole.find_end_of_content(index_end, end))
             if _is_long(*left, bytes_per_s) and left[1] - left[0] > bytes_per_s:
@@ -119,25 +115,9 @@ def _find_mp4_rest(delivery: OpenContainer, whole: DeliveryFile, packet_end: int
         position = end
     if b"moof" in names:
         unread.clear()  # each fragment has an index of its own
+    if delivery.extent.unread is not None:
+        return Rest(tuple(unread), delivery.extent.unread[0])
     left = trim_rest(whole, position, whole.size)
     if _is_long(*left, bytes_per_s):
         unread.append(left)
     return Rest(tuple(unread))
-
-
-def _walk_boxes(file: DeliveryFile) -> Iterator[tuple[bytes, int, int]]:
-    """Walk well-formed boxes (ISO/IEC 14496-12, section 4.2): name, begin and end of each."""
-    position = 0
-    for _ in range(_MAX_BOXES):
-        head = file.peek(position, 16)
-        if len(head) < 8:
-            return
-        size, name = struct.unpack_from(">I4s", head)
-        if size == 1 and len(head) == 16:
-            (size,) = struct.unpack_from(">Q", head, 8)
-        if size == 0:
-            size = file.size - position
-        if size < 8 or not all(0x20 <= byte < 0x7F or byte == 0xA9 for byte in name):
-            return
-        yield name, position, min(position + size, file.size)
-        position += size

@@ -26,6 +26,7 @@ ENCODINGS = {
     "m4a, index first": ("mp4", "aac", {"movflags": "faststart"}),
     "m4a, fragments": ("mp4", "aac", {"movflags": "frag_keyframe+empty_moov", "frag_duration": "500000"}),
     "opus": ("ogg", "libopus", {}),
+    "ogg flac": ("ogg", "flac", {}),
     "webm": ("webm", "libopus", {}),
     "webm, live": ("webm", "libopus", {"live": "1"}),
     "mkv": ("matroska", "flac", {}),
@@ -42,18 +43,24 @@ def make_syllables(seconds: float, rate: int = 16_000, seed: int = 0) -> NDArray
 
 
 def encode(
-    path: Path, encoding: str, *, seconds: float = 10, rate: int = 16_000, gap: tuple[float, float] | None = None
+    path: Path,
+    encoding: str,
+    *,
+    seconds: float = 10,
+    rate: int = 16_000,
+    gap: tuple[float, float] | None = None,
+    layout: str = "mono",
 ) -> Path:
     """Write ``make_syllables`` in this encoding. From second ``gap[0]`` on, timestamps are ``gap[1]`` seconds late."""
     container_format, codec, options = ENCODINGS[encoding]
     samples = (make_syllables(seconds, rate) * 32_767).clip(-32_768, 32_767).astype(np.int16)
     with av.open(str(path), "w", format=container_format, options=options) as container:
-        stream = container.add_stream(codec, rate=rate, layout="mono")
+        stream = container.add_stream(codec, rate=rate, layout=layout)
         if codec == "mp3":  # a variable bit rate, low at first, so that a length estimated from it is far off
             stream.options = {"flags": "+qscale", "global_quality": "472"}
         for start in range(0, len(samples), 960):
             late = int(gap[1] * rate) if gap and start / rate >= gap[0] else 0
-            container.mux(stream.encode(_frame(samples[start : start + 960], rate, start + late)))
+            container.mux(stream.encode(_frame(samples[start : start + 960], rate, start + late, layout)))
         container.mux(stream.encode(None))
     return path
 
@@ -85,8 +92,9 @@ def write_film(
     return path
 
 
-def _frame(samples: NDArray[np.int16], rate: int, pts: int) -> av.AudioFrame:
-    frame = av.AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")
+def _frame(samples: NDArray[np.int16], rate: int, pts: int, layout: str = "mono") -> av.AudioFrame:
+    channels = av.AudioLayout(layout).nb_channels
+    frame = av.AudioFrame.from_ndarray(np.repeat(samples, channels)[None], format="s16", layout=layout)
     frame.sample_rate, frame.pts, frame.time_base = rate, pts, Fraction(1, rate)
     return frame
 

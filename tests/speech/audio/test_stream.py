@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -140,6 +141,35 @@ def test_a_huge_jump_of_the_timestamps_is_not_filled(tmp_path: Path) -> None:
     result = normalize_beside(encode(tmp_path / "a", "mpegts", gap=(4, 20_000)))
     assert result.duration_s == pytest.approx(10, abs=0.15)
     assert "20000.0 s were not" in result.flags["gaps"]
+
+
+@pytest.mark.parametrize("encoding", ["mkv", "m4a", "webm"])
+def test_silence_that_only_a_header_asks_for_is_limited(tmp_path: Path, encoding: str) -> None:
+    """A file of some kilobytes that declares 22 hours. The limit is an hour, and a second for every 100 bytes."""
+    path = encode(tmp_path / "a", encoding, seconds=2, gap=(1, 80_000))
+    result = normalize_beside(path)
+    assert result.duration_s == pytest.approx(2, abs=0.2)
+    assert "lie within the declared length, but a file of" in result.flags["gaps"]
+    shorter = encode(tmp_path / "a", encoding, seconds=2, gap=(1, 3_500))
+    assert normalize_beside(shorter).duration_s == pytest.approx(3_502, abs=0.2)
+
+
+def test_silence_that_the_size_of_the_file_explains_is_filled_in(tmp_path: Path) -> None:
+    """A recorder that writes pictures or silence as bytes may leave out more than an hour of sound."""
+    path = encode(tmp_path / "a", "mkv", seconds=2, gap=(1, 5_000))
+    path.write_bytes(path.read_bytes() + b"\xec\x01\0\0\0\0\x03\x0d\x40" + bytes(200_000))  # a Void element
+    assert normalize_beside(path).duration_s == pytest.approx(5_002, abs=0.2)
+
+
+def test_sound_in_more_than_8_planes_ends_no_process(tmp_path: Path) -> None:
+    """PyAV lists more planes than such a frame has; reading what is none was a segmentation fault."""
+    layout = av.AudioLayout("9.1.4")
+    with av.open(str(tmp_path / "a.opus"), "w", format="ogg") as container:
+        stream = container.add_stream("libopus", rate=48_000, layout=layout, options={"mapping_family": "255"})
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 48_000 * layout.nb_channels), np.float32), "flt", layout)
+        frame.sample_rate = 48_000
+        container.mux([*stream.encode(frame), *stream.encode(None)])
+    assert normalize_beside(tmp_path / "a.opus").duration_s == pytest.approx(1, abs=0.05)
 
 
 def test_a_jump_beyond_the_declared_length_is_not_filled(tmp_path: Path) -> None:

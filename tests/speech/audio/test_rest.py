@@ -1,0 +1,114 @@
+"""Bytes that were not read when the sound ended: other recordings in the file, and what no header counts."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.speech.audio.encodings import encode, make_syllables, normalize_beside, write_film
+from tests.speech.audio.encodings import write as write_sound
+
+GARBAGE = np.random.default_rng(0).bytes(200_000)
+
+
+@pytest.mark.parametrize(
+    "encoding", ["wav", "aiff", "caf", "flac", "mp3", "aac", "m4a", "m4a, index first", "mkv", "flv", "mpegts"]
+)
+def test_two_files_in_one_are_both_read(tmp_path: Path, encoding: str) -> None:
+    path = encode(tmp_path / "a", encoding, seconds=4)
+    once = normalize_beside(path)
+    path.write_bytes(path.read_bytes() * 2)
+    assert normalize_beside(path).duration_s == pytest.approx(2 * once.duration_s, abs=0.15)
+    assert once.flags == {}
+
+
+def test_a_film_of_two_files_is_read_whole(tmp_path: Path) -> None:
+    path = write_film(tmp_path / "a.mp4", sound_starts=(0,))
+    path.write_bytes(path.read_bytes() * 2)
+    result = normalize_beside(path)
+    assert (result.duration_s, result.flags) == (pytest.approx(8, abs=0.2), {})
+
+
+def test_fragments_of_two_files_are_read_once(tmp_path: Path) -> None:
+    path = encode(tmp_path / "a", "m4a, fragments", seconds=4)
+    path.write_bytes(path.read_bytes() * 2)
+    assert normalize_beside(path).duration_s == pytest.approx(8, abs=0.6)
+
+
+def test_a_second_file_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
+    path = encode(tmp_path / "a", "m4a", seconds=4)
+    path.write_bytes(path.read_bytes() + encode(tmp_path / "b", "m4a", seconds=4).read_bytes()[:9_000])
+    (tmp_path / "b").unlink()
+    result = normalize_beside(path)
+    assert result.duration_s == pytest.approx(4, abs=0.1)
+    assert "the one at byte" in result.flags["partial"]
+    assert "no complete index" in result.flags["partial"]
+
+
+def test_a_second_file_that_is_cut_off_is_reported(tmp_path: Path) -> None:
+    path = write_sound(tmp_path / "a.wav", make_syllables(4))
+    path.write_bytes(path.read_bytes() + path.read_bytes()[:70_000])
+    result = normalize_beside(path)
+    assert result.duration_s == pytest.approx(6.2, abs=0.1)
+    assert result.flags["partial"].startswith("Recording 2 of those in the file promises 4.0 s")
+
+
+@pytest.mark.parametrize("encoding", ["m4a", "m4a, index first"])
+def test_bytes_behind_an_mp4_that_are_no_box_are_reported(tmp_path: Path, encoding: str) -> None:
+    path = encode(tmp_path / "a", encoding, seconds=4)
+    path.write_bytes(path.read_bytes() + GARBAGE)
+    assert normalize_beside(path).flags["partial"].startswith("200,000 bytes at byte ")
+
+
+def test_media_data_that_the_index_of_an_mp4_leaves_out_is_reported(tmp_path: Path) -> None:
+    """The recorder stopped between two writes of the index."""
+    path = encode(tmp_path / "a", "m4a, index first", seconds=4)
+    content = bytearray(path.read_bytes())
+    box = content.index(b"mdat") - 4
+    struct.pack_into(">I", content, box, struct.unpack_from(">I", content, box)[0] + len(GARBAGE))
+    path.write_bytes(bytes(content) + GARBAGE)
+    assert normalize_beside(path).flags["partial"].startswith("200,000 bytes at byte ")
+
+
+@pytest.mark.parametrize("behind", [bytes(300_000), b"\0\0\x10\0free" + bytes(4_088), b"\0\0\0\x08free" * 2_000])
+def test_free_space_behind_an_mp4_is_not_reported(tmp_path: Path, behind: bytes) -> None:
+    path = encode(tmp_path / "a", "m4a", seconds=4)
+    path.write_bytes(path.read_bytes() + behind)
+    assert normalize_beside(path).flags == {}
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts"])
+def test_a_film_whose_sound_ends_before_its_pictures_is_complete(tmp_path: Path, name: str) -> None:
+    result = normalize_beside(write_film(tmp_path / name, sound_starts=(0,), seconds=30, sound_s=5))
+    assert "partial" not in result.flags
+
+
+@pytest.mark.parametrize("encoding", ["mp3", "mp3 without header", "flac", "aac"])
+@pytest.mark.parametrize("tag", [b"TAG" + b"title".ljust(125, b"\0"), bytes(40_000)], ids=["ID3v1", "zeros"])
+def test_tags_and_zeros_at_the_end_are_not_reported(tmp_path: Path, encoding: str, tag: bytes) -> None:
+    path = encode(tmp_path / "a", encoding, seconds=4)
+    path.write_bytes(path.read_bytes() + tag)
+    assert normalize_beside(path).flags == {}
+
+
+def test_a_voc_that_the_demuxer_gives_up_in_the_middle_is_reported(tmp_path: Path) -> None:
+    samples = (make_syllables(4) * 32_767).astype("<i2").tobytes()
+    half = len(samples) // 2
+    head = b"Creative Voice File\x1a\x1a\0\x0a\x01\x29\x11"
+    block = b"\x09" + (half + 12).to_bytes(3, "little") + struct.pack("<IBBHI", 16_000, 16, 1, 4, 0) + samples[:half]
+    (tmp_path / "a").write_bytes(head + block + b"\xee\x10\0\0" + samples[half:])
+    result = normalize_beside(tmp_path / "a")
+    assert result.duration_s == pytest.approx(2, abs=0.1)
+    assert "may hold more of the recording" in result.flags["partial"]
+
+
+@pytest.mark.parametrize("zeros", [30_000, 3_000_000])
+def test_zeros_in_the_middle_of_a_transport_stream_end_nothing(tmp_path: Path, zeros: int) -> None:
+    path = encode(tmp_path / "a", "mpegts", seconds=8)
+    content = path.read_bytes()
+    half = len(content) // 2 // 188 * 188
+    path.write_bytes(content[:half] + bytes(zeros) + content[half:])
+    assert normalize_beside(path).duration_s == pytest.approx(8, abs=0.2)
