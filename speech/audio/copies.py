@@ -17,17 +17,14 @@ from speech.audio.channels import SILENT_DBFS
 from speech.audio.downmix import MIN_CORRELATION
 from speech.audio.wav import SAMPLE_RATE
 
-BLOCK_SAMPLES = 2 * SAMPLE_RATE
-"""Samples that are compared at once: 2 s, longer than a word and shorter than most turns."""
+BLOCK_S = 2
+"""Seconds that are compared at once: longer than a word and shorter than most turns."""
 
-MAX_LAG_SAMPLES = SAMPLE_RATE // 2
-"""Longest delay that is looked for: half a second, more than codecs and sound cards cause."""
+MAX_BLOCKS = 450
+"""Most blocks that are compared: 15 minutes of sound are looked at completely, of longer ones as much, evenly spread."""
 
-MAX_BLOCKS = 600
-"""Most blocks that are compared: 20 minutes of sound are looked at completely, of longer ones as much, evenly spread."""
-
-MAX_COMPARISONS = 36_000
-"""Most correlations that are computed, so that many tracks take as long as a few."""
+MAX_COMPARISONS = 15_000
+"""Most correlations that are computed, so that many tracks do not take minutes."""
 
 ACTIVE_RANGE_DB = 25
 """A block counts if its level is at most this many dB below the loudest blocks of its channel: speech, no pauses."""
@@ -44,8 +41,10 @@ MAX_OWN_SHARE = 0.005
 MOSTLY_SHARE = 0.5
 """A track is another version of the same sound if at least this share of its blocks is found in others."""
 
-MAX_SYNCHRONOUS_LAG = 1
-"""Channels that differ by at most this many samples can be mixed without loss below 8 kHz."""
+_RATE = SAMPLE_RATE // 2  # at which sound is compared: what tells voices apart is below 4 kHz
+_BLOCK_SAMPLES = BLOCK_S * _RATE
+_MAX_LAG_SAMPLES = _RATE // 2
+"""Longest delay that is looked for: half a second, more than codecs and sound cards cause. With none, channels can be mixed."""
 
 IDENTICAL_CORRELATION = 0.95
 """From here on two channels differ by what a codec does. Below, each may hold sounds that the other lacks."""
@@ -56,7 +55,7 @@ RELATED_CORRELATION = 0.3
 MIN_RELATED_SHARE = 0.2
 """Channels are related if they share a sound in at least this share of the blocks in which either is active."""
 
-_FFT_SAMPLES = 1 << 16  # a block and the longest delay on both sides: 48,000
+_FFT_SAMPLES = _BLOCK_SAMPLES + 2 * _MAX_LAG_SAMPLES
 _MIN_ENERGY_SHARE = 1e-4
 _PRE_EMPHASIS = np.float32(0.97)
 
@@ -88,7 +87,7 @@ class SoundComparison:
         self._track_of = np.asarray(track_of)
         channels = len(track_of)
         self._pairs = [(i, c) for i in range(channels) for c in range(channels) if track_of[i] != track_of[c]]
-        self._block_s = BLOCK_SAMPLES / SAMPLE_RATE
+        self._block_s: float = BLOCK_S
         # Of block b and channels i, c: how well c's block is found in i, how loud in i compared with c (dB), and at which delay.
         self._levels = np.zeros((0, channels), dtype=np.float32)
         self._matches = np.zeros((0, channels, channels), dtype=np.float32)
@@ -102,7 +101,7 @@ class SoundComparison:
             read: Reads all channels.
             frames: Length in samples.
         """
-        starts = np.arange(0, frames, BLOCK_SAMPLES)
+        starts = np.arange(0, frames, BLOCK_S * SAMPLE_RATE)
         most = max(1, min(MAX_BLOCKS, MAX_COMPARISONS // len(self._pairs)))
         if len(starts) > most:
             starts = starts[np.linspace(0, len(starts) - 1, most).round().astype(int)]
@@ -112,31 +111,31 @@ class SoundComparison:
         self._matches = np.zeros((len(starts), channels, channels), dtype=np.float32)
         self._gains_db, self._lags = np.zeros_like(self._matches), np.zeros_like(self._matches)
         for index, start in enumerate(starts):
-            self._compare_block(index, _read_padded(read, int(start) - MAX_LAG_SAMPLES))
+            self._compare_block(index, _read_around(read, int(start)))
 
     def _compare_block(self, index: int, window: NDArray[np.float32]) -> None:
         """Compare each channel's block with the others around it; float32 (channels, block and delays)."""
-        blocks = window[:, MAX_LAG_SAMPLES : MAX_LAG_SAMPLES + BLOCK_SAMPLES]
+        blocks = window[:, _MAX_LAG_SAMPLES : _MAX_LAG_SAMPLES + _BLOCK_SAMPLES]
         self._levels[index] = 10 * np.log10(np.maximum(np.mean(blocks**2, axis=1), 1e-12))
         emphasised = window.copy()
         emphasised[:, 1:] -= _PRE_EMPHASIS * window[:, :-1]
-        blocks = emphasised[:, MAX_LAG_SAMPLES : MAX_LAG_SAMPLES + BLOCK_SAMPLES]
+        blocks = emphasised[:, _MAX_LAG_SAMPLES : _MAX_LAG_SAMPLES + _BLOCK_SAMPLES]
         energies = np.einsum("cs,cs->c", blocks, blocks)
         sums = np.cumsum(np.pad(emphasised.astype(np.float64) ** 2, ((0, 0), (1, 0))), axis=1)
         # Energy of each channel's stretch at every delay.
-        around = sums[:, BLOCK_SAMPLES:] - sums[:, :-BLOCK_SAMPLES]
+        around = sums[:, _BLOCK_SAMPLES:] - sums[:, :-_BLOCK_SAMPLES]
         wide, narrow = np.fft.rfft(emphasised, _FFT_SAMPLES), np.fft.rfft(blocks, _FFT_SAMPLES).conj()
         for inside, channel in self._pairs:
             if self._levels[index, channel] <= SILENT_DBFS or self._levels[index, inside] <= SILENT_DBFS:
                 continue
-            products = np.fft.irfft(wide[inside] * narrow[channel], _FFT_SAMPLES)[: 2 * MAX_LAG_SAMPLES + 1]
+            products = np.fft.irfft(wide[inside] * narrow[channel], _FFT_SAMPLES)[: 2 * _MAX_LAG_SAMPLES + 1]
             # Where a channel is all but silent, rounding errors of its louder parts would correlate.
             floor = _MIN_ENERGY_SHARE * around[inside].max()
             correlations = np.abs(products) / np.sqrt(np.maximum(around[inside], floor) * energies[channel])
             best = int(np.argmax(correlations))
             self._matches[index, inside, channel] = correlations[best]
             self._gains_db[index, inside, channel] = 20 * np.log10(max(abs(products[best]) / energies[channel], 1e-6))
-            self._lags[index, inside, channel] = best - MAX_LAG_SAMPLES
+            self._lags[index, inside, channel] = best - _MAX_LAG_SAMPLES
 
     def are_related(self, first: int, second: int) -> bool:
         """Whether two channels share a sound, faintly or not."""
@@ -149,7 +148,7 @@ class SoundComparison:
         """Whether the mean of two channels would sound hollow: both hold a sound about equally loud, and one is late."""
         pair = (slice(None), [first, second], [second, first])
         is_same = (self._matches[pair] >= MIN_CORRELATION) & (np.abs(self._gains_db[pair]) < MAX_FAINTNESS_DB)
-        is_late = np.abs(self._lags[pair]) > MAX_SYNCHRONOUS_LAG
+        is_late = self._lags[pair] != 0
         blocks = self._find_active()[:, [first, second]].any(axis=1).sum()
         return bool((is_same & is_late).any(axis=1).sum() > MIN_RELATED_SHARE * max(int(blocks), 1))
 
@@ -182,7 +181,7 @@ class SoundComparison:
         if not found.any():
             return None
         lags = self._lags[:, inside][:, :, channels][found]
-        is_synchronous = bool(np.median(np.abs(lags)) <= MAX_SYNCHRONOUS_LAG)
+        is_synchronous = bool(np.median(np.abs(lags)) == 0)
 
         def count_own_blocks(carriers: Sequence[int]) -> int:
             by_these = found[:, np.isin(self._track_of[inside], carriers)].any(axis=1)
@@ -214,11 +213,12 @@ class SoundComparison:
         return is_active & (self._levels >= self._find_loudest_db() - ACTIVE_RANGE_DB)
 
 
-def _read_padded(read: ReadWindow, start: int) -> NDArray[np.float32]:
-    """Read a block and the longest delay on both sides; zeros where there is nothing."""
-    count = BLOCK_SAMPLES + 2 * MAX_LAG_SAMPLES
-    skipped = max(-start, 0)
-    samples = read(start + skipped, count - skipped)
+def _read_around(read: ReadWindow, start: int) -> NDArray[np.float32]:
+    """Read a block and the longest delay on both sides at half the sample rate; zeros where there is nothing."""
+    begin, count = start - 2 * _MAX_LAG_SAMPLES, 2 * _FFT_SAMPLES
+    skipped = max(-begin, 0)
+    samples = read(begin + skipped, count - skipped)
     padded = np.zeros((len(samples), count), dtype=np.float32)
     padded[:, skipped : skipped + samples.shape[1]] = samples
-    return padded
+    halved: NDArray[np.float32] = padded.reshape(len(samples), -1, 2).mean(axis=2)
+    return halved
