@@ -27,6 +27,7 @@ from speech.audio.stream import MAX_CHANNELS
 from speech.audio.tracks import MAX_TRACKS, Track, explain_left_out, plan_rounds
 from speech.audio.wav import SAMPLE_RATE, WavReader, WavWriter
 
+_BLOCK_SAMPLES = 4 * SAMPLE_RATE
 _TRANSCRIBED, _SILENT, _EMPTY, _UNDECODABLE = "transcribed", "silent", "empty", "cannot be decoded"
 
 
@@ -63,7 +64,10 @@ def normalize_tracks(
         audible: list[Track] = []
         while rounds and not audible:
             audible = hearing.hear_round(rounds.pop(0), accept_partial=accept_partial)
-        heard, outputs = hearing.choose(audible, keep_channels=keep_channels)
+        heard = hearing.choose(audible)
+        outputs: tuple[OutputChannel, ...] = ()
+        if len(heard) > 1:
+            heard, outputs = hearing.leave_out_copies(heard, keep_channels=keep_channels)
         for track in chain.from_iterable(rounds):
             hearing.leave_out(track, explain_left_out(track, heard[0]))
         flags, summary = hearing.make_flags(tracks), hearing.make_summary(tracks)
@@ -136,10 +140,8 @@ class _Hearing:
                 audible.append(track)
         return [track for track in tracks if track in audible]
 
-    def choose(self, audible: Sequence[Track], *, keep_channels: bool) -> tuple[list[Track], tuple[OutputChannel, ...]]:
-        """The tracks that are heard, of those that hold sound, and how their channels are mixed.
-
-        Where none holds sound, a silent one is heard.
+    def choose(self, audible: Sequence[Track]) -> list[Track]:
+        """The tracks that are heard if nothing is there twice: those that hold sound, or a silent one where none does.
 
         Raises:
             BadAudioError: There is no track at all.
@@ -149,41 +151,42 @@ class _Hearing:
             raise min(self.errors.values(), key=lambda error: error.kind == "empty")
         for track in self.files.keys() - candidates:
             self.drop(track, _SILENT)
-        channels = 0
-        for track in list(candidates):
-            channels += self.decoded[track].channels
-            if channels > MAX_CHANNELS and track is not candidates[0]:
-                channels -= self.decoded[track].channels
-                candidates.remove(track)
+        heard: list[Track] = []
+        for track in candidates:
+            if heard and sum(self.decoded[each].channels for each in (*heard, track)) > MAX_CHANNELS:
                 self.leave_out(track, f"at most {MAX_CHANNELS} channels are heard together")
             else:
+                heard.append(track)
                 self.outcomes.setdefault(track, _TRANSCRIBED)
-        if len(candidates) == 1:
-            return candidates, ()
-        track_of = [index for index, track in enumerate(candidates) for _ in range(self.decoded[track].channels)]
-        with _open_together([self.files[track] for track in candidates]) as (readers, frames):
+        return heard
+
+    def leave_out_copies(
+        self, tracks: Sequence[Track], *, keep_channels: bool
+    ) -> tuple[list[Track], tuple[OutputChannel, ...]]:
+        """The tracks that are left, and how their channels are mixed."""
+        track_of = [index for index, track in enumerate(tracks) for _ in range(self.decoded[track].channels)]
+        with _open_together([self.files[track] for track in tracks]) as (readers, frames):
             statistics = _collect_statistics(readers, frames)
             comparison = SoundComparison(track_of)
             comparison.compare(lambda start, count: _read_together(readers, start, count), frames)
         copies = comparison.find_copies()
         for index, finding in copies.items():
-            numbers = [str(number) for number in sorted(candidates[copied].number for copied in finding.copied)]
+            numbers = [str(number) for number in sorted(tracks[copied].number for copied in finding.copied)]
             sound = f"the sound of track{'s' if len(numbers) > 1 else ''} {' and '.join(numbers)}"
             if finding.own_s:
-                self.leave_out(candidates[index], f"mostly {sound}, and about {finding.own_s:.0f} s of its own")
+                self.leave_out(tracks[index], f"mostly {sound}, and about {finding.own_s:.0f} s of its own")
             else:
-                self.drop(candidates[index], sound)
-        heard = [channel for channel, track in enumerate(track_of) if track not in copies]
+                self.drop(tracks[index], sound)
 
         def are_apart(first: int, second: int) -> bool:
-            if track_of[first] == track_of[second]:
+            if not keep_channels:
+                return False
+            if track_of[first] == track_of[second] or statistics.are_different(first, second):
                 return True
-            if statistics.are_different(first, second) or not comparison.are_related(first, second):
-                return True
-            return comparison.would_cancel(first, second)
+            return not comparison.are_related(first, second) or comparison.would_cancel(first, second)
 
-        outputs = _plan_outputs(heard, are_apart if keep_channels else None)
-        return [track for index, track in enumerate(candidates) if index not in copies], outputs
+        outputs = _plan_outputs([channel for channel, track in enumerate(track_of) if track not in copies], are_apart)
+        return [track for index, track in enumerate(tracks) if index not in copies], outputs
 
     def drop(self, track: Track, outcome: str) -> None:
         """A track is not heard, and with it no speech is lost."""
@@ -241,19 +244,22 @@ class _Hearing:
         peak_dbfs = self.decoded[track].peak_dbfs
         if peak_dbfs is not None and peak_dbfs >= SILENT_DBFS:
             with _open_together([self.files[track]]) as (readers, frames):
-                if _collect_statistics(readers, frames).find_audible_channels():
-                    return True
+                statistics = ChannelStatistics(readers[0].channels)
+                for block in _read_blocks(readers, frames):
+                    statistics.add_block(block)
+                    if statistics.find_audible_channels():
+                        return True
         self.outcomes[track] = _SILENT
         if len(self.files) > 1:
             self.drop(track, _SILENT)
         return False
 
 
-def _plan_outputs(channels: Sequence[int], are_apart: Callable[[int, int], bool] | None) -> tuple[OutputChannel, ...]:
-    """Put channels into one output channel each that are not to be kept apart; all into one without ``are_apart``."""
+def _plan_outputs(channels: Sequence[int], are_apart: Callable[[int, int], bool]) -> tuple[OutputChannel, ...]:
+    """Put channels into one output channel each that are not to be kept apart."""
     groups: list[list[int]] = []
     for position, channel in enumerate(channels):
-        group = next((g for g in groups if are_apart is None or not are_apart(channel, channels[g[0]])), None)
+        group = next((group for group in groups if not are_apart(channel, channels[group[0]])), None)
         if group is None:
             groups.append([position])
         else:
@@ -293,9 +299,9 @@ def _open_together(paths: Sequence[Path]) -> Iterator[tuple[list[WavReader], int
 
 
 def _read_blocks(readers: Sequence[WavReader], frames: int) -> Iterator[NDArray[np.int16]]:
-    """Yield all files together as int16 blocks of shape (samples, channels) at 16 kHz, a second each."""
-    for start in range(0, frames, SAMPLE_RATE):
-        block = _read_together(readers, start, min(SAMPLE_RATE, frames - start))
+    """Yield all files together as int16 blocks of shape (samples, channels) at 16 kHz, 4 s each."""
+    for start in range(0, frames, _BLOCK_SAMPLES):
+        block = _read_together(readers, start, min(_BLOCK_SAMPLES, frames - start))
         yield np.rint(block.T * 32_768).astype(np.int16)
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain, zip_longest
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 import soundfile
+from av.audio.stream import AudioStream
+from av.stream import Disposition
 from numpy.typing import NDArray
 
 from speech.audio.errors import BadAudioError
@@ -90,6 +95,82 @@ def write_film(
                 container.mux(stream.encode(_frame(samples[start : start + 960], 16_000, int(begin * 16_000) + start)))
             container.mux(stream.encode(None))
     return path
+
+
+@dataclass(frozen=True, slots=True)
+class TrackSource:
+    """A track to be written.
+
+    Attributes:
+        sound: Floats of shape (samples,) or (samples, channels), full scale 1.
+        codec: FFmpeg's name of the encoder.
+        start_s: When it begins.
+        language, title, disposition: As the container declares them.
+        damage: Replace every packet by random bytes, so that it cannot be decoded.
+    """
+
+    sound: NDArray[np.float64]
+    codec: str = "aac"
+    start_s: float = 0.0
+    language: str = "und"
+    title: str | None = None
+    disposition: Disposition | None = None
+    damage: bool = False
+
+
+def write_tracks(path: Path, *tracks: TrackSource, rate: int = 16_000) -> Path:
+    """Write a file with several audio tracks; an MP4 has its index in front."""
+    formats = {".mkv": "matroska", ".ts": "mpegts", ".mpg": "mpeg"}
+    options = {"movflags": "faststart"} if path.suffix in (".mp4", ".mov") else {}
+    with av.open(str(path), "w", format=formats.get(path.suffix, path.suffix[1:]), options=options) as container:
+        streams = []
+        if path.suffix == ".mxf":  # it needs a picture
+            pictures = container.add_stream("mpeg2video", rate=25)
+            pictures.width = pictures.height = 64
+            pictures.pix_fmt = "yuv420p"
+        for track in tracks:
+            channels = 1 if track.sound.ndim == 1 else track.sound.shape[1]
+            stream = container.add_stream(
+                track.codec, rate=rate, layout={1: "mono", 2: "stereo", 6: "5.1(side)"}[channels]
+            )
+            stream.metadata["language"] = track.language
+            if track.title:
+                stream.metadata["title"] = track.title
+            if track.disposition is not None:
+                stream.disposition = track.disposition
+            streams.append(stream)
+        if path.suffix == ".mxf":
+            for index in range(25 * len(tracks[0].sound) // rate + 2):
+                grey = np.full((64, 64, 3), index % 256, dtype=np.uint8)
+                picture = av.VideoFrame.from_ndarray(grey, format="rgb24")
+                picture.pts, picture.time_base = index, Fraction(1, 25)
+                container.mux(pictures.encode(picture))
+            container.mux(pictures.encode(None))
+        encoded = [_encode_track(*each, rate) for each in zip(tracks, streams, strict=True)]
+        for packets in chain.from_iterable(zip_longest(*encoded, fillvalue=())):
+            container.mux(list(packets))
+    return path
+
+
+def _encode_track(track: TrackSource, stream: AudioStream, rate: int) -> Iterator[list[av.Packet[AudioStream]]]:
+    samples = (track.sound.reshape(len(track.sound), -1) * 32_767).clip(-32_768, 32_767).astype(np.int16)
+    layout = stream.codec_context.layout.name
+    noise = np.random.default_rng(0)
+    for start in (*range(0, len(samples), 960), None):
+        frame = None
+        if start is not None:
+            piece = np.ascontiguousarray(samples[start : start + 960]).reshape(1, -1)
+            frame = av.AudioFrame.from_ndarray(piece, format="s16", layout=layout)
+            frame.sample_rate, frame.pts, frame.time_base = rate, int(track.start_s * rate) + start, Fraction(1, rate)
+        packets = stream.encode(frame)
+        yield [_damage(packet, noise) for packet in packets] if track.damage else packets
+
+
+def _damage(packet: av.Packet[AudioStream], noise: np.random.Generator) -> av.Packet[AudioStream]:
+    damaged = av.Packet(noise.bytes(packet.size))
+    damaged.pts, damaged.dts, damaged.time_base = packet.pts, packet.dts, packet.time_base
+    damaged.duration, damaged.stream = packet.duration, packet.stream
+    return damaged
 
 
 def _frame(samples: NDArray[np.int16], rate: int, pts: int, layout: str = "mono") -> av.AudioFrame:
