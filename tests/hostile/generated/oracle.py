@@ -1,0 +1,190 @@
+"""Judges a transcript by what was put into its recording.
+
+Every second in which somebody speaks must be told of: by text, by a drop with its reason, or by a flag that says that something may
+be missing. And where nobody speaks there must be no text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from speech.asr.scripts import split_words
+from speech.asr.vad import Span, merge_spans
+from speech.transcript import Segment, Transcript
+from tests.hostile.generated.recordings import Recording, Spoken
+
+What = Literal["lost", "no speech", "other words", "invented", "refused"]
+
+FLAGS: dict[str, Literal["missing", "wrong", "nothing"]] = {
+    "partial": "missing",
+    "gaps": "missing",
+    "language_mixed": "wrong",
+    "language_uncertain": "wrong",
+    "no_speech": "nothing",
+    "duplicate": "nothing",
+    "annotations_missing": "nothing",
+}
+"""What a flag tells a person about speech: that some may be ``missing``, that words may be ``wrong``, or ``nothing``."""
+
+WORD_MARGIN_S = 0.5
+"""A word also covers so many seconds before and after it: the model's times are rough."""
+
+LONGEST_WORD_S = 2.0
+"""A longer word was stretched over what follows it, and covers no more than these seconds."""
+
+MAX_LOST_S = 1.0
+"""Longest part of what somebody says that may be without text, in seconds. With the margins of the words around it, two seconds of
+speech without a word are a loss."""
+
+ALONE_S = 2.0
+"""Half of an utterance must have text if it has so much silence around it, however short it is. In a run of short ones the words'
+times are too rough to tell which has none."""
+
+MAX_STRAY_S = 1.0
+"""A word farther from all speech than so many seconds was invented."""
+
+MIN_KNOWN_WORDS = 0.5
+"""Least share of the words of a sentence that must be in the text of that time, where a person speaks."""
+
+MIN_KNOWN_SYNTHETIC = 0.2
+"""The same for a synthetic voice, of which the model understands less. Other languages than English are not looked at: of some the
+model understands nothing."""
+
+KNOWN_LETTERS = 4
+"""Words shorter than so many letters are not looked for: they stand in every sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a recording.
+
+    Attributes:
+        transcript: Its transcript; None if it was refused.
+        refusal: Why it was refused.
+    """
+
+    transcript: Transcript | None
+    refusal: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is wrong and that nobody is told.
+
+    Attributes:
+        what: The sort of fault.
+        start_s: Where it begins, in seconds of the recording.
+        end_s: Where it ends.
+        detail: A sentence for people.
+    """
+
+    what: What
+    start_s: float
+    end_s: float
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.what}, {self.start_s:.1f} to {self.end_s:.1f} s: {self.detail}"
+
+
+def judge(recording: Recording, outcome: Outcome) -> list[Finding]:
+    """What is wrong with an outcome.
+
+    Raises:
+        KeyError: There is a flag of which ``FLAGS`` does not say what it means.
+    """
+    transcript = outcome.transcript
+    if transcript is None:
+        length_s = max((item.end_s for item in recording.spoken), default=0.0)
+        refused = [Finding("refused", 0.0, length_s, f"the file is as it should be: {outcome.refusal}")]
+        return refused if recording.is_valid else []
+    told = {FLAGS[flag] for flag in transcript.meta.flags}
+    findings = list(_find_invented(recording.spoken, transcript))
+    if "missing" in told:
+        return findings
+    if not transcript.segments and recording.spoken:
+        first, last = recording.spoken[0], recording.spoken[-1]
+        reason = transcript.meta.flags.get("no_speech", "no flag at all")
+        return [*findings, Finding("no speech", first.start_s, last.end_s, reason)]
+    findings += _find_lost(recording.spoken, transcript)
+    if "wrong" not in told:
+        findings += _find_other_words(recording.spoken, transcript)
+    return findings
+
+
+def _find_lost(spoken: Sequence[Spoken], transcript: Transcript) -> Iterator[Finding]:
+    covers = merge_spans(_list_covers(transcript))
+    for item in spoken:
+        near = (
+            other
+            for other in spoken
+            if other is not item and other.channel == item.channel and other.track == item.track
+        )
+        alone = all(other.end_s < item.start_s - ALONE_S or other.start_s > item.end_s + ALONE_S for other in near)
+        allowed_s = min(MAX_LOST_S, (item.end_s - item.start_s) / 2) if alone else MAX_LOST_S
+        for start, end in _subtract(item.start_s, item.end_s, covers):
+            if end - start > allowed_s:
+                where = f"channel {item.channel}, track {item.track}, {item.start_s:.1f} to {item.end_s:.1f} s"
+                yield Finding("lost", start, end, f"{end - start:.1f} s of {item.utterance.text!r} ({where})")
+
+
+def _list_covers(transcript: Transcript) -> Iterator[Span]:
+    """Spans that text or a drop speaks for."""
+    for segment in transcript.segments:
+        for start, end in _list_word_spans(segment):
+            yield start - WORD_MARGIN_S, min(end, start + LONGEST_WORD_S) + WORD_MARGIN_S
+    for drop in transcript.meta.dropped:
+        yield drop.start - WORD_MARGIN_S, drop.end + WORD_MARGIN_S
+
+
+def _list_word_spans(segment: Segment) -> list[Span]:
+    return [(word.start, word.end) for word in segment.words] or [(segment.start, segment.end)]
+
+
+def _subtract(start: float, end: float, covers: Sequence[Span]) -> Iterator[Span]:
+    """The parts of a span that no cover overlaps; covers are sorted and do not overlap."""
+    for cover_start, cover_end in covers:
+        if cover_end <= start:
+            continue
+        if cover_start >= end:
+            break
+        if cover_start > start:
+            yield start, cover_start
+        start = max(start, cover_end)
+    if start < end:
+        yield start, end
+
+
+def _find_invented(spoken: Sequence[Spoken], transcript: Transcript) -> Iterator[Finding]:
+    speech = merge_spans((item.start_s - MAX_STRAY_S, item.end_s + MAX_STRAY_S) for item in spoken)
+    for segment in transcript.segments:
+        words = segment.words or (segment,)
+        stray = [word for word in words if not any(s < word.end and word.start < e for s, e in speech)]
+        if stray:
+            text = " ".join(getattr(word, "word", segment.text).strip() for word in stray)
+            yield Finding("invented", stray[0].start, stray[-1].end, f"{text!r} where nobody speaks")
+
+
+def _find_other_words(spoken: Sequence[Spoken], transcript: Transcript) -> Iterator[Finding]:
+    """Sentences whose words are not there, although something is."""
+    for item in spoken:
+        expected = [word for word in _read_words(item.utterance.text) if len(word) >= KNOWN_LETTERS]
+        if not item.is_clear or item.utterance.language != "en" or len(expected) < 3:
+            continue
+        start, end = item.start_s - MAX_STRAY_S, item.end_s + MAX_STRAY_S
+        near = [segment for segment in transcript.segments if segment.start < end and start < segment.end]
+        dropped = any(drop.start < end and start < drop.end for drop in transcript.meta.dropped)
+        text = " ".join(segment.text for segment in near)
+        heard = _read_words(text)
+        known = sum(word in heard for word in expected)
+        least = MIN_KNOWN_WORDS if item.utterance.is_person else MIN_KNOWN_SYNTHETIC
+        if known < least * len(expected) and not dropped and not any(segment.flags for segment in near):
+            where = f"channel {item.channel}, track {item.track}"
+            detail = f"{known} of {len(expected)} longer words of {item.utterance.text!r} ({where}); there is {text!r}"
+            yield Finding("other words", item.start_s, item.end_s, detail)
+
+
+def _read_words(text: str) -> list[str]:
+    return split_words(text.replace("-", " "))
