@@ -36,11 +36,10 @@ LONGEST_WORD_S = 2.0
 
 MAX_LOST_S = 1.0
 """Longest part of what somebody says that may be without text, in seconds. With the margins of the words around it, two seconds of
-speech without a word are a loss."""
+speech without a word are a loss, and so is half of something shorter that is said alone."""
 
-ALONE_S = 2.0
-"""Half of an utterance must have text if it has so much silence around it, however short it is. In a run of short ones the words'
-times are too rough to tell which has none."""
+PAUSE_S = 1.0
+"""Silence up to so many seconds does not part what somebody says: the words' times are too rough for it."""
 
 MAX_STRAY_S = 1.0
 """A word farther from all speech than so many seconds was invented."""
@@ -116,18 +115,16 @@ def judge(recording: Recording, outcome: Outcome) -> list[Finding]:
 
 def _find_lost(spoken: Sequence[Spoken], transcript: Transcript) -> Iterator[Finding]:
     covers = merge_spans(_list_covers(transcript))
-    for item in spoken:
-        near = (
-            other
-            for other in spoken
-            if other is not item and other.channel == item.channel and other.track == item.track
-        )
-        alone = all(other.end_s < item.start_s - ALONE_S or other.start_s > item.end_s + ALONE_S for other in near)
-        allowed_s = min(MAX_LOST_S, (item.end_s - item.start_s) / 2) if alone else MAX_LOST_S
-        for start, end in _subtract(item.start_s, item.end_s, covers):
-            if end - start > allowed_s:
-                where = f"channel {item.channel}, track {item.track}, {item.start_s:.1f} to {item.end_s:.1f} s"
-                yield Finding("lost", start, end, f"{end - start:.1f} s of {item.utterance.text!r} ({where})")
+    for channel, track in sorted({(item.channel, item.track) for item in spoken}):
+        own = [item for item in spoken if (item.channel, item.track) == (channel, track)]
+        for span_start, span_end in merge_spans((item.start_s, item.end_s + PAUSE_S) for item in own):
+            allowed_s = min(MAX_LOST_S, (span_end - PAUSE_S - span_start) / 2)
+            for start, end in _subtract(span_start, span_end - PAUSE_S, covers):
+                if end - start > allowed_s:
+                    texts = [item.utterance.text for item in own if item.start_s < end and start < item.end_s]
+                    yield Finding(
+                        "lost", start, end, f"channel {channel}, track {track}, somewhere in {' '.join(texts)!r}"
+                    )
 
 
 def _list_covers(transcript: Transcript) -> Iterator[Span]:
