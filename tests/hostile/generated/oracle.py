@@ -54,6 +54,9 @@ model understands nothing."""
 KNOWN_LETTERS = 4
 """Words shorter than so many letters are not looked for: they stand in every sentence."""
 
+MIN_LONGER_WORDS = 3
+"""A sentence with fewer longer words is not looked for: one of them misheard would be too large a share."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -165,21 +168,27 @@ def _find_invented(spoken: Sequence[Spoken], transcript: Transcript) -> Iterator
 
 
 def _find_other_words(spoken: Sequence[Spoken], transcript: Transcript) -> Iterator[Finding]:
-    """Sentences whose words are not there, although something is."""
+    """Sentences that stand there with other words or in another language, and without any flag."""
     for item in spoken:
-        expected = [word for word in _read_words(item.utterance.text) if len(word) >= KNOWN_LETTERS]
-        if not item.is_clear or item.utterance.language != "en" or len(expected) < 3:
-            continue
         start, end = item.start_s - MAX_STRAY_S, item.end_s + MAX_STRAY_S
         near = [segment for segment in transcript.segments if segment.start < end and start < segment.end]
         dropped = any(drop.start < end and start < drop.end for drop in transcript.meta.dropped)
+        if not item.is_clear or dropped or any(segment.flags for segment in near):
+            continue
         text = " ".join(segment.text for segment in near)
+        there = f"of {item.utterance.text!r} (channel {item.channel}, track {item.track}); there is {text!r}"
+        if near and item.utterance.language != transcript.language:
+            detail = f"{transcript.language} in place of {item.utterance.language} {there}"
+            yield Finding("other words", item.start_s, item.end_s, detail)
+            continue
+        expected = [word for word in _read_words(item.utterance.text) if len(word) >= KNOWN_LETTERS]
+        if item.utterance.language != "en" or len(expected) < MIN_LONGER_WORDS:
+            continue
         heard = _read_words(text)
         known = sum(word in heard for word in expected)
         least = MIN_KNOWN_WORDS if item.utterance.is_person else MIN_KNOWN_SYNTHETIC
-        if known < least * len(expected) and not dropped and not any(segment.flags for segment in near):
-            where = f"channel {item.channel}, track {item.track}"
-            detail = f"{known} of {len(expected)} longer words of {item.utterance.text!r} ({where}); there is {text!r}"
+        if known < least * len(expected):
+            detail = f"{known} of {len(expected)} longer words {there}"
             yield Finding("other words", item.start_s, item.end_s, detail)
 
 

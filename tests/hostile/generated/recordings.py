@@ -434,6 +434,41 @@ def _make_over_music(kind: str, seed: int, chance: Chance) -> Recording:
     return _finish(kind, seed, chance, (lane.sound + music)[:, None], lane.spoken, plan)
 
 
+def _make_with_beeps(kind: str, seed: int, chance: Chance) -> Recording:
+    """The tones of an answering machine or of a keypad between utterances, as loud as they are."""
+    lane = _lay_out(chance, _pick_voices(chance, int(chance.integers(2, 4))), (1.0, 4.0))
+    sound = lane.sound.copy()
+    for item in lane.spoken:
+        seconds = float(chance.uniform(0.15, 0.8))
+        times = np.arange(round(seconds * RATE)) / RATE
+        low, high = _choose(chance, ((697, 1209), (770, 1336), (852, 1477), (941, 1336), (1000, 1000), (440, 480)))
+        first = max(0, round((item.start_s - 0.1 - seconds) * RATE))
+        sound[first : first + len(times)] += 0.1 * (np.sin(2 * np.pi * low * times) + np.sin(2 * np.pi * high * times))
+    return _finish(kind, seed, chance, sound[:, None], lane.spoken, lane.describe())
+
+
+def _make_clipped(kind: str, seed: int, chance: Chance) -> Recording:
+    """Recorded too loud: the loudest moments are cut off."""
+    lane = _lay_out(chance, _pick_voices(chance, int(chance.integers(1, 4))))
+    gain_db = float(chance.uniform(8, 20))
+    sound = np.clip(lane.amplify(gain_db).sound, -1, 1)
+    return _finish(kind, seed, chance, sound[:, None], lane.spoken, f"{gain_db:+.0f} dB, cut off; {lane.describe()}")
+
+
+def _make_with_echo(kind: str, seed: int, chance: Chance) -> Recording:
+    """In a room that echoes."""
+    lane = _lay_out(chance, _pick_voices(chance, int(chance.integers(1, 4))), (0.5, 4.0))
+    decay_s, level_db = float(chance.uniform(0.2, 0.6)), -float(chance.uniform(3, 10))
+    times = np.arange(round(decay_s * RATE)) / RATE
+    room = chance.standard_normal(len(times)) * 10 ** (-3 * times / decay_s)
+    room *= 10 ** (level_db / 20) / np.sqrt(np.sum(room**2))
+    room[0] += 1
+    count = 1 << (len(lane.sound) + len(room)).bit_length()
+    wet = np.fft.irfft(np.fft.rfft(lane.sound, count) * np.fft.rfft(room, count), count)[: len(lane.sound)]
+    plan = f"echo of {decay_s:.2f} s {level_db:.0f} dB; {lane.describe()}"
+    return _finish(kind, seed, chance, wet[:, None], lane.spoken, plan)
+
+
 def _make_at_odd_rate(kind: str, seed: int, chance: Chance) -> Recording:
     """Sample rates of telephones, old computers and studios."""
     lane = _lay_out(chance, _pick_voices(chance, int(chance.integers(1, 4))))
@@ -453,6 +488,9 @@ KINDS: dict[str, Callable[[str, int, Chance], Recording]] = {
     "no silence": _make_without_silence,
     "noise": _make_noisy,
     "music": _make_over_music,
+    "beeps": _make_with_beeps,
+    "echo": _make_with_echo,
+    "clipped": _make_clipped,
     "call": _make_call,
     "quiet side": _make_with_quiet_side,
     "one answer": _make_one_sided,

@@ -25,6 +25,9 @@ CASES = (
     ("no silence", 18),
     ("noise", 23),
     ("music", 2),
+    ("beeps", 9),
+    ("echo", 16),
+    ("clipped", 14),
     ("call", 6),
     ("quiet side", 13),
     ("one answer", 13),
@@ -42,8 +45,8 @@ CASES = (
     ("joined", 9),
     ("repeated", 8),
     ("short", 10),
-    ("language", 9),
-    ("two languages", 13),
+    ("language", 8),
+    ("two languages", 22),
     ("rate", 20),
 )
 """Kind and a seed of which the recording is short. Recordings of the kind ``long`` never are."""
@@ -131,6 +134,12 @@ def test_words_of_something_else_are_found(conversation: tuple[Recording, Transc
     recording, transcript = conversation
     segments = tuple(segment.model_copy(update={"text": "Thank you for watching."}) for segment in transcript.segments)
     assert {finding.what for finding in judge(recording, change(transcript, segments=segments))} == {"other words"}
+
+
+def test_another_language_is_found(conversation: tuple[Recording, Transcript]) -> None:
+    recording, transcript = conversation
+    outcome = Outcome(transcript.model_copy(update={"language": "cy"}))
+    assert {finding.what for finding in judge(recording, outcome)} == {"other words"}
 
 
 def test_words_where_nobody_speaks_are_found(conversation: tuple[Recording, Transcript]) -> None:
