@@ -32,6 +32,7 @@ def main() -> int:
     weights = resolve("base", model_dir=None, cache_dir=get_default_cache_dir())
     with Engine(weights) as engine, tempfile.TemporaryDirectory() as folder:
         for seed in range(int(first), int(last or first) + 1):
+            print(f"seed {seed}, {time.monotonic() - began:.0f} s, {sum(failed.values())} failed so far", flush=True)
             for kind in kinds:
                 recording = make_recording(kind, seed)
                 outcome = hear(engine, recording, Path(folder))

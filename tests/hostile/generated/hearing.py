@@ -26,6 +26,8 @@ def hear(engine: Engine, recording: Recording, folder: Path) -> Outcome:
         normalized = normalize(source, target)
     except BadAudioError as refusal:
         return Outcome(None, str(refusal))
+    except OSError as error:  # it would fail the step, and with it all recordings of the batch
+        return Outcome(None, str(error), is_refused=False)
     finally:
         source.unlink()
     identity = RecordingIdentity(recording.name, hashlib.sha256(recording.content).hexdigest(), normalized.flags)

@@ -15,7 +15,7 @@ from speech.asr.vad import Span, merge_spans
 from speech.transcript import Segment, Transcript
 from tests.hostile.generated.recordings import Recording, Spoken
 
-What = Literal["lost", "no speech", "other words", "invented", "refused"]
+What = Literal["lost", "no speech", "other words", "invented", "refused", "error"]
 
 FLAGS: dict[str, Literal["missing", "wrong", "nothing"]] = {
     "partial": "missing",
@@ -64,11 +64,13 @@ class Outcome:
 
     Attributes:
         transcript: Its transcript; None if it was refused.
-        refusal: Why it was refused.
+        refusal: Why there is none.
+        is_refused: Whether that was a decision, and no accident.
     """
 
     transcript: Transcript | None
     refusal: str = ""
+    is_refused: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,8 @@ def judge(recording: Recording, outcome: Outcome) -> list[Finding]:
     transcript = outcome.transcript
     if transcript is None:
         length_s = max((item.end_s for item in recording.spoken), default=0.0)
+        if not outcome.is_refused:
+            return [Finding("error", 0.0, length_s, outcome.refusal)]
         refused = [Finding("refused", 0.0, length_s, f"the file is as it should be: {outcome.refusal}")]
         return refused if recording.is_valid else []
     told = {FLAGS[flag] for flag in transcript.meta.flags}

@@ -360,9 +360,12 @@ def _make_with_wrong_header(kind: str, seed: int, chance: Chance) -> Recording:
     return Recording(kind, seed, name, content, lane.spoken, plan, is_valid=False)
 
 
+_JOINABLE = ("mp3", "aac", "ts", "opus", "flac", "wav", "webm", "mkv", "aiff", "caf", "mp4", "mov", "flv", "avi")
+
+
 def _make_joined(kind: str, seed: int, chance: Chance) -> Recording:
     """Files put behind each other with ``cat``, as some recorders and download tools do."""
-    encoding = _choose(chance, ("mp3", "aac", "ts", "opus", "flac", "wav", "webm"))
+    encoding = _choose(chance, _JOINABLE)
     rates = (16_000, 48_000) if chance.random() < 0.5 else (48_000, 48_000)
     contents, spoken, shift, plans = [], [], 0.0, []
     for rate, utterance in zip(rates, _pick_voices(chance, 2), strict=True):

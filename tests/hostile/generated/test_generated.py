@@ -6,6 +6,7 @@ Here each kind comes once. ``python -m tests.hostile.generated --seeds 0-50`` ma
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -153,6 +154,11 @@ def test_words_where_nobody_speaks_are_found(conversation: tuple[Recording, Tran
 def test_a_good_file_must_not_be_refused(conversation: tuple[Recording, Transcript]) -> None:
     recording, _ = conversation
     assert [finding.what for finding in judge(recording, Outcome(None, "It is damaged."))] == ["refused"]
+    broken = replace(recording, is_valid=False)
+    assert judge(broken, Outcome(None, "It is damaged.")) == []
+    assert [finding.what for finding in judge(broken, Outcome(None, "Input/output error", is_refused=False))] == [
+        "error"
+    ]
 
 
 def test_a_flag_of_unknown_meaning_is_not_taken_for_an_answer(conversation: tuple[Recording, Transcript]) -> None:
