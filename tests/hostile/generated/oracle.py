@@ -20,8 +20,13 @@ What = Literal["lost", "no speech", "other words", "invented", "refused", "error
 FLAGS: dict[str, Literal["missing", "wrong", "nothing"]] = {
     "partial": "missing",
     "gaps": "missing",
+    "tracks_left_out": "missing",
+    "quiet": "missing",
+    "clipped": "wrong",
     "language_mixed": "wrong",
     "language_uncertain": "wrong",
+    "undeclared": "nothing",
+    "overdriven": "nothing",
     "no_speech": "nothing",
     "duplicate": "nothing",
     "annotations_missing": "nothing",
@@ -108,12 +113,12 @@ def judge(recording: Recording, outcome: Outcome) -> list[Finding]:
         return refused if recording.is_valid else []
     told = {FLAGS[flag] for flag in transcript.meta.flags}
     findings = list(_find_invented(recording.spoken, transcript))
-    if "missing" in told:
-        return findings
-    if not transcript.segments and recording.spoken:
+    if not transcript.segments and any(item.is_clear for item in recording.spoken):
         first, last = recording.spoken[0], recording.spoken[-1]
         reason = transcript.meta.flags.get("no_speech", "no flag at all")
         return [*findings, Finding("no speech", first.start_s, last.end_s, reason)]
+    if "missing" in told:
+        return findings
     findings += _find_lost(recording.spoken, transcript)
     if "wrong" not in told:
         findings += _find_other_words(recording.spoken, transcript)
