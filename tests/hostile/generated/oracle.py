@@ -25,6 +25,7 @@ FLAGS: dict[str, Literal["missing", "wrong", "nothing"]] = {
     "clipped": "wrong",
     "language_mixed": "wrong",
     "language_uncertain": "wrong",
+    "dropped": "nothing",  # the places in ``meta.dropped`` are looked at one by one
     "undeclared": "nothing",
     "overdriven": "nothing",
     "no_speech": "nothing",
