@@ -22,6 +22,7 @@ LONGEST_FIRST = (
     "speech/asr/test_model_pool.py",
     "speech/asr/test_chunk_transcriber.py",
     "speech/asr/test_engine.py",
+    "hostile/generated/test_generated.py",
     "docs/test_shell_blocks.py",
     "recordings/intake/test_bucket_scan.py",
     "recordings/test_upgrade.py",
