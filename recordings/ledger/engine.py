@@ -46,7 +46,10 @@ class LedgerEngine:
             engine = _create_engine(parsed)
         except (sa.exc.SQLAlchemyError, OSError, ImportError) as error:
             scheme = url.partition(":")[0]  # not the whole URL: it may carry a password
-            raise LedgerError(f"The ledger address {scheme}:... (STT_LEDGER_URL) cannot be used: {error}") from error
+            remedy = ". Make that place writable, or set STT_DATA_DIR elsewhere." if isinstance(error, OSError) else ""
+            raise LedgerError(
+                f"The ledger address {scheme}:... (STT_LEDGER_URL) cannot be used: {error}{remedy}"
+            ) from error
         ledger = cls(engine)
         with ledger._write() as connection:
             _migrate(connection)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,10 +61,32 @@ def get_default_cache_dir() -> Path:
     """Where fetched weights are kept if no other folder is set: ``stt-orchestration/models`` in the user's cache folder.
 
     The user's cache folder is ``$XDG_CACHE_HOME``, or ``~/.cache`` where that is unset or empty (XDG Base Directory
-    Specification 0.8).
+    Specification 0.8). For a user without a home ``get_temporary_home`` stands for it.
     """
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "stt-orchestration" / "models"
+    home = Path(base) if base else (find_home() or get_temporary_home()) / ".cache"
+    return home / "stt-orchestration" / "models"
+
+
+def find_home() -> Path | None:
+    """The user's home folder, or None.
+
+    A container's user often has none: its id is in no user database, and ``HOME`` is unset or ``/``. Then there is no home, or one
+    that can be neither written nor made.
+    """
+    try:
+        home = Path.home()
+    except RuntimeError:  # HOME is unset, and the user database does not know the user
+        return None
+    if os.path.isdir(home) and home != Path(home.anchor):  # noqa: PTH112 - is_dir fails where a folder above may not be entered
+        return home
+    above = next(folder for folder in (home, *home.parents) if os.path.lexists(folder))
+    return home if os.access(above, os.W_OK | os.X_OK) and above.is_dir() else None
+
+
+def get_temporary_home() -> Path:
+    """The folder below ``TMPDIR`` that stands for the home of a user without one; a restart of the machine may empty it."""
+    return Path(tempfile.gettempdir(), f"stt-{os.getuid()}")
 
 
 def resolve(
@@ -139,7 +162,7 @@ def _count_files(model: PinnedModel) -> str:
 
 
 def _resolve_folder(name: str, kind: ModelKind | None, progress: Callable[[str], None]) -> Weights:
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))  # noqa: PTH111 - Path.expanduser fails where the user has no home
     if not path.is_dir() and not any(separator in name for separator in (os.sep, os.altsep) if separator):
         raise UnknownModelError(name, kind)
     path = path.absolute()

@@ -8,7 +8,8 @@ from __future__ import annotations
 import typer
 
 from stt_orchestration.cli.benchmark import capacity_app
-from stt_orchestration.cli.exit_codes import ExitCode
+from stt_orchestration.cli.exit_codes import ExitCode, errors_to_exit_codes
+from stt_orchestration.cli.home import ensure_home
 from stt_orchestration.cli.operate import operate_app
 from stt_orchestration.cli.run import run_app
 from stt_orchestration.cli.serve import serve_app
@@ -30,4 +31,10 @@ for group in (run_app, status_app, operate_app, serve_app, capacity_app, sizing_
 
 def main() -> None:
     """Entry point of the ``stt`` command."""
+    _start()
     app()
+
+
+@errors_to_exit_codes
+def _start() -> None:
+    ensure_home()

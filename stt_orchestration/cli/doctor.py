@@ -25,7 +25,7 @@ from speech.asr.vad import VAD_MODEL
 from speech.checks import Check, CheckResult
 from speech.models.catalogue import ModelKind
 from speech.models.errors import UnavailableWeightsError, WeightsError
-from speech.models.registry import resolve
+from speech.models.registry import get_temporary_home, resolve
 from stt_orchestration.instance import InstanceUnusableError, dagster_home
 from stt_orchestration.settings import Settings, SettingsError, find_misspelled
 
@@ -39,6 +39,7 @@ STORE = Check("store", "The store can be written, and has room.")
 LEDGER = Check("ledger", "The ledger opens, and holds every delivery in one state.")
 DATABASE = Check("database", "The ledger can be reached from here, and holds every delivery in one state.")
 DAGSTER_HOME = Check("dagster home", "Dagster can keep its storage: in DAGSTER_HOME, or in PostgreSQL.")
+CACHE = Check("cache", "Downloaded models are kept in a folder that stays.")
 WEIGHTS = Check("weights", "The model's files are on this machine, with the right checksums.")
 DETECTOR = Check("detector", "The voice-activity detector's file is on this machine, with the right checksum.")
 DEVICE = Check("device", "The device is there, and computes in the compute type that is set.")
@@ -69,6 +70,13 @@ def check_installation() -> Iterator[CheckResult]:
             None,
             detail,
             "Unset STT_EMOTION and ENABLE_EMOTION; annotations say unavailable until then.",
+        )
+    if settings.cache_dir.is_relative_to(get_temporary_home()):
+        detail = (
+            f"This user has no home folder that can be written, so downloaded models are kept in {settings.cache_dir}."
+        )
+        yield CheckResult(
+            CACHE, None, detail, "Set STT_CACHE_DIR to a folder that stays, or HOME to one that can be written."
         )
     for check in (_check_store, _check_ledger, _check_dagster_home, _check_weights, _check_detector, _check_device):
         yield check(settings)

@@ -107,7 +107,10 @@ class Settings(
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         # Steps may run in another working directory than the one the setting was made in.
-        return value.expanduser().absolute() if value is not None else None
+        try:
+            return value.expanduser().absolute() if value is not None else None
+        except RuntimeError as error:
+            raise ValueError("~ stands for a home folder, and this user has none: write the whole path") from error
 
     @field_validator("pages_url")
     @classmethod

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import shutil
 import socket
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,23 @@ def test_the_cache_follows_the_xdg_specification(monkeypatch: pytest.MonkeyPatch
     assert get_default_cache_dir() == Path("/somewhere/stt-orchestration/models")
     monkeypatch.setenv("XDG_CACHE_HOME", "")
     assert get_default_cache_dir() == Path.home() / ".cache/stt-orchestration/models"
+
+
+def test_a_user_without_a_home_keeps_weights_in_the_temporary_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A user id without an entry in the user database, as ``docker run -u 12345`` gives one; with HOME unset and with HOME=/."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    kept = tmp_path / f"stt-{os.getuid()}/.cache/stt-orchestration/models"
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("HOME", str(tmp_path / "file"))
+    assert get_default_cache_dir() == kept, "nothing can be made below it"
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
+    monkeypatch.delenv("HOME")
+    assert get_default_cache_dir() == kept
+    monkeypatch.setenv("HOME", str(tmp_path / "home/new"))
+    assert get_default_cache_dir() == tmp_path / "home/new/.cache/stt-orchestration/models", "it can be made"
 
 
 def test_if_all_sources_fail_the_error_names_each_of_them(tmp_path: Path) -> None:
