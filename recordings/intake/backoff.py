@@ -9,6 +9,9 @@ FIRST_DELAY_S = 120.0
 
 LONGEST_DELAY_S = 2 * 3600.0
 
+CLOCKS_DIFFER_S = 300.0
+"""By so much the clocks of two machines may differ; a time that is further ahead is wrong."""
+
 
 @dataclass(frozen=True, slots=True)
 class PastRuns:
@@ -40,8 +43,12 @@ def compute_delay_s(past: PastRuns) -> float:
 
 
 def is_due(past: PastRuns, now: float) -> bool:
-    """Whether the batch may be asked for again at ``now``, seconds since the epoch."""
-    return now >= past.ended_at + compute_delay_s(past)
+    """Whether the batch may be asked for again at ``now``, seconds since the epoch.
+
+    It may also when the newest run seems to end later than now: the clock was set back, and how long ago that was is not known.
+    """
+    waited = now - past.ended_at
+    return waited >= compute_delay_s(past) or waited < -CLOCKS_DIFFER_S
 
 
 def make_run_key(batch_key: str, past: PastRuns) -> str:

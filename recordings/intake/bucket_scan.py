@@ -121,7 +121,7 @@ def scan_recent(
             not be looked up.
         is_out_of_time: Returns True when the time for listing in this tick is used up.
     """
-    cutoff = cursor.since - limits.margin_s
+    cutoff = min(cursor.since, now) - limits.margin_s  # a clock that was set back has left a time that is still to come
     young: list[InputEntry] = []
     ignored: Counter[str] = Counter()
     last_name, has_more = cursor.after, False
@@ -137,7 +137,7 @@ def scan_recent(
         if has_more or len(young) >= limits.max_recent or is_out_of_time():
             has_more = True
             break
-    newest = max([cursor.newest, *(min(entry.modified, now) for entry in young)])
+    newest = max([min(cursor.newest, now), *(min(entry.modified, now) for entry in young)])
     if has_more:
         next_cursor = replace(cursor, after=last_name, newest=newest)
     else:

@@ -34,6 +34,9 @@ RUNS_PER_TICK = 20
 _SETTLE_S = 1.0
 """Seconds between the two scans of a command. A file that is being written changes its size within that time."""
 
+_UNSURE_FOR_S = 3600.0
+"""The clock of a file server may be behind ours: a file that seems younger than that may be younger still."""
+
 _NO_LIMITS = SettlingLimits(max_entries=10**9, max_pending=10**9)  # a command has no time limit for one scan
 
 _MAX_LISTING_S = 20.0
@@ -101,6 +104,9 @@ def scan_bucket_repeatedly(
 def register_old_enough(workspace: Workspace, age_s: float) -> int:
     """Register every new file that nobody has written to for ``age_s`` seconds, in one scan of everything.
 
+    Age is what our clock and the file's date say. The date may be wrong: it came with a copy, or the clock of a file server differs
+    from ours. So a new file that is dated in the future, or less than an hour ago, must also be the same in two looks.
+
     In a store that lists only complete objects (S3) the age is ignored. Used for folders and by commands; a schedule on a bucket
     uses ``scan_bucket_repeatedly``.
 
@@ -110,14 +116,27 @@ def register_old_enough(workspace: Workspace, age_s: float) -> int:
     now = time.time()
     age_s = float("-inf") if workspace.store.has_atomic_writes else age_s
     old: list[Delivery] = []
+    unsure: list[Delivery] = []
     young: list[Delivery] = []
     for entry in workspace.store.list_inputs():
         if isinstance(entry, InputEntry):
-            delivery = to_delivery(entry)
-            (old if now - entry.modified >= age_s else young).append(delivery)
-    known = workspace.ledger.find_known([delivery.id for delivery in old])
-    workspace.ledger.register(delivery for delivery in old if delivery.id not in known)
-    return len(young) - len(workspace.ledger.find_known([delivery.id for delivery in young]))
+            age = now - entry.modified
+            is_unsure = age < 0 or age_s <= age < _UNSURE_FOR_S
+            group = unsure if is_unsure and not workspace.store.has_atomic_writes else old if age >= age_s else young
+            group.append(to_delivery(entry))
+    settled = _list_unknown(workspace, old)
+    unsure = _list_unknown(workspace, unsure)
+    if unsure:
+        time.sleep(_SETTLE_S)
+    seen_again = ((d, workspace.store.find_input(d.name)) for d in unsure)
+    unchanged = [d for d, entry in seen_again if entry is not None and to_delivery(entry).id == d.id]
+    workspace.ledger.register(settled + unchanged)
+    return len(_list_unknown(workspace, young)) + len(unsure) - len(unchanged)
+
+
+def _list_unknown(workspace: Workspace, deliveries: Sequence[Delivery]) -> list[Delivery]:
+    known = workspace.ledger.find_known([delivery.id for delivery in deliveries])
+    return [delivery for delivery in deliveries if delivery.id not in known]
 
 
 def form_batches(workspace: Workspace, limits: BatchLimits, origin: str, max_batches: int) -> list[str]:

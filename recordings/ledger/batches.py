@@ -25,6 +25,7 @@ from recordings.ledger.rows import (
 from recordings.ledger.schema import batch_members, batches, deliveries, recordings
 from recordings.states import LAST_STEP, TERMINAL_STATES, State
 
+_CLOCKS_DIFFER_S = 300.0  # the clocks of two machines; a time that is further ahead is wrong
 _VARIABLES = 500  # well below SQLite's old limit of 999 bound variables a statement
 T = TypeVar("T")
 
@@ -71,12 +72,16 @@ class BatchLedger(LedgerEngine):
                         reason=None,
                         flags={},
                         placed={},  # the outputs under this name were made from other bytes
-                        received_at=time.time(),
+                        received_at=_date_after_others(),
                     )
                 ).rowcount
             insert = self._insert_new(deliveries).returning(deliveries.c.id)
-            inserted = len(connection.execute(insert, rows).all())
-        return returned + inserted
+            inserted = list(connection.execute(insert, rows).scalars())
+            for ids in _split(inserted, _VARIABLES):
+                # After a clock was set back, the newest delivery of a name must not seem to be older than those before.
+                is_late = deliveries.c.id.in_(ids) & (_find_newest_other(ids) >= deliveries.c.received_at)
+                connection.execute(sa.update(deliveries).where(is_late).values(received_at=_date_after_others(ids)))
+        return returned + len(inserted)
 
     def find_known(self, ids: Sequence[str]) -> set[str]:
         """The ids of those deliveries that the ledger knows as the current file under their name.
@@ -161,7 +166,10 @@ class BatchLedger(LedgerEngine):
             return connection.scalar(query) or 0
 
     def list_open_batches(self, made_before: float, limit: int) -> list[str]:
-        """Batches made before a time (seconds since the epoch) with a member that has not ended, oldest first."""
+        """Batches made before a time (seconds since the epoch) with a member that has not ended, oldest first.
+
+        Those that seem to be made in the future are among them: the clock was set back after they were made.
+        """
         # A recording can be done while one of its names (a duplicate) still has no outputs.
         lacking = sa.func.coalesce(deliveries.c.placed[LAST_STEP].as_string(), "") != recordings.c.enriched_key
         unplaced = (recordings.c.state == State.DONE) & lacking & ~is_superseded()
@@ -169,7 +177,7 @@ class BatchLedger(LedgerEngine):
         query = (
             sa.select(batches.c.key)
             .where(
-                batches.c.made_at < made_before,
+                (batches.c.made_at < made_before) | (batches.c.made_at > time.time() + _CLOCKS_DIFFER_S),
                 sa.exists(
                     sa.select(sa.literal(1))
                     .select_from(join_recordings())
@@ -181,6 +189,19 @@ class BatchLedger(LedgerEngine):
         )
         with self._read() as connection:
             return list(connection.scalars(query))
+
+
+def _find_newest_other(ids: Sequence[str] = ()) -> sa.ScalarSelect[float]:
+    """When the newest other delivery of a delivery's name was received, without those of ``ids``; null where there is none."""
+    other = deliveries.alias("other")
+    is_other = (other.c.name == deliveries.c.name) & (other.c.id != deliveries.c.id) & other.c.id.not_in(ids)
+    return sa.select(sa.func.max(other.c.received_at)).where(is_other).correlate(deliveries).scalar_subquery()
+
+
+def _date_after_others(ids: Sequence[str] = ()) -> sa.ColumnElement[float]:
+    """Now, or the moment after the newest other delivery of that name, whichever is later."""
+    newest, now = _find_newest_other(ids), time.time()
+    return sa.case((newest >= now, newest + 0.001), else_=now)
 
 
 def _insert_batch(connection: Connection, key: str, members: Sequence[Delivery], origin: str) -> None:

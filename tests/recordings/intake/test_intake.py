@@ -20,6 +20,7 @@ from recordings.intake.intake import (
     scan_bucket_repeatedly,
 )
 from recordings.ledger.ledger import Ledger
+from recordings.storage.base import InputEntry
 from recordings.workspace import Workspace
 from tests.recordings.backends import BucketBackend
 from tests.recordings.step_pipeline import (
@@ -51,6 +52,44 @@ def test_files_that_have_not_changed_for_long_are_registered_at_once(pipeline: S
     assert [delivery.name for delivery in pipeline.workspace.ledger.list_waiting(10)] == ["old.wav"]
     assert register_old_enough(pipeline.workspace, 0) == 0
     assert register_old_enough(pipeline.workspace, 1e6) == 0, "it is known already"
+
+
+def test_a_date_in_the_future_keeps_no_file_from_being_taken(pipeline: StepPipeline) -> None:
+    """A copy brings its date with it, and the clock of a file server may differ from ours."""
+    tomorrow = time.time() + 86_400
+    pipeline.write_silence("tomorrow.wav", "soon.wav", "young.wav")
+    os.utime(pipeline.raw / "tomorrow.wav", (tomorrow, tomorrow))
+    os.utime(pipeline.raw / "soon.wav", (time.time() + 90, time.time() + 90))
+    assert register_old_enough(pipeline.workspace, 60) == 1
+    assert {delivery.name for delivery in pipeline.workspace.ledger.list_waiting(10)} == {"tomorrow.wav", "soon.wav"}
+
+
+@pytest.mark.parametrize("ahead_s", [300, -300])
+def test_a_file_that_is_being_written_waits_whatever_its_date_is(
+    pipeline: StepPipeline, ahead_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock of the file server is five minutes ahead of ours, or behind."""
+    pipeline.write_silence("growing.wav")
+    path = pipeline.raw / "growing.wav"
+
+    def go_on_writing(_: float) -> None:
+        with path.open("ab") as file:
+            file.write(b"more")
+        os.utime(path, (time.time() + ahead_s, time.time() + ahead_s))
+
+    os.utime(path, (time.time() + ahead_s, time.time() + ahead_s))
+    monkeypatch.setattr(intake.time, "sleep", go_on_writing)
+    assert register_old_enough(pipeline.workspace, 60) == 1
+    assert pipeline.workspace.ledger.list_waiting(10) == []
+
+
+def test_a_clock_that_was_set_back_hides_no_new_object_from_the_skim(sqlite_ledger: Ledger) -> None:
+    now = time.time()
+    cursor = BucketScanCursor(since=now + 86_400, began_with=now + 86_400, newest=now + 86_400)
+    new = InputEntry("new.wav", 1, "1", now - 1)
+    found = scan_recent([new], sqlite_ledger.find_known, cursor, BucketScanLimits(), now, lambda: False)
+    assert [delivery.name for delivery in found.arrived] == ["new.wav"]
+    assert found.cursor.newest <= now
 
 
 def test_options_that_come_later_are_seen_by_the_scan_of_a_bucket(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from recordings.batches import Delivery, make_batch_key
 from recordings.ledger.ledger import Ledger
 from tests.recordings.ledger.deliveries import register
@@ -22,6 +24,21 @@ def test_exactly_one_of_several_concurrent_claims_gets_the_batch(ledger: Ledger,
     assert len(ledger.list_open_batches(time.time() + 1, 10)) == 1
     for other_ledger in ledgers:
         other_ledger.close()
+
+
+def test_after_a_clock_was_set_back_the_newest_delivery_of_a_name_still_counts(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = time.time()
+    first, second = Delivery("a", 1, "1"), Delivery("a", 1, "2")
+    ledger.register([first])
+    ledger.claim("before", [first], "test")
+    monkeypatch.setattr(time, "time", lambda: clock - 86_400)
+    assert ledger.register([second, Delivery("b", 1, "1")]) == 2
+    assert ledger.find_known([first.id, second.id]) == {second.id}
+    assert ledger.list_open_batches(time.time() - 60, 10) == ["before"], "it seems to be made tomorrow"
+    assert ledger.register([first]) == 1, "the first bytes are back"
+    assert ledger.find_known([first.id, second.id]) == {first.id}
 
 
 def test_a_claim_that_cannot_get_one_member_gets_none(ledger: Ledger) -> None:
