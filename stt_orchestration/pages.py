@@ -141,20 +141,6 @@ def _has_current_version(request: Request, etag: str) -> bool:
     return etag in [each.strip().removeprefix("W/") for each in request.headers.get("if-none-match", "").split(",")]
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens there.
-
-    Raises:
-        OSError: The port is taken, or the address is not this machine's.
-    """
-    try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except OSError as error:
-        why = (error.strerror or "").partition(" (")[0]  # what follows names the address once more
-        what = f"The pages cannot be served at {host}:{port} ({why}): name another port in STT_PAGES_URL or --port"
-        raise OSError(error.errno, what) from error
-
-
 def serve(application: Starlette, listening: socket.socket) -> None:
     """Serve on a socket until the process is told to end."""
     import uvicorn

@@ -24,7 +24,7 @@ from recordings.intake.settling import (
     find_settled,
     to_delivery,
 )
-from recordings.intake.upload import UploadResult, upload_files
+from recordings.intake.upload import upload_files
 from recordings.storage.base import InputEntry
 from recordings.workspace import Workspace
 
@@ -186,11 +186,15 @@ class IntakeResult:
     Attributes:
         unsettled: How many files are still being written.
         refused: A sentence for every delivered file that could not be taken in.
+        names: Names of the files that the command was given.
+        folders: Folders of the input folder that it was given, as the beginnings of names.
         is_selected: Whether a recording of a name is among what the command was given; all are when it was given nothing.
     """
 
     unsettled: int
     refused: tuple[str, ...]
+    names: tuple[str, ...]
+    folders: tuple[str, ...]
     is_selected: Callable[[str], bool] = field(compare=False)
 
 
@@ -216,10 +220,12 @@ def run_intake(workspace: Workspace, paths: Sequence[Path], limits: BatchLimits,
         unsettled = scan.unsettled
     while form_batches(workspace, limits, origin, max_batches=1000):
         pass
-    return IntakeResult(unsettled, delivered.refused, _make_selection(delivered) if paths else lambda _: True)
-
-
-def _make_selection(delivered: UploadResult) -> Callable[[str], bool]:
-    names = frozenset((*delivered.names, *delivered.already_inside))
+    names = (*delivered.names, *delivered.already_inside)
     folders = tuple(f"{name}/" if name else "" for name in delivered.already_inside)
-    return lambda name: name in names or name.startswith(folders)
+    is_selected = _make_selection(names, folders) if paths else lambda _: True
+    return IntakeResult(unsettled, delivered.refused, names, folders, is_selected)
+
+
+def _make_selection(names: Sequence[str], folders: tuple[str, ...]) -> Callable[[str], bool]:
+    known = frozenset(names)
+    return lambda name: name in known or name.startswith(folders)

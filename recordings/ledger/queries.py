@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -18,6 +18,8 @@ from recordings.ledger.rows import (
 )
 from recordings.ledger.schema import deliveries, recordings
 from recordings.states import State
+
+_VARIABLES = 500  # well below SQLite's old limit of 999 bound variables a statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,32 @@ class QueryLedger(LedgerEngine):
         with self._read() as connection:
             for row in connection.execute(query.execution_options(yield_per=1000)):
                 yield member_from_row(row)
+
+    def list_finished_named(self, names: Sequence[str], folders: Sequence[str]) -> list[str]:
+        """The sha256 of every recording that is done under one of these names, or under a name below one of these folders.
+
+        Args:
+            names: Whole names.
+            folders: Beginnings of names that end in a slash; an empty one fits every name.
+        """
+        of_names = [deliveries.c.name.in_(names[i : i + _VARIABLES]) for i in range(0, len(names), _VARIABLES)]
+        # "0" follows "/": an index of names serves a range, and LIKE would need its signs escaped.
+        of_folders = [
+            (deliveries.c.name >= folder) & (deliveries.c.name < f"{folder[:-1]}0") if folder else sa.true()
+            for folder in folders
+        ]
+        found: dict[str, None] = {}
+        with self._read() as connection:
+            for is_meant in (*of_names, *of_folders):
+                query = (
+                    sa.select(recordings.c.sha256)
+                    .select_from(join_recordings())
+                    .where(recordings.c.state == State.DONE, is_meant)
+                    .distinct()
+                    .order_by(recordings.c.sha256)
+                )
+                found.update(dict.fromkeys(connection.scalars(query)))
+        return list(found)
 
     def count_totals(self) -> Totals:
         """The number of deliveries, in total and by state, read in one statement."""

@@ -186,6 +186,18 @@ class RecordingLedger(LedgerEngine):
                 ).rowcount
         return reset_count
 
+    def reset_outputs(self, member: Member, kept_steps: Sequence[Step]) -> int:
+        """Forget the outputs of a finished delivery, but for those of some steps, and let it wait for a new batch.
+
+        Returns:
+            1; 0 when another process took the delivery first.
+        """
+        is_unchanged = (deliveries.c.id == member.delivery.id) & (deliveries.c.attempt == member.delivery.attempt)
+        placed = {step: key for step, key in member.placed.items() if step in kept_steps}
+        values = {"batch_key": None, "attempt": member.delivery.attempt + 1, "placed": placed}
+        with self._write() as connection:
+            return connection.execute(sa.update(deliveries).where(is_unchanged).values(**values)).rowcount
+
 
 def _transition(connection: Connection, sha256: str, source: State, target: State, facts: RecordingFacts) -> bool:
     is_in_source = (recordings.c.sha256 == sha256) & (recordings.c.state == source)

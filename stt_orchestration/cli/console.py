@@ -22,6 +22,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from recordings.intake.missing import MissingOutputs
 from recordings.ledger.ledger import Ledger
 from recordings.ledger.rows import Member
 from recordings.states import PIPELINE, TERMINAL_STATES, State
@@ -60,6 +61,14 @@ def make_recordings_table(members: Sequence[Member]) -> Table:
             Text(told),
         )
     return table
+
+
+def describe_impossible(missing: MissingOutputs) -> str:
+    """A sentence about outputs that cannot be made anew, with the remedy."""
+    return (
+        f"{missing.member.delivery.name}: {'; '.join(missing.found)}. It cannot be made anew, because what was delivered is gone "
+        "or changed: deliver the same file again."
+    )
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -16,11 +17,15 @@ from k8s_run_launcher.cluster import NoClusterError, connect_to_cluster
 from k8s_run_launcher.deprecated_profiles import DEPRECATED_PROFILES, list_unstated_steps
 from k8s_run_launcher.preflight import IMAGE, run_preflight
 from k8s_run_launcher.profiles import StepProfile, read_profiles
+from recordings.intake.missing import iter_all_missing
 from recordings.ledger.engine import LedgerError
 from recordings.ledger.ledger import Ledger
+from recordings.states import State
+from recordings.steps.enriched import EnrichOptions
 from recordings.storage.base import UnknownStoreError
-from recordings.storage.errors import StorageUnavailableError
+from recordings.storage.errors import StorageUnavailableError, explain
 from recordings.storage.open import open_store
+from recordings.workspace import Workspace
 from speech.asr.vad import VAD_MODEL
 from speech.checks import Check, CheckResult
 from speech.models.catalogue import ModelKind
@@ -45,6 +50,7 @@ DETECTOR = Check("detector", "The voice-activity detector's file is on this mach
 DEVICE = Check("device", "The device is there, and computes in the compute type that is set.")
 PROCESSOR = Check("processor", "It is named, because the bytes of a transcript depend on it.")
 VERSIONS = Check("versions", "Every package that a run needs is installed.")
+OUTPUTS = Check("outputs", "Every output of every finished recording is there, and the audio has its size.")
 STEP_PROFILES = Check("step profiles", "The configuration of the launcher states a whole profile for every step.")
 CLUSTER = Check("cluster", "This process is in a pod, or has a kubeconfig.")
 
@@ -82,6 +88,30 @@ def check_installation() -> Iterator[CheckResult]:
         yield check(settings)
     yield _describe_processor()
     yield from _check_versions()
+
+
+def check_outputs() -> Iterator[CheckResult]:
+    """Look at every output of every finished recording: a result for each one that lacks something, and a summary."""
+    try:
+        settings = Settings.read()
+        with Workspace.open(settings.store, settings.ledger) as workspace:
+            lacking = 0
+            for each in iter_all_missing(workspace, settings.pick(EnrichOptions)):
+                lacking += 1
+                name = each.member.delivery.name
+                remedy = f"To have it made anew: stt retry {shlex.quote(name)}, then stt run."
+                if not each.can_be_made:
+                    remedy = f"What was delivered is gone or changed too. Deliver the same file as {name} again."
+                # What only steps read may have been tidied away on purpose.
+                passed = None if each.has_results else False
+                yield CheckResult(OUTPUTS, passed, f"{name}: {'; '.join(each.found)}", remedy)
+            done = workspace.ledger.count_totals().states[State.DONE]
+    except (SettingsError, LedgerError, OSError, UnknownStoreError) as error:
+        sentence = explain(error) if isinstance(error, OSError) else str(error)
+        yield CheckResult(OUTPUTS, False, sentence, "Do what the message says, then look again.")
+        return
+    if not lacking:
+        yield CheckResult(OUTPUTS, True, f"all outputs of {done} finished recordings are there")
 
 
 def check_cluster(image: str | None) -> Iterator[CheckResult]:

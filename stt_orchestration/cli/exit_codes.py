@@ -17,6 +17,7 @@ from recordings.storage.errors import explain
 from speech.asr.capabilities import UnsupportedOptionError
 from speech.models.errors import UnknownModelError, WeightsError
 from stt_orchestration.cli import interrupts
+from stt_orchestration.ports import PortUnavailableError
 from stt_orchestration.settings import SettingsError
 
 P = ParamSpec("P")
@@ -64,6 +65,8 @@ def errors_to_exit_codes(command: Callable[P, None]) -> Callable[P, None]:
             exit_with(str(error), ExitCode.USAGE)
         except (LedgerError, WeightsError) as error:
             exit_with(str(error), ExitCode.MACHINE)
+        except PortUnavailableError as error:
+            exit_with(str(error.strerror), ExitCode.MACHINE)
         except OSError as error:
             exit_with(explain(error), ExitCode.MACHINE)
 

@@ -6,6 +6,7 @@ tables in ``stt_orchestration.cli.prepare``, the rest in ``k8s_run_launcher.jani
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -32,17 +33,24 @@ def doctor(
             "--kubernetes", help="Look at the cluster: rights, quota, volumes, GPU nodes, image, database, store."
         ),
     ] = False,
+    deep: Annotated[
+        bool,
+        typer.Option(
+            "--deep", help="Look at every output of every finished recording too; it takes long where there are many."
+        ),
+    ] = False,
     image: Annotated[
         str | None, typer.Option(help="With --kubernetes: try to pull this image; default: the launcher's.")
     ] = None,
 ) -> None:
     """Look at everything a run needs, and say what is broken and how to mend it. Exit code 1 when something is."""
-    from stt_orchestration.cli.doctor import check_cluster, check_installation
+    from stt_orchestration.cli.doctor import check_cluster, check_installation, check_outputs
 
     screen = make_console()
+    results = check_cluster(image) if kubernetes else check_installation()
     broken = False
     labels = {True: ("ok", "green"), None: ("note", "yellow"), False: ("broken", "red")}
-    for result in check_cluster(image) if kubernetes else check_installation():
+    for result in chain(results, check_outputs() if deep else ()):
         broken = broken or result.passed is False
         label, style = labels[result.passed]
         screen.print(Text.assemble((f"{label:<7}", style), f"{result.check.name}: {result.sentence}"))

@@ -11,18 +11,26 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from recordings.batches import BatchLimits
-from recordings.intake.intake import run_intake
+from recordings.intake.intake import IntakeResult, form_batches, run_intake
+from recordings.intake.missing import MissingOutputs, iter_missing_of, restore_outputs
 from recordings.intake.reprocess import Reprocessing, plan
 from recordings.layout import Folder
 from recordings.states import State
+from recordings.steps.enriched import EnrichOptions
 from recordings.workspace import Workspace
 from speech.asr.capabilities import check_options, check_options_of_catalogued
 from speech.models.registry import resolve
 from speech.transcript import TranscribeOptions
 from stt_orchestration.cli import interrupts
-from stt_orchestration.cli.console import make_console, make_recordings_table, show_batch_progress
+from stt_orchestration.cli.console import (
+    describe_impossible,
+    make_console,
+    make_recordings_table,
+    show_batch_progress,
+)
 from stt_orchestration.cli.exit_codes import ExitCode, errors_to_exit_codes, exit_with
 from stt_orchestration.settings import PROJECT_ROOT, Settings
 
@@ -46,6 +54,7 @@ def run(
     """Take in what has arrived and transcribe it now, in this process. Goes on with whatever was left unfinished.
 
     What was finished under other settings than now is done again from the first step that they change; with PATHs, only those.
+    Outputs of PATHs that are gone are made anew.
     """
     raise typer.Exit(_run(paths or [], only_new))
 
@@ -94,6 +103,7 @@ def _take_in_and_run(
             settings.model, model_dir=settings.model_dir, cache_dir=settings.cache_dir, progress=screen.print
         )
         check_options(weights, settings.pick(TranscribeOptions))
+        impossible = _restore_missing(workspace, taken, settings, limits, screen) if paths else ()
         screen.print("Loading Dagster ...")
         # Importing Dagster takes seconds, so all validation is done before.
         from stt_orchestration.cli.batch_runner import ORIGIN, RunFailedError, get_current_options, run_batches
@@ -133,7 +143,22 @@ def _take_in_and_run(
         for line in _summary_lines(workspace, outcome):
             screen.print(line)
     broken = [m for m in outcome.members if m.state in (State.QUARANTINED, State.FAILED)]
-    return ExitCode.SOME_BROKEN if broken or taken.refused else ExitCode.DONE
+    return ExitCode.SOME_BROKEN if broken or taken.refused or impossible else ExitCode.DONE
+
+
+def _restore_missing(
+    workspace: Workspace, taken: IntakeResult, settings: Settings, limits: BatchLimits, screen: Console
+) -> Sequence[MissingOutputs]:
+    """Make batches of the finished recordings that the command names and that lack outputs; returns those it cannot help."""
+    missing = iter_missing_of(workspace, taken.names, taken.folders, settings.pick(EnrichOptions))
+    restored = restore_outputs(workspace, missing)
+    for step, count in restored.recordings_by_step.items():
+        screen.print(f"{count} finished with outputs that are gone now: done again from {step} on.")
+    for each in restored.impossible:
+        screen.print(Text(describe_impossible(each)))
+    while form_batches(workspace, limits, "stt run", max_batches=1000):
+        pass
+    return [each for each in restored.impossible if not each.has_results]
 
 
 def _describe_reprocessing(reprocessing: Reprocessing) -> Iterator[str]:

@@ -40,10 +40,12 @@ def pages(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
 ) -> None:
     """Serve the recordings' pages alone, read-only, with their sound. `stt ui` does it by itself. Ctrl-C ends it."""
-    from stt_orchestration.pages import LOOPBACK, build_app, listen, serve
+    from stt_orchestration.pages import LOOPBACK, build_app, serve
+    from stt_orchestration.ports import listen
 
     settings = Settings.read()
     hosts = LOOPBACK if host in LOOPBACK else ("*",)
-    application, listening = build_app(store_from_url(settings.store), settings.pages_path, hosts), listen(host, port)
+    application = build_app(store_from_url(settings.store), settings.pages_path, hosts)
+    listening = listen(host, port, "The pages", "Name another port: stt pages --port PORT.")
     make_console().print(f"The page of a recording a/x.mp3 is http://{host}:{port}{settings.pages_path}/a/x.mp3.html")
     serve(application, listening)

@@ -10,11 +10,14 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from recordings.intake.missing import iter_missing_of, restore_outputs
 from recordings.layout import TRANSCRIPT_JSON, guess_names, list_output_keys
 from recordings.ledger.rows import Member
+from recordings.states import State
+from recordings.steps.enriched import EnrichOptions
 from recordings.steps.transcript import read_transcript
 from recordings.workspace import Workspace
-from stt_orchestration.cli.console import make_console, make_recordings_table
+from stt_orchestration.cli.console import describe_impossible, make_console, make_recordings_table
 from stt_orchestration.cli.exit_codes import ExitCode, errors_to_exit_codes, exit_with
 from stt_orchestration.settings import Settings
 
@@ -122,20 +125,57 @@ def retry(
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every quarantined and failed one.")] = False,
 ) -> None:
-    """Arm quarantined and failed recordings again; the next run, tick or schedule takes them."""
+    """Arm quarantined and failed recordings again, and finished ones that lack outputs, if they are named.
+
+    The next run, tick or schedule takes them.
+    """
     if bool(names) == everything:
         exit_with("Name recordings, or give --all.", ExitCode.USAGE)
     settings = Settings.read()
     with Workspace.open(settings.store, settings.ledger) as workspace:
         broken = workspace.ledger.list_broken()
+        finished: list[str] = []
         if not everything:
-            broken = [member for name in names or () for member in _find_broken(broken, name)]
+            found = {name: _find_broken(broken, name) or _find_finished(workspace, name) for name in names or ()}
+            broken = [member for members in found.values() for member in members if member.state is not State.DONE]
+            finished = [m.delivery.name for members in found.values() for m in members if m.state is State.DONE]
         rearmed = workspace.ledger.reset_for_retry(broken)
-    make_console().print(
-        f"{rearmed} armed again; `stt run` takes them now, the sensor at its next tick."
-        if rearmed
-        else "Nothing is quarantined or failed."
-    )
+        restored = restore_outputs(workspace, iter_missing_of(workspace, finished, (), settings.pick(EnrichOptions)))
+    screen = make_console()
+    again = sum(restored.recordings_by_step.values())
+    if rearmed or not (again or finished):
+        screen.print(
+            f"{rearmed} armed again; `stt run` takes them now, the sensor at its next tick."
+            if rearmed
+            else "Nothing is quarantined or failed."
+        )
+    for step, count in restored.recordings_by_step.items():
+        screen.print(f"{count} finished with outputs that are gone now: `stt run` does them again from {step} on.")
+    for each in restored.impossible:
+        screen.print(Text(describe_impossible(each)))
+    if finished and not again and not restored.impossible:
+        screen.print(f"{', '.join(finished)}: finished, and no output is gone.")
+    if any(not each.has_results for each in restored.impossible):
+        raise typer.Exit(ExitCode.SOME_BROKEN)
+
+
+def _find_finished(workspace: Workspace, name: str) -> list[Member]:
+    """The finished recording that a name means; ends the command when it means none or several."""
+    meant = guess_names(name)
+    found = [m for text in meant for m in workspace.ledger.find(text) if m.state is State.DONE]
+    found = list({m.delivery.name: m for m in found}.values())
+    exact = [m for m in found if m.delivery.name in meant]
+    if not found:
+        exit_with(
+            f"No quarantined or failed recording is called {name!r}, and no finished one. `stt status` lists the broken ones.",
+            ExitCode.USAGE,
+        )
+    if len(found) > 1 and not exact:
+        several = ", ".join(m.delivery.name for m in found[:5])
+        exit_with(
+            f"{len(found)} finished recordings have {name!r} in their name: {several}. Name one whole.", ExitCode.USAGE
+        )
+    return exact or found
 
 
 def _find_broken(broken: Sequence[Member], name: str) -> list[Member]:
@@ -152,6 +192,4 @@ def _find_broken(broken: Sequence[Member], name: str) -> list[Member]:
             f"{len(parts)} quarantined or failed recordings have {name!r} in their name: {several}. Name one whole.",
             ExitCode.USAGE,
         )
-    if not found and not parts:
-        exit_with(f"No quarantined or failed recording is called {name!r}. `stt status` lists them.", ExitCode.USAGE)
     return found or parts

@@ -263,17 +263,34 @@ def test_the_top_folder_may_be_a_link_to_another_volume(tmp_path: Path) -> None:
         assert server.request("/a/" + quote(f"{NAME}.html")).status == 404
 
 
-def test_a_port_in_use_gives_a_sentence(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "pages_port", "who", "remedy"),
+    [
+        (["pages", "--port", "TAKEN"], "0", "The pages", "stt pages --port PORT"),
+        (["ui", "--port", "TAKEN"], "FREE", "The Dagster UI", "stt ui --port PORT"),
+        (["ui", "--port", "FREE"], "TAKEN", "The pages", "STT_PAGES_URL"),
+    ],
+)
+def test_a_port_in_use_gives_a_sentence(
+    tmp_path: Path, arguments: list[str], pages_port: str, who: str, remedy: str
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
+        with socket.create_server(("127.0.0.1", 0)) as passing:
+            ports = {"TAKEN": str(taken.getsockname()[1]), "FREE": str(passing.getsockname()[1])}
+        variables = {"STT_DATA_DIR": str(tmp_path), "DAGSTER_HOME": str(tmp_path)}
+        if pages_port in ports:
+            variables["STT_PAGES_URL"] = f"http://127.0.0.1:{ports[pages_port]}"
         process = subprocess.run(
-            [sys.executable, "-m", "stt_orchestration.cli", "pages", "--port", port],
-            env={**os.environ, "STT_DATA_DIR": str(tmp_path)},
+            [sys.executable, "-m", "stt_orchestration.cli", *(ports.get(each, each) for each in arguments)],
+            env={**os.environ, **variables},
             capture_output=True,
             text=True,
             check=False,
             timeout=60,
         )
     assert process.returncode == 1
-    assert f"cannot be served at 127.0.0.1:{port}" in process.stderr
+    assert f"{who} cannot be served at 127.0.0.1:{ports['TAKEN']} (Address already in use" in process.stderr
+    assert remedy in process.stderr
+    if sys.platform == "linux":
+        assert f"process {os.getpid()})" in process.stderr
     assert "Traceback" not in process.stderr

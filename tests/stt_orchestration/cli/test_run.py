@@ -64,6 +64,45 @@ def test_a_folder_becomes_transcripts_and_each_recording_has_a_state(bare_projec
     assert bare_project.read_states() == {"done": 3, "quarantined": 1}
 
 
+def test_outputs_that_were_deleted_can_be_had_back(bare_project: Project) -> None:
+    """By ``stt run PATH`` and by ``stt retry NAME``; ``stt doctor --deep`` finds them all."""
+    for name in ("silence.wav", "lj-printing.mp3"):
+        shutil.copyfile(SAMPLES / name, bare_project.workdir / name)
+    code, output = bare_project.stt("run", "silence.wav", "lj-printing.mp3")
+    assert code == 0, output
+    text, page = (bare_project.data / f"transcripts/{name}" for name in ("lj-printing.mp3.txt", "silence.wav.html"))
+    assert "all outputs of 2 finished recordings are there" in bare_project.stt("doctor", "--deep")[1]
+    said = text.read_bytes()
+    text.unlink()
+    page.unlink()
+
+    code, output = bare_project.stt("doctor", "--deep")
+    assert code == 1
+    output = " ".join(output.split())
+    assert f"broken outputs: lj-printing.mp3: {text} is gone" in output
+    assert "stt retry silence.wav, then stt run" in output
+    code, output = bare_project.stt("run", "lj-printing.mp3")
+    assert code == 0, output
+    assert "1 finished with outputs that are gone now: done again from enriched on." in output
+    assert (text.read_bytes(), page.exists()) == (said, False)
+
+    code, output = bare_project.stt("retry", "silence")
+    assert (code, "`stt run` does them again from enriched on" in output) == (0, True), output
+    assert bare_project.stt("run")[0] == 0
+    assert page.exists()
+    code, output = bare_project.stt("retry", "silence.wav")
+    assert (code, "silence.wav: finished, and no output is gone." in output) == (0, True), output
+
+    for path in (bare_project.raw / "silence.wav", bare_project.data / "input_audio/silence.wav.wav", page):
+        path.unlink()
+    code, output = bare_project.stt("retry", "silence.wav")
+    assert (code, "deliver the same file again" in " ".join(output.split())) == (3, True), output
+    code, output = bare_project.stt("run", "silence.wav")
+    assert code == 0, output
+    assert page.exists()
+    assert "all outputs of 2 finished recordings are there" in bare_project.stt("doctor", "--deep")[1]
+
+
 def read_mtimes(data: Path, pattern: str) -> dict[str, int]:
     return {str(path.relative_to(data)): path.stat().st_mtime_ns for path in data.glob(pattern)}
 
