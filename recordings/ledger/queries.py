@@ -63,11 +63,9 @@ class QueryLedger(LedgerEngine):
             folders: Beginnings of names that end in a slash; an empty one fits every name.
         """
         of_names = [deliveries.c.name.in_(names[i : i + _VARIABLES]) for i in range(0, len(names), _VARIABLES)]
-        # "0" follows "/": an index of names serves a range, and LIKE would need its signs escaped.
-        of_folders = [
-            (deliveries.c.name >= folder) & (deliveries.c.name < f"{folder[:-1]}0") if folder else sa.true()
-            for folder in folders
-        ]
+        # "0" follows "/" in the order of bytes, which SQLite has anyway: its index of names serves a range, and no sign is escaped.
+        name = deliveries.c.name.collate("C") if self._engine.dialect.name == "postgresql" else deliveries.c.name
+        of_folders = [(name >= folder) & (name < f"{folder[:-1]}0") if folder else sa.true() for folder in folders]
         found: dict[str, None] = {}
         with self._read() as connection:
             for is_meant in (*of_names, *of_folders):

@@ -36,6 +36,12 @@ def test_a_batch_is_due_after_its_delay_and_not_before(count: int, ended: float,
     assert is_due(past, ended + compute_delay_s(past) + 1)
 
 
+def test_a_run_that_seems_to_end_in_the_future_delays_nothing() -> None:
+    """The clock was set back after it; a few minutes may be the clocks of two machines."""
+    assert is_due(PastRuns(1, "r", 86_400.0), now=0.0)
+    assert not is_due(PastRuns(1, "r", 60.0), now=0.0)
+
+
 def test_each_past_run_gives_a_new_run_key() -> None:
     keys = [make_run_key("batch-x", past) for past in (PastRuns(), PastRuns(1, "a", 0.0), PastRuns(2, "b", 0.0))]
     assert keys[0] == "batch-x"
