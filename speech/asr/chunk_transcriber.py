@@ -117,7 +117,7 @@ class ChunkTranscriber:
             if find_suspicions(hypothesis, self.text_language) or (gaps and not is_cut_off):
                 careful = yield from self._decode_sequential(remainder)
                 result = yield from self._rescue(remainder, careful, "rescued", hypothesis)
-                return replace(result, kept=(*map(self._without_times, segments), *result.kept))
+                return (yield from self._fill_gaps(chunk, replace(result, kept=(*segments, *result.kept))))
             segments.append(DecodedSegment(remainder, first_hypothesis, "rescued" if suspect else "batched"))
             remainder = remainder.take_between(*gaps[0]) if gaps else None
             suspect = suspect or remainder is not None
@@ -129,8 +129,9 @@ class ChunkTranscriber:
         """Decode carefully from the start."""
         hypothesis = yield from self._decode_sequential(chunk)
         if find_suspicions(hypothesis, self.text_language, careful=True):
-            return (yield from self._rescue(chunk, hypothesis, "sequential"))
-        result = self._judge_segments(chunk, _Candidate(hypothesis), "sequential")
+            result = yield from self._rescue(chunk, hypothesis, "sequential")
+        else:
+            result = self._judge_segments(chunk, _Candidate(hypothesis), "sequential")
         return (yield from self._fill_gaps(chunk, result))
 
     def _rescue(
@@ -165,7 +166,7 @@ class ChunkTranscriber:
                 if is_better and not is_respelled(without_repeats.text, hypothesis.text):
                     best, decoded = _Candidate(without_repeats), "rescued"
         result = self._judge_segments(chunk, best, decoded, fast_hypothesis)
-        return (yield from self._fill_gaps(chunk, replace(result, is_suspect=True)))
+        return replace(result, is_suspect=True)
 
     def _decode_fast(self, chunk: Chunk, options: DecodeOptions) -> Work[SegmentHypothesis]:
         context_s = compute_context_s(count_samples(chunk) / SAMPLE_RATE, self.window_policy)

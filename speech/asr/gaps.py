@@ -46,12 +46,14 @@ def list_spans(
 
 
 def list_texts(result: ChunkResult, compute_longest: Callable[[WordHypothesis], float]) -> list[Span]:
-    """Spans of the recording that have text, kept or dropped."""
-    return [
+    """Spans of the recording that have text, kept or dropped, or of which it is said that they have none."""
+    spans = [
         span
         for segment in (*result.kept, *result.dropped)
         for span in list_spans(segment.chunk, segment.hypothesis, compute_longest)
     ]
+    silent = [segment.chunk for segment in result.dropped if not segment.hypothesis.text]
+    return spans + [piece for chunk in silent for piece in chunk.pieces]
 
 
 def find_gaps(
