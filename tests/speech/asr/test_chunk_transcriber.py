@@ -295,7 +295,7 @@ def test_speech_without_a_word_is_decoded_alone_and_dropped_with_its_reason_if_n
 
 
 def test_where_the_detector_is_not_sure_of_speech_nothing_is_missed() -> None:
-    unsure = DetectedSpeech(8.0, (((0.0, 8.0),),), (np.full(250, 0.6, np.float32),))
+    unsure = DetectedSpeech(8.0, (((0.0, 8.0),),), (np.full(250, 0.55, np.float32),))
     transcriber = ChunkTranscriber(SCRIPTED.read_samples, SCRIPTED.options, unsure)
     result, kinds = run_script(
         transcriber.transcribe_careful(LONG), {"careful": [[make_timed("the bus stops here", 2.0)]]}

@@ -21,7 +21,7 @@ def make_detected(*frames: float) -> DetectedSpeech:
         ([0.1, 0.9, 0.9, 0.9, 0.1], True),
         ([0.1, 0.9, 0.2, 0.9, 0.9], True),
         ([0.1, 0.9, 0.9, 0.1, 0.1], False),
-        ([0.6] * 50, False),
+        ([0.5] * 50, False),
         ([], False),
     ],
 )
