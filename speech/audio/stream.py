@@ -20,7 +20,7 @@ from av.stream import Discard
 from numpy.typing import NDArray
 
 from speech.audio.containers import OpenContainer, open_part
-from speech.audio.declared_length import SLACK_FLOOR_S, has_ogg_end_page, read_declared_length
+from speech.audio.declared_length import SLACK_FLOOR_S, has_ogg_end_page, read_declared_length, read_longest_flac_frame
 from speech.audio.errors import BadAudioError
 from speech.audio.level import Amplifier, Gain, LevelMeter
 from speech.audio.rest import find_rest
@@ -146,6 +146,8 @@ class PcmStream:
         self._origin_s = (part.container.start_time or 0) / av.time_base - self._position_s
         self._skipped_s = 0.0
         self._packet_end = 0
+        # FFmpeg takes all bytes behind the last frame of a FLAC file for a part of it. Such a frame counts as not read here.
+        self._longest_frame = read_longest_flac_frame(part) if part.demuxer == "flac" else 0
         self._reached_before_s = self.reached_s
         self._first_pts_s: float | None = None
         # Sound cannot begin behind the end of everything; where no header declares a length, not later than a gap may be long.
@@ -197,6 +199,9 @@ class PcmStream:
                 continue
             if packet.size:
                 self._count_failures()
+                # What cannot be decoded may be what lies behind the recording.
+                is_too_long = packet.size > 2 * self._longest_frame > 0
+                self._packet_end = max(self._packet_end, (packet.pos or 0) + (0 if is_too_long else packet.size))
             yield from frames
 
     def _read_packets(self) -> Iterator[av.Packet[AudioStream]]:
@@ -242,6 +247,9 @@ class PcmStream:
                 f"{end - begin:,} bytes at byte {begin:,} of the {self._info.container} file belong to no part of it that can "
                 "be read: they may hold more of the recording. Compare it with its source."
             )
+        if rest.part_begin is not None:
+            # What could not be decoded at the end were bytes of the other recording.
+            self._pending_failures, self._pending_s = 0, 0.0
         if rest.part_begin is not None and part.demuxer == "ogg" and not has_ogg_end_page(part.file):
             self.unread.append(
                 f"Link {self._parts} of the Ogg file lacks the page that marks its end; more may be missing there."
@@ -286,8 +294,6 @@ class PcmStream:
         self._pending_failures, self._pending_s = 0, 0.0
 
     def _update_reached(self, packet: av.Packet[Any]) -> None:
-        if packet.pos is not None and packet.stream_index == self._stream.index:
-            self._packet_end = max(self._packet_end, packet.pos + packet.size)
         if packet.pts is None:
             return
         tick_s = self._ticks_s[packet.stream_index]

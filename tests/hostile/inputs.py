@@ -209,6 +209,45 @@ def _make_m4a_that_names_another_file() -> bytes:
     return encode("m4a").replace(b"url \x00\x00\x00\x01", b"url \x00\x00\x00\x00")
 
 
+def _set_wav_size(content: bytes, share: float) -> bytes:
+    """The header counts only this share of the sound, as if the recorder had stopped before it wrote the size."""
+    changed = bytearray(content)
+    size = int(struct.unpack_from("<I", changed, 40)[0] * share) // 2 * 2
+    struct.pack_into("<I", changed, 40, size)
+    return bytes(changed)
+
+
+def _encode_ogg(sound: Samples, rate: int) -> bytes:
+    """FLAC in Ogg, at its own rate: libsndfile writes none, FFmpeg does."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="ogg") as writer:
+        stream = writer.add_stream("flac", rate=rate, layout="mono")
+        samples = (sound * 32_767).astype(np.int16)
+        frame = av.AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
+        writer.mux([*stream.encode(frame), *stream.encode(None)])
+    return buffer.getvalue()
+
+
+def _make_chain(first: int, second: int) -> bytes:
+    """An Ogg chain of silence and speech, each at its own rate."""
+    return _encode_ogg(np.zeros(first), first) + _encode_ogg(resample_speech(second), second)
+
+
+def _make_film_of_a_day() -> bytes:
+    """Two short sounds, 80,000 s apart."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="matroska") as writer:
+        stream = writer.add_stream("flac", rate=RATE, layout="mono")
+        samples = (read_speech() * 32_767).astype(np.int16)
+        for start in (0, 80_000 * RATE):
+            frame = av.AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = RATE, start, Fraction(1, RATE)
+            writer.mux(stream.encode(frame))
+        writer.mux(stream.encode(None))
+    return buffer.getvalue()
+
+
 def _replace(sound: Samples, value: float, positions: slice) -> Samples:
     changed = sound.copy()
     changed[positions] = value
@@ -352,6 +391,46 @@ def list_unusual_audio() -> Iterator[Input]:
     yield Input(b"one sample.wav", lambda: encode_wav(np.array([0.5])), (NO_SPEECH,))
 
 
+def list_wrong_headers() -> Iterator[Input]:
+    """Headers that count less sound than there is, several recordings in one file, and structure that asks for much work."""
+
+    def add_to_wav(behind: bytes, share: float = 1.0) -> Make:
+        return lambda: _set_wav_size(encode_wav(read_speech()), share) + behind
+
+    counts_less = Outcome("done", reason="undeclared: The header of the WAV file counts", text="country")
+    unread = Outcome("done", reason="may hold more of the recording", text="country")
+    yield Input(b"size of 20% of it.wav", add_to_wav(b"", 0.2), (counts_less,))
+    yield Input(b"size of 20% of it, tags.wav", add_to_wav(b"LIST\x0c\0\0\0INFOISFT\0\0\0\0", 0.2), (counts_less,))
+    yield Input(b"tags behind it.wav", add_to_wav(b"LIST\x0c\0\0\0INFOISFT\0\0\0\0"), (TRANSCRIBED,))
+    yield Input(
+        b"unknown chunk behind it.wav", add_to_wav(b"xyz1\x10\x27\0\0" + bytes(range(250)) * 40), (TRANSCRIBED,)
+    )
+    yield Input(b"zeros behind it.wav", add_to_wav(bytes(8 << 20)), (TRANSCRIBED,))
+    yield Input(b"empty chunks behind it.wav", add_to_wav(b"abcd\0\0\0\0" * 100_000), (unread,))
+    structure = quarantined("undecodable", "more steps than any recording needs")
+    empty_chunks = b"abcd\0\0\0\0" * 500_000
+    yield Input(
+        b"empty chunks before it.wav",
+        lambda: encode_wav(read_speech())[:36] + empty_chunks + encode_wav(read_speech())[36:],
+        (structure,),
+    )
+    yield Input(b"empty boxes.m4a", lambda: encode("m4a") + b"\0\0\0\x08free" * 1_000_000, (structure,))
+    yield Input(b"two films.mp4", lambda: encode("m4a", ("silence",)) + encode("m4a"), (TRANSCRIBED,))
+    yield Input(b"film and noise.m4a", lambda: encode("m4a") + np.random.default_rng(0).bytes(100_000), (unread,))
+    yield Input(b"two rates.ogg", lambda: _make_chain(16_000, 44_100), (TRANSCRIBED,))
+    yield Input(b"two rates, lower last.ogg", lambda: _make_chain(44_100, 16_000), (TRANSCRIBED,))
+    zeros_within = Outcome("done", reason="partial", text="country")
+    yield Input(b"zeros within.ogg", lambda: _insert_zeros(encode("opus")), (zeros_within,))
+    too_small = Outcome("done", reason="is too small for so long a recording", text="country")
+    yield Input(b"a day between two sentences.mkv", _make_film_of_a_day, (too_small,))
+
+
+def _insert_zeros(content: bytes) -> bytes:
+    """Two mebibytes of zeros before the last page."""
+    last = content.rindex(b"OggS")
+    return content[:last] + bytes(2 << 20) + content[last:]
+
+
 def list_unusual_names() -> Iterator[Input]:
     """Names that programs could misunderstand. The contents are short silences of different lengths."""
     names = (
@@ -404,6 +483,12 @@ def list_unusual_names() -> Iterator[Input]:
 
 def list_inputs() -> list[Input]:
     """All hostile inputs."""
-    inputs = [*list_incomplete_files(), *list_misnamed_files(), *list_unusual_audio(), *list_unusual_names()]
+    inputs = [
+        *list_incomplete_files(),
+        *list_misnamed_files(),
+        *list_unusual_audio(),
+        *list_wrong_headers(),
+        *list_unusual_names(),
+    ]
     assert len({hostile.name for hostile in inputs}) == len(inputs)
     return inputs

@@ -36,6 +36,9 @@ ENCODINGS = {
     "webm, live": ("webm", "libopus", {"live": "1"}),
     "mkv": ("matroska", "flac", {}),
     "mkv, live": ("matroska", "mp3", {"live": "1"}),
+    "avi": ("avi", "pcm_s16le", {}),
+    "mkv, live flac": ("matroska", "flac", {"live": "1"}),
+    "caf, alac": ("caf", "alac", {}),
     "flv": ("flv", "aac", {}),
     "mpegts": ("mpegts", "aac", {}),
 }
