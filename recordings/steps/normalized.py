@@ -116,6 +116,7 @@ def _normalize_recording(
         State.NORMALIZED,
         seconds=done.duration_s,
         channels=done.channels,
+        tracks=done.tracks,
         flags=done.flags,
         step=STEP,
         key=key,

@@ -248,6 +248,11 @@ def _make_film_of_a_day() -> bytes:
     return buffer.getvalue()
 
 
+def _make_mkv_with_an_unknown_codec() -> bytes:
+    """Two tracks, of which the first has a codec that nobody knows."""
+    return encode("mkv", ("silence", "speech")).replace(b"A_AAC", b"A_XYZ", 1)
+
+
 def _replace(sound: Samples, value: float, positions: slice) -> Samples:
     changed = sound.copy()
     changed[positions] = value
@@ -352,7 +357,10 @@ def list_unusual_audio() -> Iterator[Input]:
     yield Input(b"floats beyond one.wav", lambda: make_float_wav(read_speech() * 4), (Outcome("done"),))
     yield Input(b"on a shifted zero.wav", lambda: encode_wav(read_speech() * 0.5 + 0.4), (TRANSCRIBED,))
     yield Input(b"two streams.mkv", lambda: encode("mkv", ("speech", "silence")), (TRANSCRIBED,))
-    yield Input(b"three streams.m4a", lambda: encode("m4a", ("silence", "speech", "speech")), (NO_SPEECH,))
+    yield Input(b"three streams.m4a", lambda: encode("m4a", ("silence", "speech", "speech")), (TRANSCRIBED,))
+    yield Input(b"silent streams.mkv", lambda: encode("mkv", ("silence", "silence")), (NO_SPEECH,))
+    unreadable = Outcome("done", reason="partial: Audio track 1 was left out", text="country")
+    yield Input(b"one of two streams.mkv", _make_mkv_with_an_unknown_codec, (unreadable,))
     for flips in (3, 30, 300):
         damaged = (Outcome("done"), quarantined("undecodable", "damaged"), quarantined("truncated", "promises"))
         yield Input(b"%d flips.mp3" % flips, lambda n=flips: flip_bits(encode("mp3"), n), damaged)  # type: ignore[misc]
