@@ -27,7 +27,7 @@ from speech.asr.encoder_window import SHORT, compute_context_s
 from speech.asr.hypothesis import ChunkResult, SegmentHypothesis
 from speech.asr.language import LanguageDetection, decide_language, get_likeliest_language, pick_evenly
 from speech.asr.model_pool import EngineConfig, ModelPool, Session
-from speech.asr.quiet_speech import amplify, hear_quiet_speech
+from speech.asr.quiet_speech import QuietSpeech, amplify, hear_quiet_speech, subtract_spans
 from speech.asr.requests import DetectAndDecode, DetectLanguage, LanguageProbabilities, Work, ask
 from speech.asr.strategy import SHORT_WINDOW_LANGUAGES, DecodingStrategy, choose_strategy, measure_bandwidth_db
 from speech.asr.vad import (
@@ -88,23 +88,25 @@ class _DetectedSpeech:
         duration_s: Length of the recording, seconds.
         spans: For each channel, sorted (start, end) in seconds.
         probabilities: For each channel, (frames,) float32, 32 ms a frame.
-        gains_db: For each channel, what is added to each frame before it is decoded; None where nothing is.
-        quiet_spans: What was heard only with that, sorted (start, end) in seconds, of all channels.
+        gains_db: For each channel, what is added to each frame of quiet speech before it is decoded.
+        quiet_spans: For each channel, those of ``spans`` that were heard only with these gains.
+        new_spans: What was heard only with them, without padding, of all channels.
     """
 
     duration_s: float
     spans: tuple[tuple[Span, ...], ...]
     probabilities: tuple[npt.NDArray[np.float32], ...]
-    gains_db: tuple[npt.NDArray[np.float32] | None, ...]
-    quiet_spans: tuple[Span, ...]
+    gains_db: tuple[npt.NDArray[np.float32], ...]
+    quiet_spans: tuple[tuple[Span, ...], ...]
+    new_spans: tuple[Span, ...]
 
     @property
     def flags(self) -> dict[str, str]:
-        if not self.quiet_spans:
+        if not self.new_spans:
             return {}
-        first_s = int(self.quiet_spans[0][0])
+        first_s = int(min(self.new_spans)[0])
         return {
-            "quiet_speech": f"About {measure_union_s(self.quiet_spans):.0f} s of speech lie below {QUIET_DBFS} dBFS, first at "
+            "quiet_speech": f"About {measure_union_s(self.new_spans):.0f} s of speech lie below {QUIET_DBFS} dBFS, first at "
             f"{first_s // 60}:{first_s % 60:02d}. They were amplified before they were transcribed. Listen there: words may be "
             "missing or wrong. Bring the microphone nearer, or adjust its gain."
         }
@@ -115,12 +117,40 @@ class _DetectedSpeech:
         return tuple(SpeechSpan(start=round(s, 3), end=round(e, 3), channel=c) for s, e, c in sorted(everything))
 
     def cut_chunks(self, max_s: float) -> tuple[Chunk, ...]:
+        """All chunks, by time. Quiet speech is in chunks of its own."""
         chunks = [
             chunk
-            for channel, (spans, probabilities) in enumerate(zip(self.spans, self.probabilities, strict=True))
-            for chunk in plan_chunks(spans, probabilities, channel, max_s=max_s)
+            for channel, (spans, quiet, probabilities) in enumerate(
+                zip(self.spans, self.quiet_spans, self.probabilities, strict=True)
+            )
+            for part in (sorted(set(spans) - set(quiet)), quiet)
+            for chunk in plan_chunks(part, probabilities, channel, max_s=max_s)
         ]
         return tuple(sorted(chunks, key=lambda chunk: (chunk.pieces[0][0], chunk.channel)))
+
+    def is_quiet(self, chunk: Chunk) -> bool:
+        """Whether a chunk holds what was heard only with a gain."""
+        begin = chunk.pieces[0][0]
+        return any(start <= begin < end for start, end in self.quiet_spans[chunk.channel])
+
+    def read_chunk(self, path: Path, chunk: Chunk) -> Samples:
+        """Read a chunk's audio, with silence between its pieces; quiet speech is amplified.
+
+        Returns float32 of shape (n,) at 16 kHz, n = ``count_samples(chunk)``. Each call opens the file, because a reader has only
+        one position.
+        """
+        glue = np.zeros(round(GLUE_S * SAMPLE_RATE), np.float32)
+        parts: list[npt.NDArray[np.float32]] = []
+        is_quiet = self.is_quiet(chunk)
+        with WavReader(path) as wav:
+            for start, end in chunk.pieces:
+                start_frame = round(start * SAMPLE_RATE)
+                samples = wav.read(start_frame, round(end * SAMPLE_RATE) - start_frame)[chunk.channel]
+                parts += [
+                    amplify(samples, self.gains_db[chunk.channel], start_frame) if is_quiet else samples,
+                    glue,
+                ]
+        return np.concatenate(parts[:-1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,10 +294,12 @@ class Engine:
         if not chunks:
             flags = {"no_speech": "The voice-activity detector heard no speech in the whole recording."}
             return Transcript(file=recording.name, language=None, meta=build_meta(flags=flags), segments=())
-        read_chunk = partial(_read_chunk, path, detected.gains_db)
-        bandwidth_db = measure_bandwidth_db([read_chunk(chunk) for chunk in pick_evenly(chunks)])
+        read_chunk = partial(detected.read_chunk, path)
+        # Where some speech is of ordinary level, that alone decides about all.
+        heard_at_once = tuple(chunk for chunk in chunks if not detected.is_quiet(chunk)) or chunks
+        bandwidth_db = measure_bandwidth_db([read_chunk(chunk) for chunk in pick_evenly(heard_at_once)])
         with self._pool.open_session(call) as session:
-            language = self._find_language(session, chunks, read_chunk, bandwidth_db, options)
+            language = self._find_language(session, heard_at_once, read_chunk, bandwidth_db, options)
             strategy = choose_strategy(language.code, bandwidth_db, careful=options.careful, task=options.task)
             decode_options = _make_decode_options(options, language.code)
             if strategy.window_policy is None:
@@ -408,29 +440,65 @@ def _detect_speech(
 ) -> _DetectedSpeech:
     """Detect speech in windows of (channels, 60 s * 16,000) float32 at 16 kHz, and hear what is quiet in them a second time."""
     detectors = [VoiceActivityDetector(model) for _ in range(wav.channels)]
-    collected: list[list[npt.NDArray[np.float32]]] = [[] for _ in detectors]
-    gains_db: list[list[npt.NDArray[np.float32]]] = [[] for _ in detectors]
-    quiet_spans: list[Span] = []
+    collected = [_Hearing() for _ in detectors]
 
     def hear(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         return VoiceActivityDetector(model).probabilities(samples)
 
     for start in range(0, wav.frames, _VAD_WINDOW_FRAMES * VAD_FRAME_SAMPLES):
         window = wav.read(start, _VAD_WINDOW_FRAMES * VAD_FRAME_SAMPLES)
-        start_s = start / SAMPLE_RATE
         for channel, detector in enumerate(detectors):
             probabilities = detector.probabilities(window[channel])
             quiet = hear_quiet_speech(window, channel, probabilities, hear, options)
-            collected[channel].append(quiet.probabilities if quiet else probabilities)
-            gains_db[channel].append(quiet.gains_db if quiet else np.zeros(len(probabilities), np.float32))
-            quiet_spans += [(start_s + first_s, start_s + end_s) for first_s, end_s in quiet.spans] if quiet else []
+            collected[channel].add(probabilities, quiet, start / SAMPLE_RATE)
         report(0.0)
-    joined = tuple(np.concatenate(parts) if parts else np.zeros(0, np.float32) for parts in collected)
-    spans = tuple(tuple(get_speech_spans(frames, wav.duration_s, options)) for frames in joined)
-    gains = (np.concatenate(parts) if parts else np.zeros(0, np.float32) for parts in gains_db)
+    plain = [get_speech_spans(_join(hearing.plain), wav.duration_s, options) for hearing in collected]
+    quiet_spans = [
+        subtract_spans(get_speech_spans(_join(hearing.quiet), wav.duration_s, options), spans)
+        if hearing.new_spans
+        else []
+        for hearing, spans in zip(collected, plain, strict=True)
+    ]
     return _DetectedSpeech(
-        wav.duration_s, spans, joined, tuple(gain if gain.any() else None for gain in gains), tuple(sorted(quiet_spans))
+        wav.duration_s,
+        spans=tuple(tuple(sorted(spans + quiet)) for spans, quiet in zip(plain, quiet_spans, strict=True)),
+        probabilities=tuple(hearing.join_probabilities() for hearing in collected),
+        gains_db=tuple(_join(hearing.gains_db if hearing.new_spans else []) for hearing in collected),
+        quiet_spans=tuple(tuple(quiet) for quiet in quiet_spans),
+        new_spans=tuple(span for hearing in collected for span in hearing.new_spans),
     )
+
+
+@dataclass(slots=True)
+class _Hearing:
+    """What was heard in one channel so far, window by window: probabilities of speech and gains, float32 (frames,) each."""
+
+    plain: list[npt.NDArray[np.float32]] = field(default_factory=list)
+    quiet: list[npt.NDArray[np.float32]] = field(default_factory=list)
+    gains_db: list[npt.NDArray[np.float32]] = field(default_factory=list)
+    new_spans: list[Span] = field(default_factory=list)
+
+    def add(self, probabilities: npt.NDArray[np.float32], quiet: QuietSpeech | None, start_s: float) -> None:
+        """Add a window. A frame counts as quiet or as plain, never as both."""
+        if quiet is None:
+            nothing = np.broadcast_to(np.float32(0), probabilities.shape)  # takes no memory
+            self.plain.append(probabilities)
+            self.quiet.append(nothing)
+            self.gains_db.append(nothing)
+            return
+        self.plain.append(np.where(quiet.is_amplified, np.float32(0), probabilities))
+        self.quiet.append(quiet.probabilities)
+        self.gains_db.append(quiet.gains_db)
+        self.new_spans += [(start_s + start, start_s + end) for start, end in quiet.spans]
+
+    def join_probabilities(self) -> npt.NDArray[np.float32]:
+        """Of plain and of quiet speech."""
+        plain = _join(self.plain)
+        return np.maximum(plain, _join(self.quiet)) if self.new_spans else plain
+
+
+def _join(parts: list[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
+    return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
 
 def _summarize_decoding(strategy: DecodingStrategy, results: Sequence[ChunkResult]) -> DecodingStats:
@@ -443,20 +511,3 @@ def _summarize_decoding(strategy: DecodingStrategy, results: Sequence[ChunkResul
         dropped=sum(len(result.dropped) for result in results),
         flagged=sum(bool(segment.flags) for result in results for segment in result.kept),
     )
-
-
-def _read_chunk(path: Path, gains_db: Sequence[npt.NDArray[np.float32] | None], chunk: Chunk) -> Samples:
-    """Read a chunk's audio, amplified by its channel's gains, with silence between its pieces.
-
-    Returns float32 of shape (n,) at 16 kHz, n = ``count_samples(chunk)``. Each call opens the file, because a reader has only one
-    position.
-    """
-    glue = np.zeros(round(GLUE_S * SAMPLE_RATE), np.float32)
-    parts: list[npt.NDArray[np.float32]] = []
-    with WavReader(path) as wav:
-        for start, end in chunk.pieces:
-            start_frame = round(start * SAMPLE_RATE)
-            samples = wav.read(start_frame, round(end * SAMPLE_RATE) - start_frame)[chunk.channel]
-            gain_db = gains_db[chunk.channel]
-            parts += [samples if gain_db is None else amplify(samples, gain_db, start_frame), glue]
-    return np.concatenate(parts[:-1])
