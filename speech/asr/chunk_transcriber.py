@@ -276,7 +276,7 @@ class ChunkTranscriber:
             gaps = self._find_gaps(chunk, texts)
         else:
             texts = list_texts(result, compute_longest_s)
-            gaps = find_gaps(chunk, texts, partial(self.detected.measure_voiced_s, chunk.channel), MIN_GAP_S)
+            gaps = find_gaps(chunk, texts, partial(self.detected.measure_voiced_s, chunk), MIN_GAP_S)
         return [gap for gap in gaps if self.detected.is_sure(chunk.channel, *gap)]
 
     def _find_gaps(self, chunk: Chunk, texts: Sequence[Span]) -> list[Span]:

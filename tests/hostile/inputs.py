@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import av
@@ -395,6 +395,7 @@ def list_unusual_audio() -> Iterator[Input]:
     yield Input(b"beeps.wav", lambda: encode_wav(beeps), (NO_SPEECH,))
     clicks = np.where(np.arange(48_000) % 4_000 == 0, 0.9, 0.0)
     yield Input(b"clicks.wav", lambda: encode_wav(clicks), (NO_SPEECH,))
+    yield from _list_levels()
     yield Input(b"0.05 s.wav", lambda: encode_wav(read_speech()[8_000:8_800]), (NO_SPEECH,))
     yield Input(b"one sample.wav", lambda: encode_wav(np.array([0.5])), (NO_SPEECH,))
 
@@ -437,6 +438,56 @@ def _insert_zeros(content: bytes) -> bytes:
     """Two mebibytes of zeros before the last page."""
     last = content.rindex(b"OggS")
     return content[:last] + bytes(2 << 20) + content[last:]
+
+
+def _list_levels() -> Iterator[Input]:
+    """Recordings that are far too quiet, beyond full scale, or quiet in parts."""
+    faint = read_speech() * 0.001  # -60 dB
+    quiet = (Outcome("done", reason="quiet: The recording is very quiet", text="your country"),)
+    yield Input(b"level/24 bits at -60 dB.wav", lambda: encode_wav(faint, subtype="PCM_24"), quiet)
+    yield Input(
+        b"level/24 bits at -80 dB.flac", lambda: encode_wav(faint / 10, subtype="PCM_24", container="FLAC"), quiet
+    )
+    yield Input(b"level/floats at -80 dB.wav", lambda: make_float_wav(faint / 10), quiet)
+    yield Input(b"level/16 bits at -55 dB.wav", lambda: encode_wav(read_speech() * 0.0018), quiet)
+    clicked = _replace(faint, 1.0, slice(20_000, 20_003))
+    yield Input(b"level/-60 dB and a click.wav", lambda: encode_wav(clicked, subtype="PCM_24"), quiet)
+    yield Input(b"level/-60 dB on a shifted zero.wav", lambda: encode_wav(faint + 0.4, subtype="PCM_24"), quiet)
+    beyond = (Outcome("done", reason="overdriven: Samples reach", text="your country"),)
+    for bits in (16, 24, 32):
+        scale = 2.0 ** (bits - 1)
+        yield Input(
+            b"level/floats of %d-bit integers.wav" % bits,
+            lambda s=scale: make_float_wav(read_speech() * s),  # type: ignore[misc]
+            beyond,
+        )
+    clipped = (Outcome("done", reason="clipped: About"),)
+    yield Input(b"level/clipped.wav", lambda: encode_wav(np.clip(read_speech() * 60, -1, 1)), clipped)
+    far_end = np.concatenate((read_speech() * 0.7, np.zeros(RATE), read_speech() * 0.002))
+    yield Input(
+        b"level/quiet end.wav",
+        lambda: encode_wav(far_end, subtype="PCM_24"),
+        (Outcome("done", reason="quiet_speech: About 3 s of speech", text="country"),),
+    )
+    side = np.zeros((2 * len(read_speech()) + RATE, 2))
+    side[: len(read_speech()), 0] = read_speech()
+    side[-len(read_speech()) :, 1] = read_speech() * 0.002
+    yield Input(
+        b"level/quiet side of a call.wav",
+        lambda: encode_wav(side, subtype="PCM_24"),
+        (Outcome("done", reason="quiet: Channel 2 is very quiet", text="country"),),
+    )
+    silent = (Outcome("done", reason="quiet: The recording is very quiet", text=""),)
+    for colour, name in enumerate((b"white", b"pink", b"brown")):
+        for exponent in (-3, -4):
+            noise = partial(_make_noise, colour, level=10.0**exponent)
+            yield Input(
+                b"level/%s noise at %d dB.wav" % (name, 20 * exponent),
+                lambda make=noise: encode_wav(make(), subtype="PCM_24"),  # type: ignore[misc]
+                silent,
+            )
+    hum = sum(np.sin(2 * np.pi * 50 * k * _make_times(3)) / k for k in range(1, 12))
+    yield Input(b"level/hum at -80 dB.wav", lambda: encode_wav(np.asarray(hum * 1e-4), subtype="PCM_24"), silent)
 
 
 def list_unusual_names() -> Iterator[Input]:

@@ -159,7 +159,7 @@ def make_hypothesis(text: str) -> SegmentHypothesis:
     return SegmentHypothesis(text, 0.0, 4.0, (), len(text.split()), -0.2, 1.2, 0.01)
 
 
-DETECTED = DetectedSpeech(4.0, (((0.0, 4.0),),), (np.full(125, 0.9, np.float32),))
+DETECTED = DetectedSpeech(4.0, (((0.0, 4.0),),), (np.full(125, 0.9, np.float32),), (), ((),), ())
 
 
 def run_work(work: Work[ChunkResult], texts: dict[bool, str]) -> tuple[str, list[bool]]:
@@ -200,7 +200,7 @@ def test_an_echo_of_the_prompt_is_replaced_by_what_is_heard_without_it(
 
 
 LONG = Chunk(0, ((0.0, 8.0),))
-LONG_DETECTED = DetectedSpeech(8.0, (((0.0, 8.0),),), (np.full(250, 0.9, np.float32),))
+LONG_DETECTED = DetectedSpeech(8.0, (((0.0, 8.0),),), (np.full(250, 0.9, np.float32),), (), ((),), ())
 
 
 def make_timed(text: str, seconds: float, start: float = 0.0) -> SegmentHypothesis:
@@ -295,7 +295,7 @@ def test_speech_without_a_word_is_decoded_alone_and_dropped_with_its_reason_if_n
 
 
 def test_where_the_detector_is_not_sure_of_speech_nothing_is_missed() -> None:
-    unsure = DetectedSpeech(8.0, (((0.0, 8.0),),), (np.full(250, 0.55, np.float32),))
+    unsure = DetectedSpeech(8.0, (((0.0, 8.0),),), (np.full(250, 0.55, np.float32),), (), ((),), ())
     transcriber = ChunkTranscriber(SCRIPTED.read_samples, SCRIPTED.options, unsure)
     result, kinds = run_script(
         transcriber.transcribe_careful(LONG), {"careful": [[make_timed("the bus stops here", 2.0)]]}

@@ -12,7 +12,7 @@ from speech.asr.vad import VAD_FRAME_S
 
 def make_detected(*frames: float) -> DetectedSpeech:
     seconds = len(frames) * VAD_FRAME_S
-    return DetectedSpeech(seconds, (((0.0, seconds),),), (np.array(frames, np.float32),))
+    return DetectedSpeech(seconds, (((0.0, seconds),),), (np.array(frames, np.float32),), (), ((),), ())
 
 
 @pytest.mark.parametrize(
@@ -33,11 +33,13 @@ def test_only_the_time_asked_for_counts() -> None:
     detected = make_detected(*[0.9] * 10, *[0.1] * 10)
     assert detected.is_sure(0, 0.0, 0.2)
     assert not detected.is_sure(0, 10 * VAD_FRAME_S, 20 * VAD_FRAME_S)
-    assert detected.measure_voiced_s(0, 0.0, 1.0) == pytest.approx(10 * VAD_FRAME_S)
+    assert detected.measure_voiced_s(Chunk(0, ((0.0, 1.0),)), 0.0, 1.0) == pytest.approx(10 * VAD_FRAME_S)
 
 
 def test_a_part_reaches_to_a_near_pause_and_never_out_of_its_chunk() -> None:
-    detected = DetectedSpeech(60.0, (((1.0, 5.0), (5.0, 9.0), (12.0, 40.0)),), (np.zeros(0, np.float32),))
+    detected = DetectedSpeech(
+        60.0, (((1.0, 5.0), (5.0, 9.0), (12.0, 40.0)),), (np.zeros(0, np.float32),), (), ((),), ()
+    )
     chunk = Chunk(0, ((1.0, 9.0), (12.0, 25.0)))
     assert detected.widen(chunk, (5.5, 8.5)).pieces == ((5.0, 9.0),)
     assert detected.widen(chunk, (14.0, 24.5)).pieces == ((14.0, 24.5),), "the pauses are too far away"
