@@ -27,7 +27,7 @@ from recordings.workspace import Workspace
 from speech.audio.normalize import normalize
 
 STEP = Step.NORMALIZED
-VERSION = "3"
+VERSION = "4"
 """Part of the work key: raise it when the samples written can change."""
 
 

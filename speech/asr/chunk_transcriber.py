@@ -16,6 +16,7 @@ from speech.asr.encoder_window import SHORT, WindowPolicy, compute_context_s
 from speech.asr.gaps import (
     LONGEST_WORD_S,
     MIN_GAP_S,
+    SIDE_S,
     UNTRANSCRIBED_S,
     compute_longest_s,
     find_gaps,
@@ -254,7 +255,7 @@ class ChunkTranscriber:
             if gap is None:
                 break
             tried.append(gap)
-            part = self.detected.widen(chunk, gap)
+            part = self.detected.widen(chunk, gap, SIDE_S)
             if part == chunk:
                 continue  # that is what was decoded
             hypothesis = yield from self._decode_sequential(part, word_timestamps=True)
@@ -263,7 +264,9 @@ class ChunkTranscriber:
             result = insert_between(result, self._judge_segments(part, candidate, "rescued"), gap)
         nothing = tuple(
             DecodedSegment(part, SegmentHypothesis("", 0.0, part.seconds, (), 0, 0.0, 0.0, 0.0), "rescued", ("empty",))
-            for part in (chunk.take_between(*gap) for gap in self._find_silent_gaps(chunk, result))
+            for gap in self._find_silent_gaps(chunk, result)
+            for part in chunk.take_between(*gap).split_pieces()
+            if self.detected.is_sure(chunk.channel, *part.pieces[0])
         )
         kept = tuple(map(self._without_times, result.kept))
         return replace(result, kept=kept, dropped=(*result.dropped, *nothing))
@@ -277,7 +280,11 @@ class ChunkTranscriber:
         else:
             texts = list_texts(result, compute_longest_s)
             gaps = find_gaps(chunk, texts, partial(self.detected.measure_voiced_s, chunk), MIN_GAP_S)
-        return [gap for gap in gaps if self.detected.is_sure(chunk.channel, *gap)]
+        return [
+            gap
+            for gap in gaps
+            if any(self.detected.is_sure(chunk.channel, *piece) for piece in chunk.take_between(*gap).pieces)
+        ]
 
     def _find_gaps(self, chunk: Chunk, texts: Sequence[Span]) -> list[Span]:
         """Where much speech of a chunk got no text, as spans of the recording."""

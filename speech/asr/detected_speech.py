@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path
@@ -29,9 +29,6 @@ from speech.audio.wav import SAMPLE_RATE, WavReader
 from speech.transcript import SpeechSpan
 
 _VOICED_PROBABILITY = 0.5  # the detector's authors' threshold
-
-_WIDEN_S = 1.0
-"""Speech without text is decoded from the pause before it on and up to the pause behind it, if they are as near as this."""
 
 _SURE_PROBABILITY = 0.65
 _SURE_FRAMES = 3
@@ -129,6 +126,11 @@ class DetectedSpeech:
             for span_start, span_end in near
         )
 
+    def measure_spans_s(self, channel: int, spans: Iterable[Span]) -> float:
+        """Seconds of detected speech of a channel in spans of the recording, which may overlap."""
+        joined = merge_spans(spans)
+        return sum(self.measure_s(Chunk(channel, ((start, end),)), start, end) for start, end in joined)
+
     def measure_voiced_s(self, chunk: Chunk, start: float, end: float) -> float:
         """Seconds of a chunk between two moments of the recording that the detector calls speech, without its padding."""
         pieces = ((max(piece_start, start), min(piece_end, end)) for piece_start, piece_end in chunk.pieces)
@@ -139,13 +141,13 @@ class DetectedSpeech:
         ]
         return sum(float((part >= _VOICED_PROBABILITY).sum()) for part in frames) * VAD_FRAME_S
 
-    def widen(self, chunk: Chunk, span: Span) -> Chunk:
-        """The part of a chunk with a span of the recording and, where a pause is near, all that is said up to it."""
+    def widen(self, chunk: Chunk, span: Span, side_s: float) -> Chunk:
+        """The part of a chunk with a span of the recording and all that is said up to a pause that is at most so near."""
         start, end = span
         for span_start, span_end in self.spans[chunk.channel]:
-            if span_start <= start < span_end and start - span_start <= _WIDEN_S:
+            if span_start <= start < span_end and start - span_start <= side_s:
                 start = span_start
-            if span_start < end <= span_end and span_end - end <= _WIDEN_S:
+            if span_start < end <= span_end and span_end - end <= side_s:
                 end = span_end
         return chunk.take_between(start, end)
 

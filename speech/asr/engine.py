@@ -371,7 +371,10 @@ def _flag_dropped(dropped: Sequence[Dropped], detected: DetectedSpeech) -> dict[
     places = [place for place in dropped if detected.is_sure(place.channel, place.start, place.end)]
     if not places:
         return {}
-    seconds = measure_union_s((place.start, place.end) for place in places)
+    seconds = sum(
+        detected.measure_spans_s(channel, [(place.start, place.end) for place in places if place.channel == channel])
+        for channel in {place.channel for place in places}
+    )
     named = ", ".join(
         f"{place.start:.1f} to {place.end:.1f} s ({', '.join(place.reasons)})" for place in places[:_MAX_NAMED_PLACES]
     )

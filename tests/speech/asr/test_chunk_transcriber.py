@@ -302,3 +302,15 @@ def test_where_the_detector_is_not_sure_of_speech_nothing_is_missed() -> None:
     )
     assert kinds == ["careful"]
     assert not result.dropped
+
+
+def test_each_piece_of_speech_without_text_is_named_by_itself() -> None:
+    """Between the pieces of a chunk lie minutes of silence, in which nobody speaks."""
+    chunk = Chunk(0, ((0.0, 2.0), (300.0, 302.0)))
+    frames = np.zeros(9500, np.float32)
+    frames[2:60] = frames[9380:9430] = 0.9
+    frames[500:9000:2] = 0.6  # clicks
+    detected = DetectedSpeech(304.0, (chunk.pieces,), (frames,), (), ((),), ())
+    transcriber = ChunkTranscriber(SCRIPTED.read_samples, SCRIPTED.options, detected)
+    result, _ = run_script(transcriber.transcribe_careful(chunk), {"careful": [[], []]})
+    assert [segment.chunk.pieces for segment in result.dropped] == [((0.0, 2.0),), ((300.0, 302.0),)]

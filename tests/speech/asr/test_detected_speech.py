@@ -41,6 +41,14 @@ def test_a_part_reaches_to_a_near_pause_and_never_out_of_its_chunk() -> None:
         60.0, (((1.0, 5.0), (5.0, 9.0), (12.0, 40.0)),), (np.zeros(0, np.float32),), (), ((),), ()
     )
     chunk = Chunk(0, ((1.0, 9.0), (12.0, 25.0)))
-    assert detected.widen(chunk, (5.5, 8.5)).pieces == ((5.0, 9.0),)
-    assert detected.widen(chunk, (14.0, 24.5)).pieces == ((14.0, 24.5),), "the pauses are too far away"
-    assert detected.widen(chunk, (8.0, 13.0)).pieces == ((8.0, 9.0), (12.0, 13.0))
+    assert detected.widen(chunk, (5.5, 8.5), 1.0).pieces == ((5.0, 9.0),)
+    assert detected.widen(chunk, (14.0, 24.5), 1.0).pieces == ((14.0, 24.5),), "the pauses are too far away"
+    assert detected.widen(chunk, (8.0, 13.0), 1.0).pieces == ((8.0, 9.0), (12.0, 13.0))
+
+
+def test_silence_between_the_pieces_of_a_chunk_is_no_part_of_it() -> None:
+    """Clicks in minutes of silence that were taken out are no speech of the chunk."""
+    detected = make_detected(*[0.9] * 10, *[0.6, 0.1] * 100, *[0.9] * 10)
+    end = detected.duration_s
+    chunk = Chunk(0, ((0.0, 0.32), (end - 0.32, end)))
+    assert detected.measure_voiced_s(chunk, 0.32, end - 0.32) == 0
