@@ -26,10 +26,10 @@ _CHUNKED = ("wav", "w64", "aiff", "caf")
 _COUNTED = ("voc", "tta", "wv", "dsf")
 """Containers that end at a count or a mark in their header, so that the last packet tells where they end."""
 
-_PARSED = ("mp3", "aac", "loas", "ac3", "eac3", "dts", "amr", "flac")
-"""Containers that are nothing but packets: FFmpeg looks for them up to the end of the file, and leaves out what is none."""
+_PARSED = ("mp3", "flac")
+"""Containers that are nothing but packets, of which FFmpeg tells where they lie: what is none is left out without an error."""
 
-_SCANNED = ("mpegts", "mpeg", "flv", "matroska", "nut", *_PARSED)
+_SCANNED = ("aac", "loas", "ac3", "eac3", "dts", "amr", "mpegts", "mpeg", "flv", "matroska", "nut", *_PARSED)
 """Containers without an index behind the sound: FFmpeg looks for packets up to the end of the file, or gives up before."""
 
 _LOOK_FOR_START_BYTES = 1 << 26

@@ -137,6 +137,16 @@ def test_tags_and_zeros_at_the_end_are_not_reported(tmp_path: Path, encoding: st
     assert normalize_beside(path).flags == {}
 
 
+@pytest.mark.parametrize("encoding", ["mp3 without header", "aac"])
+def test_a_tag_between_two_recordings_is_not_reported(tmp_path: Path, encoding: str) -> None:
+    path = encode(tmp_path / "a", encoding, seconds=4)
+    content = path.read_bytes()
+    path.write_bytes(content + b"ID3\x04\0\0\0\0\x7f\x7f" + bytes(16_383) + content)
+    result = normalize_beside(path)
+    assert result.duration_s == pytest.approx(8, abs=0.3)
+    assert "may hold more" not in result.flags.get("partial", "")
+
+
 def test_a_voc_that_the_demuxer_gives_up_in_the_middle_is_reported(tmp_path: Path) -> None:
     samples = (make_syllables(4) * 32_767).astype("<i2").tobytes()
     half = len(samples) // 2
