@@ -213,6 +213,14 @@ def test_a_copy_with_words_of_its_own_is_left_out_and_flagged(tmp_path: Path) ->
     assert "2: mostly the sound of track 1, and about 4 s of its own." in flags["tracks_left_out"]
 
 
+def test_a_late_sound_that_two_tracks_share_is_not_mixed(tmp_path: Path) -> None:
+    """Each holds much of its own, so both are heard; the mean of what they share would sound hollow."""
+    other = delay(FILM, 20) + make_speech(6, 2, 3, 4, 5, 6, 7)
+    path = write_tracks(tmp_path / "a.mkv", TrackSource(FILM), TrackSource(other))
+    assert normalize_beside(path).flags == {}
+    assert_heard(path, FILM, other)
+
+
 def test_words_beside_a_sound_that_two_tracks_carry_are_noticed(tmp_path: Path) -> None:
     described = delay(FILM, 20) + make_speech(6, 6, 7)
     copy = TrackSource(delay(FILM, 10), "libopus")
