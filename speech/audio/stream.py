@@ -446,6 +446,7 @@ def _to_int16(block: NDArray[Any]) -> NDArray[np.int16]:
     if block.dtype == np.int32:
         rounded = (block >> 16).astype(np.int16)
     else:
-        scaled = np.clip(block, -1, 1) * 32_768
-        rounded = np.minimum(np.rint(scaled, out=scaled), 32_767, out=scaled).astype(np.int16)
+        with np.errstate(over="ignore"):  # infinity is clipped too
+            scaled = block * 32_768
+        rounded = np.clip(np.rint(scaled, out=scaled), -32_768, 32_767, out=scaled).astype(np.int16)
     return rounded
