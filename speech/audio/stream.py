@@ -55,6 +55,10 @@ DECLARED_MARGIN_S = 1.0
 _MAX_PARTS = 1_000
 """Most recordings that are read of one file. Each link of a chain costs about a millisecond to open."""
 
+_COUNTED_AT_FIRST_RATE = ("aac", "loas", "ac3", "eac3", "dts")
+"""Containers without timestamps, for which FFmpeg counts samples at the rate of the first frame. These times are wrong behind a
+change of the rate, as where two files were joined."""
+
 _DEMUX_RETRIES = 20
 """Errors in a row, without a byte of progress between them, after which a demuxer is given up."""
 
@@ -146,6 +150,8 @@ class PcmStream:
         self._origin_s = (part.container.start_time or 0) / av.time_base - self._position_s
         self._skipped_s = 0.0
         self._packet_end = 0
+        self._first_rate = 0
+        self._has_times = True
         # FFmpeg takes all bytes behind the last frame of a FLAC file for a part of it. Such a frame counts as not read here.
         self._longest_frame = read_longest_flac_frame(part) if part.demuxer == "flac" else 0
         self._reached_before_s = self.reached_s
@@ -309,7 +315,10 @@ class PcmStream:
         Yields int16 blocks of shape (samples, channels) at 16 kHz.
         """
         self._check_format(frame)
-        if frame.time is None:
+        self._first_rate = self._first_rate or frame.sample_rate
+        if frame.sample_rate != self._first_rate and self.last_part.demuxer in _COUNTED_AT_FIRST_RATE:
+            self._has_times = False
+        if frame.time is None or not self._has_times:
             return
         ahead_s = frame.time - self._origin_s - self._skipped_s - self._position_s
         if ahead_s <= MIN_GAP_S:
