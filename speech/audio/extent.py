@@ -341,8 +341,16 @@ def _walk_padded_chunks(file: DeliveryFile, layout: _Layout, end: int) -> tuple[
     return (stop, names, is_walked) if names else (end, names, is_walked)
 
 
-def _walk_chunks(file: DeliveryFile, layout: _Layout, position: int) -> tuple[int, list[bytes], bool]:
+def _walk_chunks(
+    file: DeliveryFile, layout: _Layout, position: int, *, takes_cut: bool = True
+) -> tuple[int, list[bytes], bool]:
     """Walk well-formed chunks, up to more sound or another file.
+
+    Args:
+        file: The delivery.
+        layout: How chunks are written.
+        position: Where the first one begins.
+        takes_cut: Whether a well-known chunk that runs past the end of the file counts as one.
 
     Returns:
         The position behind the last one, their names, and whether these are all there are.
@@ -358,7 +366,8 @@ def _walk_chunks(file: DeliveryFile, layout: _Layout, position: int) -> tuple[in
             break
         is_cut = position + layout.header + size > file.size
         # A well-known chunk that is cut off is no sound either.
-        if size < 0 or not all(0x20 <= byte < 0x7F for byte in name) or (is_cut and name not in _TRAILERS):
+        is_chunk = name in _TRAILERS and takes_cut if is_cut else all(0x20 <= byte < 0x7F for byte in name)
+        if size < 0 or not is_chunk:
             break
         names.append(name)
         position = min(file.size, position + layout.header + size + -size % layout.alignment)
@@ -373,7 +382,8 @@ def _find_trailer(file: DeliveryFile, layout: _Layout, begin: int, end: int) -> 
     tail = file.peek(low, end - low)
     candidates = sorted(position for name in _TRAILERS for position in _find_all(tail, name))
     for position in candidates[:256]:
-        stop, names, _ = _walk_chunks(file, layout, low + position)
+        # Four bytes of sound may spell a name by chance, but hardly a size that ends with the file too.
+        stop, names, _ = _walk_chunks(file, layout, low + position, takes_cut=False)
         if names and trim_rest(file, stop, end)[1] <= stop:
             return low + position
     return None
@@ -548,10 +558,12 @@ def _find_avi_extent(file: DeliveryFile) -> Extent:
 def _find_ogg_extent(file: DeliveryFile) -> Extent:
     """One link of a chain (RFC 3533, section 4): it ends where pages that begin streams follow other pages."""
     group_end = 0
+    pages = 0
     for offset, block in file.iter_blocks(0, file.size):
         searched = block + file.peek(offset + len(block), len(_OGG_FIRST_PAGE) - 1)
         position = searched.find(_OGG_FIRST_PAGE)
-        while position >= 0:
+        while position >= 0 and pages < _MAX_CHUNKS:
+            pages += 1
             page = offset + position
             length = measure_ogg_page(file, page)
             if length and page > group_end:

@@ -45,8 +45,9 @@ MIN_LOUDEST_FRAMES = 3
 MAX_LOUDEST_FRAMES = 25
 """Half a second: a word that stands alone in an hour of noise is the level of that recording."""
 
-HOT_DBFS = 1
-"""Frames whose samples exceed full scale by more than this many decibels are beyond it. Lossy codecs overshoot by less."""
+HOT_DBFS = 6
+"""Frames whose samples exceed full scale by more than this many decibels are beyond it. Lossy codecs overshoot too, by up to 5 dB
+where the sound was driven into full scale (Opus, MP3 and AAC at 32 to 96 kbit/s). What is cut off there changes no word."""
 
 OWN_RANGE_DB = 15
 """A quiet channel has sound of its own if it is this loud, relative to its loudest frames, while all others are silent. Its floor

@@ -223,6 +223,12 @@ class PcmStream:
                 return
             try:
                 with open_part(first, position) as part:
+                    more = len(part.info.tracks) - len(first.info.tracks)
+                    if more > 0 and first.track.number == 1:
+                        self.unread.append(
+                            f"Recording {self._parts + 1} of those in the file has {len(part.info.tracks)} audio tracks, and the "
+                            f"first one {len(first.info.tracks)}; {more} of them were not read. Deliver it as a file of its own."
+                        )
                     declared = read_declared_length(part)
                     self._enter_part(
                         part,
