@@ -215,10 +215,17 @@ def test_a_copy_with_words_of_its_own_is_left_out_and_flagged(tmp_path: Path) ->
 
 def test_a_late_sound_that_two_tracks_share_is_not_mixed(tmp_path: Path) -> None:
     """Each holds much of its own, so both are heard; the mean of what they share would sound hollow."""
-    other = delay(FILM, 20) + make_speech(6, 2, 3, 4, 5, 6, 7)
-    path = write_tracks(tmp_path / "a.mkv", TrackSource(FILM), TrackSource(other))
+    first, second = FILM + make_speech(6, 0, 1, 2, 3, 4), delay(FILM, 20) + make_speech(7, 3, 4, 5, 6, 7)
+    path = write_tracks(tmp_path / "a.mkv", TrackSource(first), TrackSource(second))
     assert normalize_beside(path).flags == {}
-    assert_heard(path, FILM, other)
+    assert_heard(path, first, second)
+
+
+def test_a_track_whose_sound_a_later_one_holds_too_is_not_heard_twice(tmp_path: Path) -> None:
+    later = delay(FILM, 20) + make_speech(6, 2, 3, 4, 5, 6, 7)
+    path = write_tracks(tmp_path / "a.mkv", TrackSource(FILM), TrackSource(later))
+    assert "1: the sound of track 2; 2: transcribed" in str(normalize_beside(path).tracks)
+    assert_heard(path, later)
 
 
 def test_words_beside_a_sound_that_two_tracks_carry_are_noticed(tmp_path: Path) -> None:
