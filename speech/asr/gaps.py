@@ -30,10 +30,14 @@ _WORD_S = 0.4
 _LETTER_S = 0.1
 """Longest time of a short word, and of each of its letters: words before a pause are drawn out."""
 
+_DIGIT_S = 0.6  # of "seven thousand", slowly
+
 
 def compute_longest_s(word: WordHypothesis) -> float:
-    """Seconds that a word can cover."""
-    return min(LONGEST_WORD_S, _WORD_S + _LETTER_S * len(word.text.strip()))
+    """Seconds that a word can cover. A number in digits is as long as the words that it stands for."""
+    text = word.text.strip()
+    digits = sum(character.isdigit() for character in text)
+    return min(LONGEST_WORD_S, _WORD_S + _LETTER_S * (len(text) - digits)) + _DIGIT_S * digits
 
 
 def list_spans(

@@ -40,6 +40,11 @@ def test_a_long_word_covers_more_and_none_more_than_the_longest() -> None:
     assert lengths[-1] == LONGEST_WORD_S
 
 
+@pytest.mark.parametrize("number", ["1,234,567", "0123456789", "$1,234.56", "1987"])
+def test_a_number_covers_what_its_digits_stand_for(number: str) -> None:
+    assert compute_longest_s(WordHypothesis(number, 0.0, 9.0, 1.0)) >= 0.5 * sum(map(str.isdigit, number))
+
+
 def test_a_segment_whose_words_were_not_located_covers_all_of_its_time() -> None:
     segment = SegmentHypothesis("some text", 0.0, 10.0, (), 2, -0.2, 1.0, 0.1)
     result = ChunkResult((DecodedSegment(CHUNK, segment, "batched"),), (), is_suspect=False, is_rescued=False)
