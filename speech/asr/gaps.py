@@ -30,14 +30,15 @@ _WORD_S = 0.4
 _LETTER_S = 0.1
 """Longest time of a short word, and of each of its letters: words before a pause are drawn out."""
 
-_DIGIT_S = 0.6  # of "seven thousand", slowly
+_SPELT_S = 0.6  # of "seven thousand" or "W", slowly
 
 
 def compute_longest_s(word: WordHypothesis) -> float:
-    """Seconds that a word can cover. A number in digits is as long as the words that it stands for."""
+    """Seconds that a word can cover. Digits, and capitals of an abbreviation, are each as long as a word."""
     text = word.text.strip()
-    digits = sum(character.isdigit() for character in text)
-    return min(LONGEST_WORD_S, _WORD_S + _LETTER_S * (len(text) - digits)) + _DIGIT_S * digits
+    capitals = sum(character.isupper() for character in text)
+    spelt = sum(character.isdigit() for character in text) + (capitals if capitals > 1 else 0)
+    return min(LONGEST_WORD_S, _WORD_S + _LETTER_S * (len(text) - spelt)) + _SPELT_S * spelt
 
 
 def list_spans(

@@ -45,6 +45,14 @@ def test_a_number_covers_what_its_digits_stand_for(number: str) -> None:
     assert compute_longest_s(WordHypothesis(number, 0.0, 9.0, 1.0)) >= 0.5 * sum(map(str.isdigit, number))
 
 
+def test_letters_that_are_spelt_out_cover_more_than_a_name_does() -> None:
+    assert (
+        compute_longest_s(WordHypothesis("WWW", 0.0, 9.0, 1.0))
+        > 2
+        > compute_longest_s(WordHypothesis("Wow", 0.0, 9.0, 1.0))
+    )
+
+
 def test_a_segment_whose_words_were_not_located_covers_all_of_its_time() -> None:
     segment = SegmentHypothesis("some text", 0.0, 10.0, (), 2, -0.2, 1.0, 0.1)
     result = ChunkResult((DecodedSegment(CHUNK, segment, "batched"),), (), is_suspect=False, is_rescued=False)

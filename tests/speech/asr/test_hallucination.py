@@ -153,6 +153,12 @@ def test_a_short_answer_is_dropped_only_where_the_detector_is_not_sure_of_speech
     assert "phantom_phrase" in reasons
 
 
+def test_a_loop_that_does_not_fit_into_the_time_is_dropped_even_where_somebody_speaks() -> None:
+    fate, reasons = judge(make_segment("Ch" + "um" * 220, logprob=-0.2), "en", 3.0, is_voiced=True)
+    assert fate == "drop"
+    assert {"too_much_text", "repeated_letters"} <= set(reasons)
+
+
 def test_marks_without_a_word_are_dropped_even_where_somebody_speaks() -> None:
     assert judge(make_segment("...", logprob=-0.9), "en", 1.0, is_voiced=True)[0] == "drop"
 
