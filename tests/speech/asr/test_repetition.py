@@ -112,7 +112,8 @@ def test_copies_may_lie_in_several_segments() -> None:
 
 def test_where_the_first_segment_goes_the_next_one_bears_the_mark() -> None:
     first = make_segment([WordHypothesis(" No.", 0.5, 0.5, 0.9)])
-    second = make_segment([*make_words("No. No.", [1.5, 2.5], start=1.0), WordHypothesis(" Stop.", 3.0, 3.5, 0.9)])
+    said = [WordHypothesis(" No.", 1.0, 1.5, 0.9), WordHypothesis(" No.", 2.0, 2.5, 0.9)]
+    second = make_segment([*said, WordHypothesis(" Stop.", 3.0, 3.5, 0.9)])
     repetitions = find_repetitions([*first.words, *second.words], lambda start, end: 0.7 * (end - start))
     segments, shortened = remove_extra([first, second], repetitions)
     assert [segment.text for segment in segments] == ["No. No. Stop."]
