@@ -68,6 +68,15 @@ def test_packets_that_the_table_of_a_caf_leaves_out_are_reported(tmp_path: Path)
     assert "may hold more of the recording" in normalize_beside(path, accept_partial=True).flags["partial"]
 
 
+def test_a_gap_in_the_second_of_two_files_is_filled_in(tmp_path: Path) -> None:
+    content = encode(tmp_path / "a", "mkv", seconds=4).read_bytes()
+    path = encode(tmp_path / "a", "mkv", seconds=4, gap=(2, 3))
+    path.write_bytes(content + path.read_bytes())
+    result = normalize_beside(path)
+    assert result.duration_s == pytest.approx(11, abs=0.15)
+    assert result.flags["gaps"].startswith("The timestamps jump: 3.0 s")
+
+
 def test_a_film_of_two_files_is_read_whole(tmp_path: Path) -> None:
     path = write_film(tmp_path / "a.mp4", sound_starts=(0,))
     path.write_bytes(path.read_bytes() * 2)
