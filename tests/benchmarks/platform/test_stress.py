@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.platform.cgroups import CpuCounters
 from benchmarks.platform.stress import format_table, make_report, read_stress, run_stress_test
+from speech.machine.cgroups import CpuCounters
 from speech.models.registry import Weights
 from speech.transcript import Options
 from tests.benchmarks.results import make_result

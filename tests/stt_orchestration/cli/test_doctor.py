@@ -7,8 +7,8 @@ import shutil
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks.platform.host import Host
 from benchmarks.platform.machine import read_cpu_model
+from speech.machine.host import Host
 from tests.project import Project
 from tests.stt_orchestration.cli.conftest import PROJECT
 
