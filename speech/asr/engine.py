@@ -7,10 +7,11 @@ Memory does not grow with the audio. Each step is its own module; this one conne
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from threading import BoundedSemaphore
 from types import TracebackType
 from typing import Self
 
@@ -42,6 +43,7 @@ from speech.asr.vad import (
 from speech.asr.whisper import DecodeOptions, Samples
 from speech.audio.normalize import SAMPLE_RATE
 from speech.audio.wav import WavReader
+from speech.machine.resources import detect_resources
 from speech.models.registry import Weights
 from speech.transcript import (
     DecodingStats,
@@ -149,6 +151,8 @@ class Engine:
         self._vad_options = vad_options or VadOptions()
         self._vad_model = vad_weights.file if vad_weights else None
         self._pool = ModelPool(weights, self.config)
+        # Many more calls are open than there are CPUs, and all begin with the detector, in their own threads.
+        self._detector_slots = BoundedSemaphore(detect_resources().cpus)
 
     def __enter__(self) -> Self:
         return self
@@ -215,7 +219,7 @@ class Engine:
                 on_progress(share)
 
         with WavReader(path) as wav:
-            detected = _detect_speech(wav, self._vad_model, self._vad_options, report)
+            detected = _detect_speech(wav, self._vad_model, self._vad_options, self._detector_slots, report)
             channels = wav.channels
         build_meta = partial(self._build_meta, recording, options, channels, detected)
         chunks = detected.cut_chunks(FAST_CHUNK_S)
@@ -363,9 +367,16 @@ def _make_decode_options(
 
 
 def _detect_speech(
-    wav: WavReader, model: Path | None, options: VadOptions, report: Callable[[float], None]
+    wav: WavReader,
+    model: Path | None,
+    options: VadOptions,
+    slot: AbstractContextManager[object],
+    report: Callable[[float], None],
 ) -> DetectedSpeech:
-    """Detect speech in windows of (channels, 60 s * 16,000) float32 at 16 kHz, and hear what is quiet in them a second time."""
+    """Detect speech in windows of (channels, 60 s * 16,000) float32 at 16 kHz, and hear what is quiet in them a second time.
+
+    Each window is computed while ``slot`` is held, so that other calls get their turn in between.
+    """
     detectors = [VoiceActivityDetector(model) for _ in range(wav.channels)]
     collected: list[list[npt.NDArray[np.float32]]] = [[] for _ in detectors]
     gains_db: list[list[npt.NDArray[np.float32]]] = [[] for _ in detectors]
@@ -378,8 +389,9 @@ def _detect_speech(
         window = wav.read(start, _VAD_WINDOW_FRAMES * VAD_FRAME_SAMPLES)
         start_s = start / SAMPLE_RATE
         for channel, detector in enumerate(detectors):
-            probabilities = detector.probabilities(window[channel])
-            quiet = hear_quiet_speech(window, channel, probabilities, hear, options)
+            with slot:
+                probabilities = detector.probabilities(window[channel])
+                quiet = hear_quiet_speech(window, channel, probabilities, hear, options)
             collected[channel].append(quiet.probabilities if quiet else probabilities)
             gains_db[channel].append(quiet.gains_db if quiet else np.zeros(len(probabilities), np.float32))
             quiet_spans += [(start_s + first_s, start_s + end_s) for first_s, end_s in quiet.spans] if quiet else []

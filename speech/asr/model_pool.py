@@ -56,7 +56,7 @@ class EngineOptions(BaseModel):
         default=None,
         ge=1,
         le=256,
-        description="How many batches are decoded at once, 1 to 256; default: the CPUs that the process has on a CPU, 1 on a GPU.",
+        description="How many batches are decoded at once, 1 to 256; default: one for each CPU of the process, on a GPU 1.",
     )
     batch: int | None = Field(
         default=None,
