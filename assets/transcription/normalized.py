@@ -22,7 +22,7 @@ from speech.machine.resources import detect_resources
     retry_policy=INFRASTRUCTURE_RETRY_POLICY,
     check_specs=make_check_specs("normalized", checks.AFTER_NORMALIZED),
     description=(
-        "The first audio stream of every recording as 16 kHz WAV under input_audio/, channels kept apart where they hold different "
+        "Every recording as 16 kHz WAV under input_audio/, channels and audio tracks kept apart where they hold different "
         "speakers. Truncated and undecodable recordings are quarantined here."
     ),
 )

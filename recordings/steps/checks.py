@@ -25,8 +25,8 @@ AUDIO_DURATION_KEPT = Check(
 )
 AUDIO_COMPLETE = Check(
     "audio_complete",
-    "Nothing of any recording was missing, cut off or left out when it was read.",
-    "Compare the recording with its source, and deliver it again if that has more.",
+    "Nothing of any recording was missing, cut off, left out, too quiet or clipped when it was read.",
+    "Compare the recording with its source, and deliver it again if that has more or is of ordinary level.",
 )
 _ANEW = f"Remove the named files under {Folder.TRANSCRIPTS}/ and run the batch again: they are made anew."
 SCHEMA_VALID = Check(

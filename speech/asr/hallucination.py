@@ -189,7 +189,8 @@ def judge(
         shared: Suspicions of the whole result, see ``find_shared_suspicions``. They hold for every segment below
             ``CONFIDENT_LOG_PROB_THRESHOLD``.
         is_voiced: Whether the detector is sure that somebody speaks there.
-        is_repeated: Whether the words' times show that what is repeated was said repeatedly, see ``speech.asr.repetition``.
+        is_repeated: Whether the words' times show that what is repeated was said repeatedly, see ``speech.asr.repetition``. It
+            counts only where somebody speaks.
     """
     suspicions = list(
         _find_segment_suspicions(segment, language, HOPELESS_COMPRESSION_RATIO_THRESHOLD, SUSPECT_LOG_PROB_THRESHOLD)
@@ -202,7 +203,7 @@ def judge(
     if len(segment.text) > MAX_CHARACTERS_PER_S * max(seconds, 0.5):
         suspicions.append("too_much_text")
     reasons = _sort_suspicions(suspicions)
-    if is_repeated:
+    if is_repeated and is_voiced:
         reasons = tuple(reason for reason in reasons if reason not in TIMED_SUSPICIONS)
     is_loop = "repetition" in reasons and not _LOOP_SIGNS.isdisjoint(reasons)
     is_weak = segment.avg_logprob < WEAK_LOG_PROB_THRESHOLD or segment.no_speech_prob > NO_SPEECH_THRESHOLD
