@@ -30,6 +30,11 @@ def make_metadata(report: StepReport, pages_url: str) -> Mapping[str, dg.Metadat
     if report.realtime_factor is not None:
         metadata["times_realtime"] = dg.MetadataValue.float(round(report.realtime_factor, 2))
     metadata.update({name: dg.MetadataValue.int(number) for name, number in sorted(report.figures.items())})
+    if report.throttling is not None:
+        counted = report.throttling
+        metadata["cpu_periods"] = dg.MetadataValue.int(counted.periods)
+        metadata["cpu_periods_throttled"] = dg.MetadataValue.int(counted.throttled)
+        metadata["cpu_seconds_throttled"] = dg.MetadataValue.float(counted.throttled_s)
     metadata["recordings"] = make_table(
         _RECORDING_COLUMNS, [_make_recording_row(member) for member in report.members[:_MAX_ROWS]]
     )

@@ -9,7 +9,7 @@ from assets.common.step import GROUP, INFRASTRUCTURE_RETRY_POLICY, OWNERS, run_s
 from assets.transcription.raw import raw
 from recordings.steps import checks, verify
 from recordings.steps import normalized as step
-from speech.asr.runtime.affinity import get_usable_cores
+from speech.machine.resources import detect_resources
 
 
 @dg.asset(
@@ -34,7 +34,7 @@ def normalized(
         context,
         workspace,
         lambda opened, key, say: step.run(
-            opened, key, options.normalize_options(), say, workers=len(get_usable_cores())
+            opened, key, options.normalize_options(), say, workers=detect_resources().cpus
         ),
         verify.check_normalized,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path
@@ -158,9 +159,16 @@ class DetectedSpeech:
 
 
 def detect_speech(
-    wav: WavReader, model: Path | None, options: VadOptions, report: Callable[[float], None]
+    wav: WavReader,
+    model: Path | None,
+    options: VadOptions,
+    slot: AbstractContextManager[object],
+    report: Callable[[float], None],
 ) -> DetectedSpeech:
-    """Detect speech in windows of (channels, 60 s * 16,000) float32 at 16 kHz, and hear what is quiet in them a second time."""
+    """Detect speech in windows of (channels, 60 s * 16,000) float32 at 16 kHz, and hear what is quiet in them a second time.
+
+    Each window is computed while ``slot`` is held, so that other calls get their turn in between.
+    """
     detectors = [VoiceActivityDetector(model) for _ in range(wav.channels)]
     collected = [_Hearing() for _ in detectors]
 
@@ -170,8 +178,9 @@ def detect_speech(
     for start in range(0, wav.frames, _VAD_WINDOW_FRAMES * VAD_FRAME_SAMPLES):
         window = wav.read(start, _VAD_WINDOW_FRAMES * VAD_FRAME_SAMPLES)
         for channel, detector in enumerate(detectors):
-            probabilities = detector.probabilities(window[channel])
-            quiet = hear_quiet_speech(window, channel, probabilities, hear, options)
+            with slot:
+                probabilities = detector.probabilities(window[channel])
+                quiet = hear_quiet_speech(window, channel, probabilities, hear, options)
             collected[channel].add(probabilities, quiet, start / SAMPLE_RATE)
         report(0.0)
     plain = [get_speech_spans(_join(hearing.plain), wav.duration_s, options) for hearing in collected]

@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from threading import BoundedSemaphore
 from types import TracebackType
 from typing import Self
 
@@ -33,6 +34,7 @@ from speech.asr.vad import (
 )
 from speech.asr.whisper import DecodeOptions, Samples
 from speech.audio.wav import WavReader
+from speech.machine.resources import detect_resources
 from speech.models.registry import Weights
 from speech.transcript import (
     DecodingStats,
@@ -139,6 +141,8 @@ class Engine:
         self._vad_options = vad_options or VadOptions()
         self._vad_model = vad_weights.file if vad_weights else None
         self._pool = ModelPool(weights, self.config)
+        # Many more calls are open than there are CPUs, and all begin with the detector, in their own threads.
+        self._detector_slots = BoundedSemaphore(detect_resources().cpus)
 
     def __enter__(self) -> Self:
         return self
@@ -205,7 +209,7 @@ class Engine:
                 on_progress(share)
 
         with WavReader(path) as wav:
-            detected = detect_speech(wav, self._vad_model, self._vad_options, report)
+            detected = detect_speech(wav, self._vad_model, self._vad_options, self._detector_slots, report)
             channels = wav.channels
         build_meta = partial(self._build_meta, recording, options, channels, detected)
         chunks = detected.cut_chunks(FAST_CHUNK_S)

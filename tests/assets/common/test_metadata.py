@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -30,6 +31,7 @@ from recordings.storage.directory import DirectoryStore
 from recordings.workspace import Workspace
 from speech.asr.engine import Engine
 from speech.asr.model_pool import EngineConfig
+from speech.machine.cgroups import CpuCounters
 from speech.models.registry import Weights
 from speech.transcript import TranscribeOptions
 
@@ -85,6 +87,17 @@ def make_recording(name: str, state: State, preview: str = "", tracks: str | Non
 
 def make_report(*members: Member) -> StepReport:
     return StepReport("enriched", "batch-1", members, worked=2, audio_seconds=30.0, wall_seconds=2.0)
+
+
+def test_what_the_cpu_limit_cost_is_shown_where_there_is_one() -> None:
+    counted = CpuCounters(periods=100, throttled=30, throttled_s=2.5)
+    metadata = make_metadata(replace(make_report(), throttling=counted), "http://pages")
+    assert [get_value(metadata, f"cpu_{name}") for name in ("periods", "periods_throttled", "seconds_throttled")] == [
+        100,
+        30,
+        2.5,
+    ]
+    assert not any(name.startswith("cpu_") for name in make_metadata(make_report(), "http://pages"))
 
 
 def get_value(metadata: Mapping[str, dg.MetadataValue], name: str) -> object:
