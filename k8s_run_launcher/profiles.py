@@ -13,6 +13,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from k8s_run_launcher.cluster import parse_k8s_quantity
+from speech.machine.resources import CPU_REQUEST_ENV_VAR
 
 CACHE_MOUNT = "/cache/huggingface"
 """Where a model cache is mounted."""
@@ -158,9 +159,12 @@ class StepProfile(Placement):
         if self.model_cache:
             volumes.append({"name": "model-cache", "persistent_volume_claim": {"claim_name": self.model_cache}})
             mounts.append({"name": "model-cache", "mount_path": CACHE_MOUNT})
-        env = [{"name": name, "value": value} for name, value in self.env.items()]
+        env: list[dict[str, Any]] = [{"name": name, "value": value} for name, value in self.env.items()]
+        if CPU_REQUEST_ENV_VAR not in self.env:
+            field = {"resource": "requests.cpu", "divisor": "1m"}
+            env.append({"name": CPU_REQUEST_ENV_VAR, "value_from": {"resource_field_ref": field}})
         return {
-            "container_config": {**({"volume_mounts": mounts} if mounts else {}), **({"env": env} if env else {})},
+            "container_config": {**({"volume_mounts": mounts} if mounts else {}), "env": env},
             # A step talks to the database and the store, never to Kubernetes.
             "pod_spec_config": {"automount_service_account_token": False, **({"volumes": volumes} if volumes else {})},
             "merge_behavior": "DEEP",

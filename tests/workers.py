@@ -13,8 +13,7 @@ import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
-from benchmarks.platform.host import Host
-from speech.asr.runtime.affinity import get_usable_cores
+from speech.machine.resources import detect_resources
 
 TESTS = Path(__file__).parent
 LONGEST_FIRST = (
@@ -53,8 +52,9 @@ class FileScheduling(LoadFileScheduling):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """One worker per usable core, as far as memory allows."""
-    return max(1, min(len(get_usable_cores()), Host.here().memory_bytes // WORKER_BYTES))
+    """One worker per CPU, as far as memory allows."""
+    found = detect_resources()
+    return max(1, min(found.cpus, found.memory_bytes // WORKER_BYTES))
 
 
 @pytest.hookimpl(optionalhook=True)

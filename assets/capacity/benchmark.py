@@ -21,8 +21,8 @@ from assets.common.resources import CapacityResource
 from assets.common.step import OWNERS
 from benchmarks.platform import trust
 from benchmarks.platform.gather import StoredResult, load_results, make_file_name
-from benchmarks.platform.host import Host
 from benchmarks.platform.isolation import detect_isolation
+from speech.machine.host import Host
 
 with warnings.catch_warnings():
     # The decorator is marked as beta: a test holds what it does here, and an operator cannot act on the warning.

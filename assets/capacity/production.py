@@ -83,7 +83,7 @@ def _pass_without_comparison(sentence: str) -> CheckResult:
 
 
 def _find_prediction(folder: Path, run: StepRun) -> tuple[str, BenchmarkResult] | None:
-    from benchmarks.platform.host import Host
+    from speech.machine.host import Host
 
     for one in load_results(folder).filter_by_machine(Host.here()):
         details = one.result.details

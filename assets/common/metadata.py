@@ -30,9 +30,17 @@ def make_metadata(report: StepReport, pages_url: str) -> Mapping[str, dg.Metadat
     if report.realtime_factor is not None:
         metadata["times_realtime"] = dg.MetadataValue.float(round(report.realtime_factor, 2))
     metadata.update({name: dg.MetadataValue.int(number) for name, number in sorted(report.figures.items())})
+    if report.throttling is not None:
+        counted = report.throttling
+        metadata["cpu_periods"] = dg.MetadataValue.int(counted.periods)
+        metadata["cpu_periods_throttled"] = dg.MetadataValue.int(counted.throttled)
+        metadata["cpu_seconds_throttled"] = dg.MetadataValue.float(counted.throttled_s)
     metadata["recordings"] = make_table(
         _RECORDING_COLUMNS, [_make_recording_row(member) for member in report.members[:_MAX_ROWS]]
     )
+    tracks = [(m.delivery.name, m.recording.tracks) for m in report.members if m.recording and m.recording.tracks]
+    if tracks:
+        metadata["tracks"] = make_table(_TRACK_COLUMNS, tracks[:_MAX_ROWS])
     links = [_make_page_link(member, pages_url) for member in report.members[:_MAX_ROWS] if member.state is State.DONE]
     if links:
         metadata["pages"] = dg.MetadataValue.md("\n".join(links))
@@ -53,6 +61,7 @@ def make_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> dg.Tabl
 
 _MAX_CELL_CHARS = 36  # characters; the UI makes a table's last column narrow and its rows high
 _RECORDING_COLUMNS = ("recording", "seconds", "language", "state", "first words")
+_TRACK_COLUMNS = ("recording", "audio tracks")
 _BROKEN_COLUMNS = ("recording", "state", "kind", "reason")
 
 

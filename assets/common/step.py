@@ -20,6 +20,7 @@ from recordings.workspace import Workspace
 from speech.asr.capabilities import UnsupportedOptionError
 from speech.asr.whisper import DeviceUnavailableError
 from speech.checks import CheckResult
+from speech.machine.resources import detect_resources
 from speech.models.errors import UnknownModelError, WrongWeightsError
 
 GROUP = "transcription"
@@ -95,6 +96,7 @@ def run_step(
     key, say = context.partition_key, context.log.info
     # Log which process does the work. benchmarks/lab/cluster also uses the time of this line to measure the launch time.
     say(f"At work on {key}, process {host_and_pid()}.")
+    say(detect_resources().sentence)
     context.instance.add_run_tags(context.run.run_id, {PROCESS_TAG: make_process_tag(context.run.run_id)})
     with record_memory_peak(), _translate_errors(), workspace.open() as opened, opened.ledger.lock_batch(key, say):
         report = step(opened, key, say)

@@ -9,7 +9,7 @@ from assets.common.step import GROUP, INFRASTRUCTURE_RETRY_POLICY, OWNERS, run_s
 from assets.transcription.transcript import transcript
 from recordings.steps import checks, verify
 from recordings.steps import enriched as step
-from speech.asr.runtime.affinity import get_usable_cores
+from speech.machine.resources import detect_resources
 
 
 @dg.asset(
@@ -30,12 +30,12 @@ def enriched(
     context: dg.AssetExecutionContext, workspace: WorkspaceResource, options: OptionsResource
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Run ``recordings.steps.enriched`` over the batch."""
-    # Two workers per core, because half of the time is spent waiting for the disk (five small files per recording).
+    # Two workers per CPU, because half of the time is spent waiting for the disk (five small files per recording).
     return run_step(
         context,
         workspace,
         lambda opened, key, say: step.run(
-            opened, key, options.enrich_options(), say, workers=2 * len(get_usable_cores())
+            opened, key, options.enrich_options(), say, workers=2 * detect_resources().cpus
         ),
         verify.check_enriched,
     )

@@ -9,7 +9,7 @@ from assets.common.step import GROUP, INFRASTRUCTURE_RETRY_POLICY, OWNERS, run_s
 from assets.transcription.raw import raw
 from recordings.steps import checks, verify
 from recordings.steps import normalized as step
-from speech.asr.runtime.affinity import get_usable_cores
+from speech.machine.resources import detect_resources
 
 
 @dg.asset(
@@ -22,7 +22,7 @@ from speech.asr.runtime.affinity import get_usable_cores
     retry_policy=INFRASTRUCTURE_RETRY_POLICY,
     check_specs=make_check_specs("normalized", checks.AFTER_NORMALIZED),
     description=(
-        "The first audio stream of every recording as 16 kHz WAV under input_audio/, channels kept apart where they hold different "
+        "Every recording as 16 kHz WAV under input_audio/, channels and audio tracks kept apart where they hold different "
         "speakers. Truncated and undecodable recordings are quarantined here."
     ),
 )
@@ -34,7 +34,7 @@ def normalized(
         context,
         workspace,
         lambda opened, key, say: step.run(
-            opened, key, options.normalize_options(), say, workers=len(get_usable_cores())
+            opened, key, options.normalize_options(), say, workers=detect_resources().cpus
         ),
         verify.check_normalized,
     )

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.files import RefusedError
-from benchmarks.platform.host import Host
 from benchmarks.platform.machine import describe_machine, read_cpu_model
 from benchmarks.platform.ratio import CONFIG_NAME, Ratio, RatioConfig, compute_ratio
 from benchmarks.platform.result import BenchmarkResult, read_result
+from speech.machine.host import Host
 
 _DATE = re.compile(r"_\d{4}-\d\d-\d\d$")
 

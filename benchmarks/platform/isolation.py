@@ -15,8 +15,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from benchmarks.files import RefusedError
-from benchmarks.platform import cgroups
-from benchmarks.platform.host import Host
+from speech.machine import cgroups
+from speech.machine.host import Host
 
 QoS = Literal["Guaranteed", "Burstable", "BestEffort"]
 

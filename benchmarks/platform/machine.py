@@ -12,8 +12,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from benchmarks.platform.host import Host
 from speech.asr.runtime.affinity import get_usable_cores
+from speech.machine.host import Host
 
 _ARCHITECTURES = {"aarch64": "ARM64", "arm64": "ARM64", "amd64": "x86_64", "x86_64": "x86_64"}
 

@@ -19,8 +19,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.files import RefusedError
-from benchmarks.platform.cgroups import CpuCounters, read_cpu_counters
-from benchmarks.platform.host import Host
 from benchmarks.platform.isolation import Isolation, detect_isolation, require_one_cpu
 from benchmarks.platform.machine import Machine, describe_machine, read_steal_seconds
 from benchmarks.platform.memory import peak_memory_mb
@@ -30,6 +28,8 @@ from speech.asr.model_pool import EngineConfig
 from speech.asr.whisper import DeviceUnavailableError
 from speech.audio.errors import BadAudioError
 from speech.audio.normalize import SAMPLE_RATE, normalize
+from speech.machine.cgroups import CpuCounters, read_cpu_counters
+from speech.machine.host import Host
 from speech.models.catalogue import load_catalogue
 from speech.models.registry import Weights
 from speech.transcript import Options, Transcript

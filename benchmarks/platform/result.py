@@ -16,10 +16,10 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from benchmarks.files import RefusedError, read_json, validate, write_json
-from benchmarks.platform.cgroups import CpuCounters
 from benchmarks.platform.intervals import compute_mean_interval
 from benchmarks.platform.isolation import Isolation
 from benchmarks.platform.machine import Machine
+from speech.machine.cgroups import CpuCounters
 from speech.transcript import Options, StrategyName
 
 SCHEMA = Path(__file__).with_name("schemas") / "result.json"

@@ -9,10 +9,10 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from benchmarks.files import RefusedError, read_json, validate, write_json
-from benchmarks.platform.cgroups import CpuCounters
 from benchmarks.platform.measure import STANDARD_CLIP, WARMUP, measure
 from benchmarks.platform.result import BenchmarkResult
 from benchmarks.platform.throttling import ThrottlingVerdict, explain_verdicts, judge_throttling
+from speech.machine.cgroups import CpuCounters
 from speech.models.registry import Weights
 from speech.transcript import Options
 

@@ -9,14 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from benchmarks.platform.cgroups import CpuCounters
+from speech.machine.cgroups import THROTTLED_SHARE, CpuCounters
 
 ThrottlingVerdict = Literal["throttled", "oversubscribed", "clear"]
-
-THROTTLED_SHARE = 0.25
-"""Of the periods, from which on we call it throttled: the share at which Kubernetes' monitoring mixin warns (CPUThrottlingHigh).
-One decoding thread under a quota of one CPU is stopped now and then too, when a helper thread wakes beside it: in 11 % of the
-periods; with two it is 91 % (our measurement: base, two x86 cores)."""
 
 OVERSUBSCRIBED_SLOWDOWN = 2.0
 """Against one thread: from here on latency confirms that throttling hurts, or, without throttling, tells of too many threads."""

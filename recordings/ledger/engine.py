@@ -16,7 +16,7 @@ from recordings.ledger.locks import AdvisoryLock, FileLock, Lock, hold_lock
 from recordings.ledger.reconnect import with_reconnect
 
 _BUSY_SECONDS = 30
-_VERSIONS = ("0001", "0002", "0003")
+_VERSIONS = ("0001", "0002", "0003", "0004")
 _HEAD = _VERSIONS[-1]
 
 

@@ -27,6 +27,7 @@ class RecordingFacts(TypedDict, total=False):
     reason: str
     seconds: float
     channels: int
+    tracks: str | None
     speech_seconds: float
     language: str | None
     words: int

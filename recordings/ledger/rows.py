@@ -38,6 +38,7 @@ class Recording:
         step_flags: Step -> its flags -> reason: what each step found.
         seconds: Length of the normalized audio, seconds.
         channels: Channels of the normalized audio.
+        tracks: What was taken of which audio tracks, in a line; None where the file has one.
         speech_seconds: Length of the speech in it, seconds.
         language: Language of the transcript.
         words: Number of words in the transcript.
@@ -61,6 +62,7 @@ class Recording:
     step_flags: Mapping[str, Mapping[str, str]]
     seconds: float | None
     channels: int | None
+    tracks: str | None
     speech_seconds: float | None
     language: str | None
     words: int | None

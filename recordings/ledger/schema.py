@@ -61,6 +61,7 @@ recordings = Table(
     ),
     Column("seconds", Float, comment="Length of the normalized audio."),
     Column("channels", Integer),
+    Column("tracks", Text, comment="What was taken of which audio tracks; null where the file has one."),
     Column("speech_seconds", Float),
     Column("language", String(8)),
     Column("words", Integer),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from recordings.layout import Folder
 from speech.checks import Check
 from speech.evaluation import quality
+from speech.machine.cgroups import THROTTLED_SHARE
 
 LEDGER_RECONCILED = Check(
     "ledger_reconciled",
@@ -24,8 +25,8 @@ AUDIO_DURATION_KEPT = Check(
 )
 AUDIO_COMPLETE = Check(
     "audio_complete",
-    "Nothing of any recording was missing, cut off or left out when it was read.",
-    "Compare the recording with its source, and deliver it again if that has more.",
+    "Nothing of any recording was missing, cut off, left out, too quiet or clipped when it was read.",
+    "Compare the recording with its source, and deliver it again if that has more or is of ordinary level.",
 )
 _ANEW = f"Remove the named files under {Folder.TRANSCRIPTS}/ and run the batch again: they are made anew."
 SCHEMA_VALID = Check(
@@ -81,6 +82,11 @@ WORD_ERROR_RATE = Check(
     "Compare the named transcripts with their references; a larger model (STT_MODEL) may hear better.",
     stops=True,  # with STT_MAX_WER set, a batch above the limit is blocked; without it the check only reports
 )
+CPU_NOT_THROTTLED = Check(
+    "cpu_not_throttled",
+    f"The CPU limit stopped the step in fewer than {THROTTLED_SHARE:.0%} of the kernel's periods.",
+    "Raise the limit (cpu_limit of the step's profile), or set STT_WORKERS to fewer than its CPUs.",
+)
 
 AFTER_RAW = (LEDGER_RECONCILED,)
 AFTER_NORMALIZED = (LEDGER_RECONCILED, AUDIO_DURATION_KEPT, AUDIO_COMPLETE)
@@ -96,5 +102,6 @@ AFTER_TRANSCRIPT = (
     LANGUAGE_CERTAIN,
     FEW_SUSPECTS,
     WORD_ERROR_RATE,
+    CPU_NOT_THROTTLED,
 )
 AFTER_ENRICHED = (LEDGER_RECONCILED,)

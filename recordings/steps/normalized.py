@@ -27,7 +27,7 @@ from recordings.workspace import Workspace
 from speech.audio.normalize import normalize
 
 STEP = Step.NORMALIZED
-VERSION = "3"
+VERSION = "4"
 """Part of the work key: raise it when the samples written can change."""
 
 
@@ -116,6 +116,7 @@ def _normalize_recording(
         State.NORMALIZED,
         seconds=done.duration_s,
         channels=done.channels,
+        tracks=done.tracks,
         flags=done.flags,
         step=STEP,
         key=key,

@@ -11,6 +11,7 @@ from threading import Lock
 from recordings.ledger.ledger import Ledger
 from recordings.ledger.rows import Member
 from recordings.states import State
+from speech.machine.cgroups import CpuCounters
 
 _LOG_INTERVAL_S = 10.0
 
@@ -27,6 +28,7 @@ class StepReport:
         audio_seconds: Audio of the recordings worked on.
         wall_seconds: How long the step took, with everything.
         figures: What the step counts beside that, by name.
+        throttling: What the kernel counted of the CPU limit meanwhile; None without a limit, or where it was not looked at.
     """
 
     step: str
@@ -36,6 +38,7 @@ class StepReport:
     audio_seconds: float
     wall_seconds: float
     figures: Mapping[str, int] = field(default_factory=dict)
+    throttling: CpuCounters | None = None
 
     @property
     def counts(self) -> dict[State, int]:

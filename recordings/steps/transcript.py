@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from threading import Event
 from typing import TypeVar
@@ -32,6 +32,8 @@ from speech.asr.checkpoint import Checkpoint
 from speech.asr.engine import ENGINE_VERSION, Engine, RecordingIdentity, join_options
 from speech.asr.model_pool import EngineConfig
 from speech.asr.scripts import split_words
+from speech.machine.cgroups import read_cpu_counters
+from speech.machine.host import Host
 from speech.transcript import Options, TranscribeOptions, Transcript
 
 STEP = Step.TRANSCRIPT
@@ -80,6 +82,8 @@ def run(
         DeviceUnavailableError, WeightsError: The engine cannot run here.
         StepFailedError, OSError, LedgerError: An infrastructure error (disk, network, database); not caused by a recording.
     """
+    host = Host.here()
+    counters = read_cpu_counters(host)
     found = group_by_recording(workspace.ledger.list_members(batch_key))
     todo = [
         (group, key)
@@ -105,6 +109,8 @@ def run(
             run_parallel(transcribe_group, todo, engine.max_in_flight, stopping)
     faults.raise_or_mark_failed()
     report = tally.make_report(STEP, batch_key, workspace.ledger)
+    if counters and (now := read_cpu_counters(host)):
+        report = replace(report, throttling=now.since(counters))
     if report.worked:
         workspace.ledger.record_run(
             StepRun(

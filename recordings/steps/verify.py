@@ -19,6 +19,7 @@ from recordings.states import LAST_STEP, TERMINAL_STATES, State, Step, has_reach
 from recordings.steps.checks import (
     AUDIO_COMPLETE,
     AUDIO_DURATION_KEPT,
+    CPU_NOT_THROTTLED,
     FEW_SUSPECTS,
     LANGUAGE_CERTAIN,
     LEDGER_RECONCILED,
@@ -38,6 +39,7 @@ from speech.audio.wav import WavReader
 from speech.checks import Check, CheckResult
 from speech.evaluation import quality
 from speech.evaluation.wer import WordErrors, count_word_errors, sum_word_errors
+from speech.machine.cgroups import THROTTLED_SHARE
 from speech.transcript import Transcript
 
 MAX_EXAMPLES = 20
@@ -106,6 +108,7 @@ def check_transcript(workspace: Workspace, report: StepReport, max_wer: float | 
         _check_ledger(workspace, report, partial(_has_reached_or_ended, State.TRANSCRIBED)),
         *(tally.make_result(check) for check, tally in tallies.items()),
         spoken.make_result(max_wer),
+        _check_throttling(report),
     ]
 
 
@@ -119,6 +122,23 @@ def check_enriched(workspace: Workspace, report: StepReport) -> list[CheckResult
         return member.state in TERMINAL_STATES
 
     return [_check_ledger(workspace, report, ended)]
+
+
+def _check_throttling(report: StepReport) -> CheckResult:
+    """Whether the CPU limit let the step work. A step that worked on no recording has too few periods to judge."""
+    counted = report.throttling
+    if counted is None or not report.worked:
+        sentence = "No CPU limit was in force." if counted is None else "No recording was worked on."
+        return CheckResult(CPU_NOT_THROTTLED, True, f"{CPU_NOT_THROTTLED.rule} {sentence}")
+    passed = counted.share < THROTTLED_SHARE
+    sentence = (
+        f"The kernel stopped the container in {counted.throttled} of {counted.periods} periods ({counted.share:.0%}), for "
+        f"{counted.throttled_s:.1f} s of CPU time in all."
+    )
+    figures = {**counted.model_dump(), "share": round(counted.share, 4)}
+    return CheckResult(
+        CPU_NOT_THROTTLED, passed, sentence if passed else f"{sentence} {CPU_NOT_THROTTLED.remedy}", figures=figures
+    )
 
 
 def _has_reached_or_ended(state: State, member: Member) -> bool:

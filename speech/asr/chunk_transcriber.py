@@ -16,6 +16,7 @@ from speech.asr.encoder_window import SHORT, WindowPolicy, compute_context_s
 from speech.asr.gaps import (
     LONGEST_WORD_S,
     MIN_GAP_S,
+    SIDE_S,
     UNTRANSCRIBED_S,
     compute_longest_s,
     find_gaps,
@@ -117,7 +118,7 @@ class ChunkTranscriber:
             if find_suspicions(hypothesis, self.text_language) or (gaps and not is_cut_off):
                 careful = yield from self._decode_sequential(remainder)
                 result = yield from self._rescue(remainder, careful, "rescued", hypothesis)
-                return replace(result, kept=(*map(self._without_times, segments), *result.kept))
+                return (yield from self._fill_gaps(chunk, replace(result, kept=(*segments, *result.kept))))
             segments.append(DecodedSegment(remainder, first_hypothesis, "rescued" if suspect else "batched"))
             remainder = remainder.take_between(*gaps[0]) if gaps else None
             suspect = suspect or remainder is not None
@@ -129,8 +130,9 @@ class ChunkTranscriber:
         """Decode carefully from the start."""
         hypothesis = yield from self._decode_sequential(chunk)
         if find_suspicions(hypothesis, self.text_language, careful=True):
-            return (yield from self._rescue(chunk, hypothesis, "sequential"))
-        result = self._judge_segments(chunk, _Candidate(hypothesis), "sequential")
+            result = yield from self._rescue(chunk, hypothesis, "sequential")
+        else:
+            result = self._judge_segments(chunk, _Candidate(hypothesis), "sequential")
         return (yield from self._fill_gaps(chunk, result))
 
     def _rescue(
@@ -165,7 +167,7 @@ class ChunkTranscriber:
                 if is_better and not is_respelled(without_repeats.text, hypothesis.text):
                     best, decoded = _Candidate(without_repeats), "rescued"
         result = self._judge_segments(chunk, best, decoded, fast_hypothesis)
-        return (yield from self._fill_gaps(chunk, replace(result, is_suspect=True)))
+        return replace(result, is_suspect=True)
 
     def _decode_fast(self, chunk: Chunk, options: DecodeOptions) -> Work[SegmentHypothesis]:
         context_s = compute_context_s(count_samples(chunk) / SAMPLE_RATE, self.window_policy)
@@ -253,7 +255,7 @@ class ChunkTranscriber:
             if gap is None:
                 break
             tried.append(gap)
-            part = self.detected.widen(chunk, gap)
+            part = self.detected.widen(chunk, gap, SIDE_S)
             if part == chunk:
                 continue  # that is what was decoded
             hypothesis = yield from self._decode_sequential(part, word_timestamps=True)
@@ -262,7 +264,9 @@ class ChunkTranscriber:
             result = insert_between(result, self._judge_segments(part, candidate, "rescued"), gap)
         nothing = tuple(
             DecodedSegment(part, SegmentHypothesis("", 0.0, part.seconds, (), 0, 0.0, 0.0, 0.0), "rescued", ("empty",))
-            for part in (chunk.take_between(*gap) for gap in self._find_silent_gaps(chunk, result))
+            for gap in self._find_silent_gaps(chunk, result)
+            for part in chunk.take_between(*gap).split_pieces()
+            if self.detected.is_sure(chunk.channel, *part.pieces[0])
         )
         kept = tuple(map(self._without_times, result.kept))
         return replace(result, kept=kept, dropped=(*result.dropped, *nothing))
@@ -275,8 +279,12 @@ class ChunkTranscriber:
             gaps = self._find_gaps(chunk, texts)
         else:
             texts = list_texts(result, compute_longest_s)
-            gaps = find_gaps(chunk, texts, partial(self.detected.measure_voiced_s, chunk.channel), MIN_GAP_S)
-        return [gap for gap in gaps if self.detected.is_sure(chunk.channel, *gap)]
+            gaps = find_gaps(chunk, texts, partial(self.detected.measure_voiced_s, chunk), MIN_GAP_S)
+        return [
+            gap
+            for gap in gaps
+            if any(self.detected.is_sure(chunk.channel, *piece) for piece in chunk.take_between(*gap).pieces)
+        ]
 
     def _find_gaps(self, chunk: Chunk, texts: Sequence[Span]) -> list[Span]:
         """Where much speech of a chunk got no text, as spans of the recording."""

@@ -67,6 +67,10 @@ class Chunk:
             self.channel, tuple((piece_start, piece_end) for piece_start, piece_end in cut if piece_end > piece_start)
         )
 
+    def split_pieces(self) -> tuple[Chunk, ...]:
+        """A chunk for each piece."""
+        return tuple(Chunk(self.channel, (piece,)) for piece in self.pieces)
+
     def locate(self, start: float, end: float) -> LocatedSpan:
         """Convert a span of the chunk's audio to a span of the recording, limited to the piece that it overlaps most.
 

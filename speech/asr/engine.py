@@ -11,37 +11,30 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from threading import BoundedSemaphore
 from types import TracebackType
 from typing import Self
-
-import numpy as np
-import numpy.typing as npt
 
 from speech.asr.assembly import build_segments, list_dropped
 from speech.asr.calls import Call
 from speech.asr.capabilities import check_options, is_for_english
 from speech.asr.checkpoint import Checkpoint
 from speech.asr.chunk_transcriber import ChunkTranscriber, needs_word_timestamps
-from speech.asr.chunks import FAST_CHUNK_S, GLUE_S, MAX_CHUNK_S, Chunk
-from speech.asr.detected_speech import DetectedSpeech
+from speech.asr.chunks import FAST_CHUNK_S, MAX_CHUNK_S, Chunk
+from speech.asr.detected_speech import DetectedSpeech, detect_speech
 from speech.asr.encoder_window import SHORT, compute_context_s
 from speech.asr.hypothesis import ChunkResult, SegmentHypothesis
 from speech.asr.language import LanguageDetection, decide_language, get_likeliest_language, pick_evenly
 from speech.asr.model_pool import EngineConfig, ModelPool, Session
-from speech.asr.quiet_speech import amplify, hear_quiet_speech
 from speech.asr.requests import DetectAndDecode, DetectLanguage, LanguageProbabilities, Work, ask
 from speech.asr.strategy import SHORT_WINDOW_LANGUAGES, DecodingStrategy, choose_strategy, measure_bandwidth_db
 from speech.asr.vad import (
-    VAD_FRAME_SAMPLES,
-    Span,
     VadOptions,
-    VoiceActivityDetector,
-    get_speech_spans,
     measure_union_s,
 )
 from speech.asr.whisper import DecodeOptions, Samples
-from speech.audio.normalize import SAMPLE_RATE
 from speech.audio.wav import WavReader
+from speech.machine.resources import detect_resources
 from speech.models.registry import Weights
 from speech.transcript import (
     DecodingStats,
@@ -58,7 +51,6 @@ from speech.transcript import (
 ENGINE_VERSION = "7"
 """Part of the work key: raise it with any change that can change a transcript."""
 
-_VAD_WINDOW_FRAMES = 60 * SAMPLE_RATE // VAD_FRAME_SAMPLES  # the detector reads one minute at a time: 4 MB a channel
 _MAX_NAMED_PLACES = 5
 """Most places that a flag's sentence names."""
 
@@ -149,6 +141,8 @@ class Engine:
         self._vad_options = vad_options or VadOptions()
         self._vad_model = vad_weights.file if vad_weights else None
         self._pool = ModelPool(weights, self.config)
+        # Many more calls are open than there are CPUs, and all begin with the detector, in their own threads.
+        self._detector_slots = BoundedSemaphore(detect_resources().cpus)
 
     def __enter__(self) -> Self:
         return self
@@ -215,17 +209,19 @@ class Engine:
                 on_progress(share)
 
         with WavReader(path) as wav:
-            detected = _detect_speech(wav, self._vad_model, self._vad_options, report)
+            detected = detect_speech(wav, self._vad_model, self._vad_options, self._detector_slots, report)
             channels = wav.channels
         build_meta = partial(self._build_meta, recording, options, channels, detected)
         chunks = detected.cut_chunks(FAST_CHUNK_S)
         if not chunks:
             flags = {"no_speech": "The voice-activity detector heard no speech in the whole recording."}
             return Transcript(file=recording.name, language=None, meta=build_meta(flags=flags), segments=())
-        read_chunk = partial(_read_chunk, path, detected.gains_db)
-        bandwidth_db = measure_bandwidth_db([read_chunk(chunk) for chunk in pick_evenly(chunks)])
+        read_chunk = partial(detected.read_chunk, path)
+        # Where some speech is of ordinary level, that alone decides about all.
+        heard_at_once = tuple(chunk for chunk in chunks if not detected.is_quiet(chunk)) or chunks
+        bandwidth_db = measure_bandwidth_db([read_chunk(chunk) for chunk in pick_evenly(heard_at_once)])
         with self._pool.open_session(call) as session:
-            language = self._find_language(session, chunks, read_chunk, bandwidth_db, options)
+            language = self._find_language(session, heard_at_once, read_chunk, bandwidth_db, options)
             strategy = choose_strategy(language.code, bandwidth_db, careful=options.careful, task=options.task)
             decode_options = _make_decode_options(options, language.code)
             if strategy.window_policy is None:
@@ -362,36 +358,6 @@ def _make_decode_options(
     )
 
 
-def _detect_speech(
-    wav: WavReader, model: Path | None, options: VadOptions, report: Callable[[float], None]
-) -> DetectedSpeech:
-    """Detect speech in windows of (channels, 60 s * 16,000) float32 at 16 kHz, and hear what is quiet in them a second time."""
-    detectors = [VoiceActivityDetector(model) for _ in range(wav.channels)]
-    collected: list[list[npt.NDArray[np.float32]]] = [[] for _ in detectors]
-    gains_db: list[list[npt.NDArray[np.float32]]] = [[] for _ in detectors]
-    quiet_spans: list[Span] = []
-
-    def hear(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        return VoiceActivityDetector(model).probabilities(samples)
-
-    for start in range(0, wav.frames, _VAD_WINDOW_FRAMES * VAD_FRAME_SAMPLES):
-        window = wav.read(start, _VAD_WINDOW_FRAMES * VAD_FRAME_SAMPLES)
-        start_s = start / SAMPLE_RATE
-        for channel, detector in enumerate(detectors):
-            probabilities = detector.probabilities(window[channel])
-            quiet = hear_quiet_speech(window, channel, probabilities, hear, options)
-            collected[channel].append(quiet.probabilities if quiet else probabilities)
-            gains_db[channel].append(quiet.gains_db if quiet else np.zeros(len(probabilities), np.float32))
-            quiet_spans += [(start_s + first_s, start_s + end_s) for first_s, end_s in quiet.spans] if quiet else []
-        report(0.0)
-    joined = tuple(np.concatenate(parts) if parts else np.zeros(0, np.float32) for parts in collected)
-    spans = tuple(tuple(get_speech_spans(frames, wav.duration_s, options)) for frames in joined)
-    gains = (np.concatenate(parts) if parts else np.zeros(0, np.float32) for parts in gains_db)
-    return DetectedSpeech(
-        wav.duration_s, spans, joined, tuple(gain if gain.any() else None for gain in gains), tuple(sorted(quiet_spans))
-    )
-
-
 def _summarize_decoding(strategy: DecodingStrategy, results: Sequence[ChunkResult]) -> DecodingStats:
     return DecodingStats(
         path=strategy.name,
@@ -409,7 +375,10 @@ def _flag_dropped(dropped: Sequence[Dropped], detected: DetectedSpeech) -> dict[
     places = [place for place in dropped if detected.is_sure(place.channel, place.start, place.end)]
     if not places:
         return {}
-    seconds = measure_union_s((place.start, place.end) for place in places)
+    seconds = sum(
+        detected.measure_spans_s(channel, [(place.start, place.end) for place in places if place.channel == channel])
+        for channel in {place.channel for place in places}
+    )
     named = ", ".join(
         f"{place.start:.1f} to {place.end:.1f} s ({', '.join(place.reasons)})" for place in places[:_MAX_NAMED_PLACES]
     )
@@ -418,20 +387,3 @@ def _flag_dropped(dropped: Sequence[Dropped], detected: DetectedSpeech) -> dict[
         "dropped": f"{seconds:.1f} s of speech have no text that can be believed: {named}{more}. Listen there; meta.dropped "
         "has what the model wrote."
     }
-
-
-def _read_chunk(path: Path, gains_db: Sequence[npt.NDArray[np.float32] | None], chunk: Chunk) -> Samples:
-    """Read a chunk's audio, amplified by its channel's gains, with silence between its pieces.
-
-    Returns float32 of shape (n,) at 16 kHz, n = ``count_samples(chunk)``. Each call opens the file, because a reader has only one
-    position.
-    """
-    glue = np.zeros(round(GLUE_S * SAMPLE_RATE), np.float32)
-    parts: list[npt.NDArray[np.float32]] = []
-    with WavReader(path) as wav:
-        for start, end in chunk.pieces:
-            start_frame = round(start * SAMPLE_RATE)
-            samples = wav.read(start_frame, round(end * SAMPLE_RATE) - start_frame)[chunk.channel]
-            gain_db = gains_db[chunk.channel]
-            parts += [samples if gain_db is None else amplify(samples, gain_db, start_frame), glue]
-    return np.concatenate(parts[:-1])

@@ -23,14 +23,22 @@ MIN_GAP_S = 1.0
 LONGEST_WORD_S = 1.5
 """Seconds. A longer word was stretched by the alignment over speech that was left out."""
 
+SIDE_S = 1.0
+"""Speech without text is decoded from the pause before it on and up to the pause behind it, if they are as near as this."""
+
 _WORD_S = 0.4
 _LETTER_S = 0.1
 """Longest time of a short word, and of each of its letters: words before a pause are drawn out."""
 
+_SPELT_S = 0.6  # of "seven thousand" or "W", slowly
+
 
 def compute_longest_s(word: WordHypothesis) -> float:
-    """Seconds that a word can cover."""
-    return min(LONGEST_WORD_S, _WORD_S + _LETTER_S * len(word.text.strip()))
+    """Seconds that a word can cover. Digits, and capitals of an abbreviation, are each as long as a word."""
+    text = word.text.strip()
+    capitals = sum(character.isupper() for character in text)
+    spelt = sum(character.isdigit() for character in text) + (capitals if capitals > 1 else 0)
+    return min(LONGEST_WORD_S, _WORD_S + _LETTER_S * (len(text) - spelt)) + _SPELT_S * spelt
 
 
 def list_spans(
@@ -46,12 +54,14 @@ def list_spans(
 
 
 def list_texts(result: ChunkResult, compute_longest: Callable[[WordHypothesis], float]) -> list[Span]:
-    """Spans of the recording that have text, kept or dropped."""
-    return [
+    """Spans of the recording that have text, kept or dropped, or of which it is said that they have none."""
+    spans = [
         span
         for segment in (*result.kept, *result.dropped)
         for span in list_spans(segment.chunk, segment.hypothesis, compute_longest)
     ]
+    silent = [segment.chunk for segment in result.dropped if not segment.hypothesis.text]
+    return spans + [piece for chunk in silent for piece in chunk.pieces]
 
 
 def find_gaps(
@@ -80,7 +90,8 @@ def insert_between(result: ChunkResult, filled: ChunkResult, gap: Span) -> Chunk
     kept = [part for segment in result.kept for part in _split_at(segment, gap[0])]
     before = [segment for segment in kept if _locate_start(segment) < gap[0]]
     behind = [segment for segment in kept if _locate_start(segment) >= gap[0]]
-    found = _strip_shared(filled.kept, before, behind, gap)
+    found = _strip_known(filled.kept, [*before, *behind], gap)
+    before = _strip_stretched_word(before, found)
     return ChunkResult(
         (*before, *found, *behind),
         (*result.dropped, *filled.dropped),
@@ -100,30 +111,60 @@ def _split_at(segment: DecodedSegment, moment: float) -> Iterable[DecodedSegment
     )
 
 
-def _strip_shared(
-    found: Sequence[DecodedSegment], before: Sequence[DecodedSegment], behind: Sequence[DecodedSegment], gap: Span
-) -> list[DecodedSegment]:
-    """Without the words outside the gap that end what stands before it, or begin what stands behind."""
-    words = [word for segment in found for word in segment.hypothesis.words]
-    places = [segment.chunk.locate(word.start, word.end) for segment in found for word in segment.hypothesis.words]
-    early = sum(place.start + place.end < 2 * gap[0] for place in places)
-    late = sum(place.start + place.end > 2 * gap[1] for place in places)
-    keys = [split_words(word.text) for word in words]
-    ends = [split_words(word.text) for segment in before for word in segment.hypothesis.words]
-    begins = [split_words(word.text) for segment in behind for word in segment.hypothesis.words]
-    first = next((n for n in range(min(early, len(ends)), 0, -1) if keys[:n] == ends[-n:]), 0)
-    last = next((n for n in range(min(late, len(keys) - first, len(begins)), 0, -1) if keys[-n:] == begins[:n]), 0)
-    stripped: list[DecodedSegment] = []
-    index = 0
+def _strip_known(found: Sequence[DecodedSegment], known: Sequence[DecodedSegment], gap: Span) -> list[DecodedSegment]:
+    """Without the words on either side of the gap, unless more words were found there than were known.
+
+    A gap is decoded from the pause before it up to the pause behind it. What lies outside has text already; but where a single
+    word was stretched over a sentence, it has too little.
+    """
+    inside, outside = _count_sides(found, gap), _count_sides(known, gap)
+    has_no_times = any(segment.hypothesis.text and not segment.hypothesis.words for segment in known)
+    strips = [has_no_times or 0 < new <= old for new, old in zip(inside, outside, strict=True)]
+    stripped = []
     for segment in found:
-        own = segment.hypothesis.words
-        left = tuple(word for i, word in enumerate(own, index) if first <= i < len(words) - last)
-        index += len(own)
-        if len(left) == len(own):
+        left = [
+            word
+            for word in segment.hypothesis.words
+            if (side := _find_side(segment, word, gap)) is None or not strips[side]
+        ]
+        if len(left) == len(segment.hypothesis.words):
             stripped.append(segment)
         elif left:
             stripped.append(replace(segment, hypothesis=take_words(segment.hypothesis, left)))
     return stripped
+
+
+def _count_sides(segments: Sequence[DecodedSegment], gap: Span) -> tuple[int, int]:
+    """Words within ``SIDE_S`` before the gap, and within it behind the gap."""
+    sides = [
+        side
+        for segment in segments
+        for word in segment.hypothesis.words
+        if (side := _find_side(segment, word, gap)) is not None
+    ]
+    return sides.count(0), sides.count(1)
+
+
+def _find_side(segment: DecodedSegment, word: WordHypothesis, gap: Span) -> int | None:
+    """0: the middle of the word lies shortly before the gap; 1: shortly behind it; None: elsewhere."""
+    place = segment.chunk.locate(word.start, word.end)
+    middle = (place.start + place.end) / 2
+    if gap[0] - SIDE_S <= middle < gap[0]:
+        return 0
+    return 1 if gap[1] < middle <= gap[1] + SIDE_S else None
+
+
+def _strip_stretched_word(before: Sequence[DecodedSegment], found: Sequence[DecodedSegment]) -> list[DecodedSegment]:
+    """Without a last word that was stretched back over the gap, if it was found where it was said: at the gap's end."""
+    words = [word for segment in found for word in segment.hypothesis.words]
+    last = before[-1].hypothesis.words if before else ()
+    if not words or not last or split_words(last[-1].text) != split_words(words[-1].text):
+        return list(before)
+    if last[-1].end - last[-1].start <= compute_longest_s(last[-1]):
+        return list(before)
+    if len(last) == 1:
+        return list(before[:-1])
+    return [*before[:-1], replace(before[-1], hypothesis=take_words(before[-1].hypothesis, last[:-1]))]
 
 
 def _locate_start(segment: DecodedSegment) -> float:

@@ -178,9 +178,10 @@ def judge(
 ) -> tuple[Judgement, tuple[str, ...]]:
     """What becomes of a segment of the careful result, and why.
 
-    Text that nobody can have said is dropped: more than fits into the time; and, where the detector is not sure of speech, text
-    for a sound that the model itself takes for no speech, phantom phrases with weak evidence, and loops. Text that is only
-    doubtful stays, with a flag. Short answers have weak evidence by nature, and "okay" is a phantom phrase and a common answer.
+    Text that nobody can have said is dropped. That is a loop or a weak text that does not fit into the time. Where the detector
+    is not sure of speech, it is also any loop, a phantom phrase with weak evidence, and text for a sound that the model takes for
+    no speech. Text that is only doubtful stays, with a flag. Short answers have weak evidence by nature, and "okay" is both a
+    phantom phrase and a common answer.
 
     Args:
         segment: A segment of the careful result.
@@ -189,7 +190,8 @@ def judge(
         shared: Suspicions of the whole result, see ``find_shared_suspicions``. They hold for every segment below
             ``CONFIDENT_LOG_PROB_THRESHOLD``.
         is_voiced: Whether the detector is sure that somebody speaks there.
-        is_repeated: Whether the words' times show that what is repeated was said repeatedly, see ``speech.asr.repetition``.
+        is_repeated: Whether the words' times show that what is repeated was said repeatedly, see ``speech.asr.repetition``. It
+            counts only where somebody speaks.
     """
     suspicions = list(
         _find_segment_suspicions(segment, language, HOPELESS_COMPRESSION_RATIO_THRESHOLD, SUSPECT_LOG_PROB_THRESHOLD)
@@ -202,13 +204,14 @@ def judge(
     if len(segment.text) > MAX_CHARACTERS_PER_S * max(seconds, 0.5):
         suspicions.append("too_much_text")
     reasons = _sort_suspicions(suspicions)
-    if is_repeated:
+    if is_repeated and is_voiced:
         reasons = tuple(reason for reason in reasons if reason not in TIMED_SUSPICIONS)
     is_loop = "repetition" in reasons and not _LOOP_SIGNS.isdisjoint(reasons)
     is_weak = segment.avg_logprob < WEAK_LOG_PROB_THRESHOLD or segment.no_speech_prob > NO_SPEECH_THRESHOLD
     is_phantom = "phantom_phrase" in reasons and (is_weak or "too_much_text" in reasons)
     is_sure = is_voiced and bool(split_words(segment.text))
-    if ("too_much_text" in reasons and is_weak) or (not is_sure and ("not_speech" in reasons or is_loop or is_phantom)):
+    has_too_much = "too_much_text" in reasons and (is_weak or not _LOOP_SIGNS.isdisjoint(reasons))
+    if has_too_much or (not is_sure and ("not_speech" in reasons or is_loop or is_phantom)):
         return "drop", reasons
     return ("flag" if reasons else "believe"), reasons
 

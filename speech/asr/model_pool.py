@@ -18,8 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from speech.asr.batching import Batcher
 from speech.asr.calls import Call
 from speech.asr.requests import Request, Work
-from speech.asr.runtime.affinity import choose_worker_cores, get_usable_cores
+from speech.asr.runtime.affinity import choose_worker_cores
 from speech.asr.whisper import Samples, WhisperDecoder
+from speech.machine.resources import detect_resources
 from speech.models.registry import Weights
 
 R = TypeVar("R")
@@ -55,7 +56,7 @@ class EngineOptions(BaseModel):
         default=None,
         ge=1,
         le=256,
-        description="How many batches are decoded at once, 1 to 256; default: the usable cores on a CPU, 1 on a GPU.",
+        description="How many batches are decoded at once, 1 to 256; default: one for each CPU of the process, on a GPU 1.",
     )
     batch: int | None = Field(
         default=None,
@@ -83,7 +84,7 @@ class EngineOptions(BaseModel):
 
     def make_config(self) -> EngineConfig:
         """These options on this machine."""
-        workers = self.workers or (1 if self.device == "cuda" else len(get_usable_cores()))
+        workers = self.workers or (1 if self.device == "cuda" else detect_resources().cpus)
         return EngineConfig(self.device, self.effective_compute_type, workers, self.batch)
 
 
@@ -94,7 +95,7 @@ class EngineConfig:
     Attributes:
         device: A missing device is an error; no other one is used instead.
         compute_type: CTranslate2's name, such as ``int8`` or ``float16``.
-        workers: Batches decoded at the same time: the number of cores on a CPU, 1 on a GPU. Changes no text.
+        workers: Batches decoded at the same time: the number of CPUs that the process has, 1 on a GPU. Changes no text.
         batch_size: Chunks in a batch; None: the fastest size on the device. Changes no text.
     """
 

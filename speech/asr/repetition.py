@@ -100,11 +100,10 @@ def remove_extra(
             kept.append(segment)
             continue
         left = tuple(words[i] for i in own if i not in extra)
+        # Where nothing is left of a segment, its neighbour is marked: the one before, or for the first the one behind.
+        changed.add(len(kept) if left else max(0, len(kept) - 1))
         if left:
-            changed.add(len(kept))
             kept.append(_shorten(segment, left))
-        elif kept:
-            changed.add(len(kept) - 1)
     return tuple(kept), frozenset(changed)
 
 

@@ -163,6 +163,7 @@ class OpenContainer:
     info: AudioInfo
     demuxer: str
     extent: Extent
+    track: Track
 
 
 @contextmanager
@@ -193,11 +194,14 @@ def open_container(path: Path, track: Track | None = None) -> Iterator[OpenConta
 def open_part(delivery: OpenContainer, begin: int) -> Iterator[OpenContainer]:
     """Open another recording that begins at this position of the same file.
 
+    Where the first has several audio tracks, the track of the same number is opened.
+
     Raises:
         BadAudioError: See ``open_container``.
         OSError: The file cannot be read.
     """
-    with _open_source(delivery.file.open_from(begin)) as part:
+    several = len(delivery.info.tracks) > 1
+    with _open_source(delivery.file.open_from(begin), delivery.track if several else None) as part:
         yield part
 
 
@@ -217,9 +221,10 @@ def _open_source(source: DeliveryFile, track: Track | None = None) -> Iterator[O
             raise _make_mp4_index_error(source)
         tracks = _list_tracks(container, demuxer)
         usable = [each for each in order_tracks(tracks) if each.is_decodable]
-        stream = _get_stream(container, demuxer, track or (usable or tracks)[0])
+        track = track or (usable or tracks)[0]
+        stream = _get_stream(container, demuxer, track)
         info = _read_info(container, stream, demuxer, tracks)
-        yield OpenContainer(source, container, stream, info, demuxer, extent)
+        yield OpenContainer(source, container, stream, info, demuxer, extent, track)
 
 
 def probe(path: Path) -> AudioInfo:
@@ -259,6 +264,8 @@ def _list_tracks(container: InputContainer, demuxer: str) -> tuple[Track, ...]:
 
 
 def _get_stream(container: InputContainer, demuxer: str, track: Track) -> AudioStream:
+    if track.number > len(container.streams.audio):
+        raise BadAudioError("no_audio_stream", f"The {CONTAINERS[demuxer]} file has no audio track {track.number}.")
     stream = container.streams.audio[track.number - 1]
     if stream.codec_context is None:
         raise BadAudioError(

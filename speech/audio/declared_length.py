@@ -8,12 +8,12 @@ estimated, so this module reads the headers that matter itself.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from speech.audio.containers import OpenContainer
 from speech.audio.delivery_file import DeliveryFile
-from speech.audio.extent import is_pipe_size
+from speech.audio.extent import MAX_OGG_PAGE_BYTES, is_pipe_size, walk_ebml_elements
 
 SLACK_S = 1.0
 """Up to this many seconds may be missing without the file counting as truncated. Padding by players and encoders is shorter than
@@ -32,9 +32,6 @@ in the file)."""
 
 _MAX_ELEMENTS = 4_096
 """Most chunks or elements read while looking for a header. Real files have dozens; a hostile file can have millions."""
-
-_MAX_OGG_PAGE_BYTES = 65_307
-"""Bytes of the longest Ogg page: a header of 27, 255 segment lengths, as many segments of 255."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +127,11 @@ def _read_flac_length(delivery: OpenContainer) -> DeclaredLength | None:
     return DeclaredLength(samples / rate) if rate and samples else None
 
 
+def read_longest_flac_frame(delivery: OpenContainer) -> int:
+    """Bytes of the longest frame of a FLAC file, as STREAMINFO states it (RFC 9639, section 8.2); 0 if it does not."""
+    return int.from_bytes((delivery.stream.codec_context.extradata or b"")[7:10], "big")
+
+
 def _read_caf_length(delivery: OpenContainer) -> DeclaredLength | None:
     """Frames by the size of the data or by the packet table.
 
@@ -167,12 +169,12 @@ def _read_mp3_frame_count(frame: bytes, *, mpeg1: bool) -> int:
 def _read_matroska_length(delivery: OpenContainer) -> DeclaredLength | None:
     """Segment/Info/Duration (RFC 9559, section 5.1.2.10); live recordings have none, and FFmpeg then estimates."""
     source, duration = delivery.file, delivery.container.duration
-    for segment, segment_begin, segment_end in _walk_ebml_elements(source, 0, source.size):
+    for segment, segment_begin, segment_end in walk_ebml_elements(source, 0, source.size):
         if segment != 0x18538067 or not duration:
             continue
-        for identity, begin, end in _walk_ebml_elements(source, segment_begin, segment_end):
+        for identity, begin, end in walk_ebml_elements(source, segment_begin, segment_end):
             if identity == 0x1549A966 and any(
-                inner == 0x4489 for inner, _, _ in _walk_ebml_elements(source, begin, end)
+                inner == 0x4489 for inner, _, _ in walk_ebml_elements(source, begin, end)
             ):  # Info, Duration
                 return DeclaredLength(duration / 1e6, covers_all_streams=True)
             if identity == 0x1F43B675:  # the first Cluster: the headers end here
@@ -180,29 +182,12 @@ def _read_matroska_length(delivery: OpenContainer) -> DeclaredLength | None:
     return None
 
 
-def _walk_ebml_elements(file: DeliveryFile, position: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Walk EBML elements (RFC 8794): identity, begin and end of each one's body."""
-    for _ in range(_MAX_ELEMENTS):
-        head = file.peek(position, 12)
-        if position >= end or len(head) < 2 or not head[0]:
-            return
-        id_length = 9 - head[0].bit_length()
-        if len(head) <= id_length or not head[id_length]:
-            return
-        size_length = 9 - head[id_length].bit_length()
-        unknown = (1 << 7 * size_length) - 1
-        size = int.from_bytes(head[id_length : id_length + size_length], "big") & unknown
-        begin = position + id_length + size_length
-        position = end if size == unknown else begin + size
-        yield int.from_bytes(head[:id_length], "big"), begin, position
-
-
 def has_ogg_end_page(file: DeliveryFile) -> bool:
     """Whether an Ogg file ends with a whole page that is marked as a stream's last (RFC 3533, section 6).
 
     Ogg declares no length, but writers mark the last page. A file without that mark is truncated by an unknown amount.
     """
-    tail = file.peek(max(0, file.size - _MAX_OGG_PAGE_BYTES), _MAX_OGG_PAGE_BYTES)
+    tail = file.peek(max(0, file.size - MAX_OGG_PAGE_BYTES), MAX_OGG_PAGE_BYTES)
     start = tail.rfind(b"OggS")
     page = tail[start:]
     if start < 0 or len(page) < 27 or len(page) < 27 + page[26]:

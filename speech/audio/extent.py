@@ -11,6 +11,7 @@ FFmpeg believes the header. So this module walks the chunks behind the sound, as
 
 from __future__ import annotations
 
+import itertools
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -36,11 +37,20 @@ _PIPE_SIZES = (1 << 31, 1 << 32)
 _MIN_FILLER_BYTES = 4_096
 """From this many on, equal bytes at the end of a file are memory that was never written to; as samples they are silent."""
 
+MAX_OGG_PAGE_BYTES = 65_307
+"""Bytes of the longest Ogg page: a header of 27, 255 segment lengths, as many segments of 255."""
+
 _OGG_FIRST_PAGE = b"OggS\0\x02"
 """How a page begins that begins a stream: the mark, version 0, and the flag of a first page."""
 
 _PAGE_ZEROS = 4_096
 """Zeros behind the last page of an Ogg file that are shown: the page itself may end with some."""
+
+_EBML = b"\x1aE\xdf\xa3"
+_EBML_NUMBER = int.from_bytes(_EBML, "big")
+
+_ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+_ASF_DATA = bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c")
 
 _W64_CHUNK_TAIL = bytes.fromhex("f3acd3118cd100c04f8edb8a")
 _W64_LIST_TAIL = bytes.fromhex("91cf11a5d628db04c10000")
@@ -74,7 +84,7 @@ _TRAILERS = (
 )
 """Names of chunks that writers put behind the sound."""
 
-_FILE_NAMES = (b"RIFF", b"RF64", b"BW64", b"riff", b"FORM", b"caff")
+_FILE_NAMES = (b"RIFF", b"RF64", b"BW64", b"riff", b"FORM", b"caff", b"asf ")
 """What looks like the name of a chunk, but begins another file."""
 
 _STARTS: tuple[tuple[bytes, int, bytes], ...] = (
@@ -89,6 +99,7 @@ _STARTS: tuple[tuple[bytes, int, bytes], ...] = (
     (b"fLaC", 4, b"\0\0\0\x22"),
     (b"OggS", 4, b"\0\x02"),
     (b"\x1aE\xdf\xa3", 4, b""),
+    (_ASF_HEADER, 16, b""),
     (b"FLV\x01", 5, b"\0\0\0\x09"),
     (b"TTA1", 4, b""),
     (b"wvpk", 8, b""),
@@ -106,12 +117,14 @@ class Extent:
         patches: Offset and bytes that replace the file's own: a size in the header that was too small.
         undeclared_s: Seconds of sound that the header did not count and that are read nevertheless.
         unread: Begin and end of bytes behind the recording that no header accounts for; None if there are none.
+        sound_end: Position behind the chunk with the sound; None if there is no such chunk.
     """
 
     end: int
     patches: tuple[tuple[int, bytes], ...] = ()
     undeclared_s: float = 0.0
     unread: tuple[int, int] | None = None
+    sound_end: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +161,10 @@ def find_extent(file: DeliveryFile) -> Extent:
         return _find_ogg_extent(file)
     if head[4:8] == b"ftyp":
         return _find_mp4_extent(file)
+    if head[:4] == _EBML:
+        return _find_matroska_extent(file)
+    if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
+        return _find_avi_extent(file)
     layout = _choose_layout(head)
     return Extent(file.size) if layout is None else _find_chunked_extent(file, layout)
 
@@ -168,6 +185,23 @@ def walk_mp4_boxes(file: DeliveryFile) -> Iterator[tuple[bytes, int, int]]:
             return
         yield name, position, min(position + size, file.size)
         position += size
+
+
+def walk_ebml_elements(file: DeliveryFile, position: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Walk EBML elements (RFC 8794): identity, begin and end of each one's body."""
+    for _ in range(_MAX_CHUNKS):
+        head = file.peek(position, 12)
+        if position >= end or len(head) < 2 or not head[0]:
+            return
+        id_length = 9 - head[0].bit_length()
+        if len(head) <= id_length or not head[id_length]:
+            return
+        size_length = 9 - head[id_length].bit_length()
+        unknown = (1 << 7 * size_length) - 1
+        size = int.from_bytes(head[id_length : id_length + size_length], "big") & unknown
+        begin = position + id_length + size_length
+        position = end if size == unknown else begin + size
+        yield int.from_bytes(head[:id_length], "big"), begin, position
 
 
 def find_start(file: DeliveryFile, begin: int, end: int) -> int | None:
@@ -246,7 +280,7 @@ class _SoundChunk:
 def _find_chunked_extent(file: DeliveryFile, layout: _Layout) -> Extent:
     sound = _find_sound(file, layout)
     if sound is None or sound.body + sound.size >= file.size:
-        return Extent(file.size)
+        return Extent(file.size, sound_end=None if sound is None else file.size)
     end = sound.body + sound.size
     stop, names, is_walked = _walk_padded_chunks(file, layout, end)
     if not is_walked:
@@ -258,9 +292,9 @@ def _find_chunked_extent(file: DeliveryFile, layout: _Layout) -> Extent:
         rest = trim_rest(file, stop, file.size)
     shown = end if layout.is_sound_last else stop
     if rest[1] - rest[0] <= max(MIN_REST_BYTES, MIN_REST_S * sound.byte_rate):
-        return Extent(shown)
+        return Extent(shown, sound_end=end)
     if names or is_start or not sound.byte_rate:
-        return Extent(shown, unread=rest)
+        return Extent(shown, unread=rest, sound_end=end)
     sound_end = _find_trailer(file, layout, rest[0], file.size) or rest[1]
     size = sound_end - sound.body
     stated = struct.pack("<Q", size) if sound.is_wide else layout.write_size(size)
@@ -307,8 +341,16 @@ def _walk_padded_chunks(file: DeliveryFile, layout: _Layout, end: int) -> tuple[
     return (stop, names, is_walked) if names else (end, names, is_walked)
 
 
-def _walk_chunks(file: DeliveryFile, layout: _Layout, position: int) -> tuple[int, list[bytes], bool]:
+def _walk_chunks(
+    file: DeliveryFile, layout: _Layout, position: int, *, takes_cut: bool = True
+) -> tuple[int, list[bytes], bool]:
     """Walk well-formed chunks, up to more sound or another file.
+
+    Args:
+        file: The delivery.
+        layout: How chunks are written.
+        position: Where the first one begins.
+        takes_cut: Whether a well-known chunk that runs past the end of the file counts as one.
 
     Returns:
         The position behind the last one, their names, and whether these are all there are.
@@ -324,7 +366,8 @@ def _walk_chunks(file: DeliveryFile, layout: _Layout, position: int) -> tuple[in
             break
         is_cut = position + layout.header + size > file.size
         # A well-known chunk that is cut off is no sound either.
-        if size < 0 or not all(0x20 <= byte < 0x7F for byte in name) or (is_cut and name not in _TRAILERS):
+        is_chunk = name in _TRAILERS and takes_cut if is_cut else all(0x20 <= byte < 0x7F for byte in name)
+        if size < 0 or not is_chunk:
             break
         names.append(name)
         position = min(file.size, position + layout.header + size + -size % layout.alignment)
@@ -339,7 +382,8 @@ def _find_trailer(file: DeliveryFile, layout: _Layout, begin: int, end: int) -> 
     tail = file.peek(low, end - low)
     candidates = sorted(position for name in _TRAILERS for position in _find_all(tail, name))
     for position in candidates[:256]:
-        stop, names, _ = _walk_chunks(file, layout, low + position)
+        # Four bytes of sound may spell a name by chance, but hardly a size that ends with the file too.
+        stop, names, _ = _walk_chunks(file, layout, low + position, takes_cut=False)
         if names and trim_rest(file, stop, end)[1] <= stop:
             return low + position
     return None
@@ -352,6 +396,8 @@ def _choose_layout(head: bytes) -> _Layout | None:
         return _W64
     if head[:4] == b"FORM" and head[8:11] == b"AIF":
         return _AIFF
+    if head[:16] == _ASF_HEADER:
+        return _ASF
     return _CAF if head[:4] == b"caff" else None
 
 
@@ -375,6 +421,13 @@ def _read_w64_header(header: bytes) -> tuple[bytes, int] | None:
     if size < 24:
         return None
     return header[:4] if header[4:16] == _W64_CHUNK_TAIL or header[:4] == b"riff" else b"guid", size - 24
+
+
+def _read_asf_header(header: bytes) -> tuple[bytes, int] | None:
+    (size,) = struct.unpack_from("<q", header, 16)
+    if size < 24:
+        return None
+    return {_ASF_HEADER: b"asf ", _ASF_DATA: b"data"}.get(header[:16], b"guid"), size - 24
 
 
 def _read_riff_byte_rate(name: bytes, body: bytes) -> float:
@@ -442,6 +495,17 @@ _AIFF = _Layout(
     _read_aiff_byte_rate,
     False,
 )
+_ASF = _Layout(
+    0,
+    24,
+    1,
+    b"data",
+    _read_asf_header,
+    16,
+    lambda size: struct.pack("<q", size + 24),
+    lambda *_: 0.0,  # packets vary
+    is_sound_last=False,
+)
 _CAF = _Layout(8, 12, 1, b"data", _read_caf_header, 4, lambda size: struct.pack(">q", size), _read_caf_byte_rate, False)
 
 
@@ -455,15 +519,53 @@ def _find_mp4_extent(file: DeliveryFile) -> Extent:
     return Extent(file.size)
 
 
+def _find_matroska_extent(file: DeliveryFile) -> Extent:
+    """Up to another file: FFmpeg would decode what follows as if the first one's header described it."""
+    elements = list(itertools.islice(walk_ebml_elements(file, 0, file.size), 2))
+    if [identity for identity, _, _ in elements] != [_EBML_NUMBER, 0x1853_8067]:  # a Segment behind the header
+        return Extent(file.size)
+    _, body, end = elements[1]
+    if end < file.size:
+        is_start = file.peek(end, 4) == _EBML
+        return Extent(end, unread=(end, file.size)) if is_start else Extent(file.size)
+    if file.peek(body - 8, 8) != b"\x01" + b"\xff" * 7 and file.peek(body - 5, 5) != b"\x18\x53\x80\x67\xff":
+        return Extent(file.size)
+    # A live recording does not say how long it is.
+    for offset, block in file.iter_blocks(body, file.size):
+        searched = block + file.peek(offset + len(block), 11)
+        position = searched.find(_EBML)
+        while position >= 0:
+            if b"\x42\x86" in searched[position + 5 : position + 15]:  # the version, which every header begins with
+                return Extent(offset + position, unread=(offset + position, file.size))
+            position = searched.find(_EBML, position + 1)
+    return Extent(file.size)
+
+
+def _find_avi_extent(file: DeliveryFile) -> Extent:
+    """Up to another file; the further lists of one that is longer than a list may be (OpenDML) belong to it."""
+    position = 0
+    for _ in range(_MAX_CHUNKS):
+        head = file.peek(position, 12)
+        if len(head) < 12 or head[:4] != b"RIFF":
+            break
+        if position and head[8:12] == b"AVI ":
+            return Extent(position, unread=(position, file.size))
+        size = int.from_bytes(head[4:8], "little")
+        position += 8 + size + size % 2
+    return Extent(file.size)
+
+
 def _find_ogg_extent(file: DeliveryFile) -> Extent:
     """One link of a chain (RFC 3533, section 4): it ends where pages that begin streams follow other pages."""
     group_end = 0
+    pages = 0
     for offset, block in file.iter_blocks(0, file.size):
         searched = block + file.peek(offset + len(block), len(_OGG_FIRST_PAGE) - 1)
         position = searched.find(_OGG_FIRST_PAGE)
-        while position >= 0:
+        while position >= 0 and pages < _MAX_CHUNKS:
+            pages += 1
             page = offset + position
-            length = _measure_ogg_page(file, page)
+            length = measure_ogg_page(file, page)
             if length and page > group_end:
                 end = file.find_end_of_content(group_end, page)
                 return Extent(min(page, end + _PAGE_ZEROS), unread=(page, file.size))
@@ -473,9 +575,10 @@ def _find_ogg_extent(file: DeliveryFile) -> Extent:
     return Extent(min(file.size, end + _PAGE_ZEROS))
 
 
-def _measure_ogg_page(file: DeliveryFile, page: int) -> int:
+def measure_ogg_page(file: DeliveryFile, page: int) -> int:
+    """Bytes of the page at this position; 0 if there is no whole one."""
     head = file.peek(page, 282)
-    if len(head) < 27 or len(head) < 27 + head[26]:
+    if head[:4] != b"OggS" or len(head) < 27 or len(head) < 27 + head[26]:
         return 0
     length = 27 + head[26] + sum(head[27 : 27 + head[26]])
     return length if page + length <= file.size else 0

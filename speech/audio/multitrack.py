@@ -24,7 +24,7 @@ from speech.audio.downmix import CONTEXT_SAMPLES, OutputChannel, mix_channels
 from speech.audio.errors import BadAudioError
 from speech.audio.result import NormalizedAudio
 from speech.audio.stream import MAX_CHANNELS
-from speech.audio.tracks import MAX_TRACKS, Track, explain_left_out, plan_rounds
+from speech.audio.tracks import MAX_TRACKS, MAX_TRIED_TRACKS, Track, explain_left_out, plan_rounds
 from speech.audio.wav import SAMPLE_RATE, WavReader, WavWriter
 
 _BLOCK_SAMPLES = 4 * SAMPLE_RATE
@@ -113,6 +113,12 @@ class _Hearing:
     outcomes: dict[Track, str] = field(default_factory=dict)
     unheard: dict[Track, str] = field(default_factory=dict)
 
+    def _limit(self, tracks: Sequence[Track]) -> Sequence[Track]:
+        """Those that are tried; the others are left out."""
+        for track in tracks[MAX_TRIED_TRACKS:]:
+            self.leave_out(track, f"at most {MAX_TRIED_TRACKS} tracks are tried")
+        return tracks[:MAX_TRIED_TRACKS]
+
     def hear_round(self, tracks: Sequence[Track], *, accept_partial: bool) -> list[Track]:
         """Decode tracks into files, and return those that hold sound.
 
@@ -120,7 +126,7 @@ class _Hearing:
         """
         audible: list[Track] = []
         truncated: list[Track] = []
-        for track in tracks:
+        for track in self._limit(tracks):
             if len(audible) == MAX_TRACKS:
                 self.leave_out(track, f"at most {MAX_TRACKS} tracks are heard together")
                 continue

@@ -10,27 +10,26 @@ from dataclasses import dataclass
 
 from speech.audio.containers import BUFFER_BYTES, OpenContainer
 from speech.audio.delivery_file import DeliveryFile
-from speech.audio.extent import MIN_REST_BYTES, MIN_REST_S, find_start, trim_rest, walk_mp4_boxes
+from speech.audio.extent import (
+    MAX_OGG_PAGE_BYTES,
+    MIN_REST_BYTES,
+    MIN_REST_S,
+    find_start,
+    measure_ogg_page,
+    trim_rest,
+    walk_mp4_boxes,
+)
 
-_COUNTED = ("voc", "tta", "wv")
+_CHUNKED = ("wav", "w64", "aiff", "caf")
+"""Containers that keep the sound in one chunk."""
+
+_COUNTED = ("voc", "tta", "wv", "dsf")
 """Containers that end at a count or a mark in their header, so that the last packet tells where they end."""
 
-_SCANNED = (
-    "mp3",
-    "aac",
-    "loas",
-    "ac3",
-    "eac3",
-    "dts",
-    "amr",
-    "flac",
-    "ogg",
-    "mpegts",
-    "mpeg",
-    "flv",
-    "matroska",
-    "nut",
-)
+_PARSED = ("mp3", "flac")
+"""Containers that are nothing but packets, of which FFmpeg tells where they lie: what is none is left out without an error."""
+
+_SCANNED = ("aac", "loas", "ac3", "eac3", "dts", "amr", "mpegts", "mpeg", "flv", "matroska", "nut", *_PARSED)
 """Containers without an index behind the sound: FFmpeg looks for packets up to the end of the file, or gives up before."""
 
 _LOOK_FOR_START_BYTES = 1 << 26
@@ -55,17 +54,17 @@ def find_rest(delivery: OpenContainer, packet_end: int, seconds: float) -> Rest:
 
     Args:
         delivery: The container, read to its end.
-        packet_end: Position behind the last packet of the audio stream.
+        packet_end: Position behind the last packet of the audio stream that could be decoded.
         seconds: Length of what was read.
     """
     whole = delivery.file.open_from(0)
     bytes_per_s = packet_end / seconds if seconds else 0.0
     if delivery.demuxer == "mov":
         return _find_mp4_rest(delivery, whole, packet_end, bytes_per_s)
-    begin = _find_end(delivery, packet_end)
-    if begin is None:
+    span = _find_span(delivery, packet_end)
+    if span is None:
         return Rest()
-    begin, end = trim_rest(whole, begin, whole.size)
+    begin, end = trim_rest(whole, *span)
     if not _is_long(begin, end, bytes_per_s):
         return Rest()
     start = find_start(whole, begin, min(end, begin + _LOOK_FOR_START_BYTES))
@@ -78,23 +77,35 @@ def _is_long(begin: int, end: int, bytes_per_s: float) -> bool:
     return end - begin > max(MIN_REST_BYTES, MIN_REST_S * bytes_per_s)
 
 
-def _find_end(delivery: OpenContainer, packet_end: int) -> int | None:
-    """Position up to which the recording was read; None if that is everything."""
-    file = delivery.file
-    if delivery.extent.unread is not None:
-        return delivery.extent.unread[0]
-    if delivery.demuxer in _COUNTED and packet_end:
-        return packet_end
+def _find_span(delivery: OpenContainer, packet_end: int) -> tuple[int, int] | None:
+    """From the position up to which the recording was read to the end of what may be more of it; None if it was read whole."""
+    file, extent, demuxer = delivery.file, delivery.extent, delivery.demuxer
+    if extent.unread is not None:
+        return extent.unread
+    if demuxer in _CHUNKED and packet_end and extent.sound_end is not None:
+        return packet_end, extent.sound_end
+    if demuxer == "ogg":
+        return _find_end_of_pages(file, packet_end), file.full_size
+    is_only_stream = packet_end and len(delivery.container.streams) == 1
+    if is_only_stream and demuxer in (*_COUNTED, *_PARSED):
+        return packet_end, file.full_size
     reached = file.tell()
-    if delivery.demuxer == "flv" and reached > file.size:
+    if demuxer == "flv" and reached > file.size:
         # What is no tag stated a size beyond the end of the file, and FFmpeg went there without reading what is between.
         reached = packet_end
-    if delivery.demuxer not in _SCANNED or reached >= file.size:
+    if demuxer not in _SCANNED or reached >= file.size:
         return None
     # FFmpeg reads ahead; where several streams are in the file, the last packet of the sound may stand long before the end.
-    return (
-        packet_end if packet_end and len(delivery.container.streams) == 1 else max(packet_end, reached - BUFFER_BYTES)
-    )
+    return packet_end if is_only_stream else max(packet_end, reached - BUFFER_BYTES), file.full_size
+
+
+def _find_end_of_pages(file: DeliveryFile, packet_end: int) -> int:
+    """End of the Ogg pages that follow the one with the last packet without a byte between."""
+    low = max(0, packet_end - MAX_OGG_PAGE_BYTES)
+    position = low + max(0, file.peek(low, packet_end + 4 - low).rfind(b"OggS"))
+    while length := measure_ogg_page(file, position):
+        position += length
+    return position
 
 
 def _find_mp4_rest(delivery: OpenContainer, whole: DeliveryFile, packet_end: int, bytes_per_s: float) -> Rest:

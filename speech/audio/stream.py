@@ -20,7 +20,7 @@ from av.stream import Discard
 from numpy.typing import NDArray
 
 from speech.audio.containers import OpenContainer, open_part
-from speech.audio.declared_length import SLACK_FLOOR_S, has_ogg_end_page, read_declared_length
+from speech.audio.declared_length import SLACK_FLOOR_S, has_ogg_end_page, read_declared_length, read_longest_flac_frame
 from speech.audio.errors import BadAudioError
 from speech.audio.level import Amplifier, Gain, LevelMeter
 from speech.audio.rest import find_rest
@@ -54,6 +54,10 @@ DECLARED_MARGIN_S = 1.0
 
 _MAX_PARTS = 1_000
 """Most recordings that are read of one file. Each link of a chain costs about a millisecond to open."""
+
+_COUNTED_AT_FIRST_RATE = ("aac", "loas", "ac3", "eac3", "dts")
+"""Containers without timestamps, for which FFmpeg counts samples at the rate of the first frame. These times are wrong behind a
+change of the rate, as where two files were joined."""
 
 _DEMUX_RETRIES = 20
 """Errors in a row, without a byte of progress between them, after which a demuxer is given up."""
@@ -146,6 +150,10 @@ class PcmStream:
         self._origin_s = (part.container.start_time or 0) / av.time_base - self._position_s
         self._skipped_s = 0.0
         self._packet_end = 0
+        self._first_rate = 0
+        self._has_times = True
+        # FFmpeg takes all bytes behind the last frame of a FLAC file for a part of it. Such a frame counts as not read here.
+        self._longest_frame = read_longest_flac_frame(part) if part.demuxer == "flac" else 0
         self._reached_before_s = self.reached_s
         self._first_pts_s: float | None = None
         # Sound cannot begin behind the end of everything; where no header declares a length, not later than a gap may be long.
@@ -197,6 +205,9 @@ class PcmStream:
                 continue
             if packet.size:
                 self._count_failures()
+                # What cannot be decoded may be what lies behind the recording.
+                is_too_long = packet.size > 2 * self._longest_frame > 0
+                self._packet_end = max(self._packet_end, (packet.pos or 0) + (0 if is_too_long else packet.size))
             yield from frames
 
     def _read_packets(self) -> Iterator[av.Packet[AudioStream]]:
@@ -212,6 +223,12 @@ class PcmStream:
                 return
             try:
                 with open_part(first, position) as part:
+                    more = len(part.info.tracks) - len(first.info.tracks)
+                    if more > 0 and first.track.number == 1:
+                        self.unread.append(
+                            f"Recording {self._parts + 1} of those in the file has {len(part.info.tracks)} audio tracks, and the "
+                            f"first one {len(first.info.tracks)}; {more} of them were not read. Deliver it as a file of its own."
+                        )
                     declared = read_declared_length(part)
                     self._enter_part(
                         part,
@@ -242,6 +259,9 @@ class PcmStream:
                 f"{end - begin:,} bytes at byte {begin:,} of the {self._info.container} file belong to no part of it that can "
                 "be read: they may hold more of the recording. Compare it with its source."
             )
+        if rest.part_begin is not None:
+            # What could not be decoded at the end were bytes of the other recording.
+            self._pending_failures, self._pending_s = 0, 0.0
         if rest.part_begin is not None and part.demuxer == "ogg" and not has_ogg_end_page(part.file):
             self.unread.append(
                 f"Link {self._parts} of the Ogg file lacks the page that marks its end; more may be missing there."
@@ -286,8 +306,6 @@ class PcmStream:
         self._pending_failures, self._pending_s = 0, 0.0
 
     def _update_reached(self, packet: av.Packet[Any]) -> None:
-        if packet.pos is not None and packet.stream_index == self._stream.index:
-            self._packet_end = max(self._packet_end, packet.pos + packet.size)
         if packet.pts is None:
             return
         tick_s = self._ticks_s[packet.stream_index]
@@ -303,7 +321,10 @@ class PcmStream:
         Yields int16 blocks of shape (samples, channels) at 16 kHz.
         """
         self._check_format(frame)
-        if frame.time is None:
+        self._first_rate = self._first_rate or frame.sample_rate
+        if frame.sample_rate != self._first_rate and self.last_part.demuxer in _COUNTED_AT_FIRST_RATE:
+            self._has_times = False
+        if frame.time is None or not self._has_times:
             return
         ahead_s = frame.time - self._origin_s - self._skipped_s - self._position_s
         if ahead_s <= MIN_GAP_S:
@@ -440,6 +461,7 @@ def _to_int16(block: NDArray[Any]) -> NDArray[np.int16]:
     if block.dtype == np.int32:
         rounded = (block >> 16).astype(np.int16)
     else:
-        scaled = np.clip(block, -1, 1) * 32_768
-        rounded = np.minimum(np.rint(scaled, out=scaled), 32_767, out=scaled).astype(np.int16)
+        with np.errstate(over="ignore"):  # infinity is clipped too
+            scaled = block * 32_768
+        rounded = np.clip(np.rint(scaled, out=scaled), -32_768, 32_767, out=scaled).astype(np.int16)
     return rounded

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 MAX_TRACKS = 16
 """Most tracks that are heard together: each is a pass over the file. Cameras and broadcasters write up to 16."""
 
+MAX_TRIED_TRACKS = 2 * MAX_TRACKS
+"""Most tracks that are decoded to find those with sound. A hostile file can have thousands."""
+
 _MAX_TITLE_CHARS = 40
 
 _UNDECLARED = ("", "und", "mis", "mul", "zxx", "unk")

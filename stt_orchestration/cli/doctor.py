@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from benchmarks.platform.host import Host
 from benchmarks.platform.machine import describe_machine
 from k8s_run_launcher.cluster import NoClusterError, connect_to_cluster
 from k8s_run_launcher.deprecated_profiles import DEPRECATED_PROFILES, list_unstated_steps
@@ -28,6 +27,8 @@ from recordings.storage.open import open_store
 from recordings.workspace import Workspace
 from speech.asr.vad import VAD_MODEL
 from speech.checks import Check, CheckResult
+from speech.machine.host import Host
+from speech.machine.resources import detect_resources
 from speech.models.catalogue import ModelKind
 from speech.models.errors import UnavailableWeightsError, WeightsError
 from speech.models.registry import get_temporary_home, resolve
@@ -48,6 +49,7 @@ CACHE = Check("cache", "Downloaded models are kept in a folder that stays.")
 WEIGHTS = Check("weights", "The model's files are on this machine, with the right checksums.")
 DETECTOR = Check("detector", "The voice-activity detector's file is on this machine, with the right checksum.")
 DEVICE = Check("device", "The device is there, and computes in the compute type that is set.")
+RESOURCES = Check("resources", "It is named what this process may use, because the number of threads follows it.")
 PROCESSOR = Check("processor", "It is named, because the bytes of a transcript depend on it.")
 VERSIONS = Check("versions", "Every package that a run needs is installed.")
 OUTPUTS = Check("outputs", "Every output of every finished recording is there, and the audio has its size.")
@@ -86,6 +88,7 @@ def check_installation() -> Iterator[CheckResult]:
         )
     for check in (_check_store, _check_ledger, _check_dagster_home, _check_weights, _check_detector, _check_device):
         yield check(settings)
+    yield CheckResult(RESOURCES, True, detect_resources().sentence)
     yield _describe_processor()
     yield from _check_versions()
 

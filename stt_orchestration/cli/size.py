@@ -134,10 +134,10 @@ def _find_or_measure_result(
             )
         return result
     from benchmarks.platform.gather import find_newest_result, make_result_path
-    from benchmarks.platform.host import Host
     from benchmarks.platform.intervals import MIN_SAMPLES
     from benchmarks.platform.isolation import detect_isolation
     from benchmarks.platform.measure import ITERATIONS, WARMUP
+    from speech.machine.host import Host
 
     question = make_measurement_request(model, None)
     if not measure:

@@ -103,8 +103,7 @@ def _facts(workspace: Workspace, member: Member) -> Iterator[tuple[str, str]]:
         yield "own options", ", ".join(f"{name}: {value}" for name, value in recording.options.items())
     if recording.seconds is not None:
         yield "seconds", f"{recording.seconds:.3f}, on {recording.channels} channel(s)"
-    if recording.language:
-        yield "language", recording.language
+    yield from ((name, text) for name, text in (("tracks", recording.tracks), ("language", recording.language)) if text)
     if recording.words is not None:
         yield "words", str(recording.words)
     if recording.timings:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.platform.cgroups import CpuCounters
 from benchmarks.platform.isolation import Isolation
 from benchmarks.platform.machine import Machine
 from benchmarks.platform.result import Audio, BenchmarkResult, Details, WeightsUsed, summarize
+from speech.machine.cgroups import CpuCounters
 from speech.transcript import Options
 
 

@@ -121,6 +121,14 @@ def test_what_a_step_printed_can_be_read_in_the_ui(stt: Deployment, uploaded: Up
     assert "transcript" in logs["stderr"]
 
 
+def test_a_step_says_that_its_limit_leaves_it_one_cpu(stt: Deployment, uploaded: Uploaded) -> None:
+    """The overlay limits `enriched` to one CPU, however many the node has."""
+    events = "... on EventConnection { events { ... on LogMessageEvent { message stepKey } } }"
+    data = stt.graphql(f'{{ logsForRun(runId: "{uploaded.run_id}") {{ {events} }} }}')
+    said = [event["message"] for event in data["logsForRun"]["events"] if event.get("stepKey") == "enriched"]
+    assert any(message.startswith("1 CPU: ") for message in said), said
+
+
 def test_every_service_account_has_exactly_the_permissions_it_uses(stt: Deployment) -> None:
     launches = (
         {("jobs.batch", verb) for verb in ("create", "get", "list", "delete")}

@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import av
@@ -209,6 +209,50 @@ def _make_m4a_that_names_another_file() -> bytes:
     return encode("m4a").replace(b"url \x00\x00\x00\x01", b"url \x00\x00\x00\x00")
 
 
+def _set_wav_size(content: bytes, share: float) -> bytes:
+    """The header counts only this share of the sound, as if the recorder had stopped before it wrote the size."""
+    changed = bytearray(content)
+    size = int(struct.unpack_from("<I", changed, 40)[0] * share) // 2 * 2
+    struct.pack_into("<I", changed, 40, size)
+    return bytes(changed)
+
+
+def _encode_ogg(sound: Samples, rate: int) -> bytes:
+    """FLAC in Ogg, at its own rate: libsndfile writes none, FFmpeg does."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="ogg") as writer:
+        stream = writer.add_stream("flac", rate=rate, layout="mono")
+        samples = (sound * 32_767).astype(np.int16)
+        frame = av.AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
+        writer.mux([*stream.encode(frame), *stream.encode(None)])
+    return buffer.getvalue()
+
+
+def _make_chain(first: int, second: int) -> bytes:
+    """An Ogg chain of silence and speech, each at its own rate."""
+    return _encode_ogg(np.zeros(first), first) + _encode_ogg(resample_speech(second), second)
+
+
+def _make_film_of_a_day() -> bytes:
+    """Two short sounds, 80,000 s apart."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="matroska") as writer:
+        stream = writer.add_stream("flac", rate=RATE, layout="mono")
+        samples = (read_speech() * 32_767).astype(np.int16)
+        for start in (0, 80_000 * RATE):
+            frame = av.AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = RATE, start, Fraction(1, RATE)
+            writer.mux(stream.encode(frame))
+        writer.mux(stream.encode(None))
+    return buffer.getvalue()
+
+
+def _make_mkv_with_an_unknown_codec() -> bytes:
+    """Two tracks, of which the first has a codec that nobody knows."""
+    return encode("mkv", ("silence", "speech")).replace(b"A_AAC", b"A_XYZ", 1)
+
+
 def _replace(sound: Samples, value: float, positions: slice) -> Samples:
     changed = sound.copy()
     changed[positions] = value
@@ -313,7 +357,10 @@ def list_unusual_audio() -> Iterator[Input]:
     yield Input(b"floats beyond one.wav", lambda: make_float_wav(read_speech() * 4), (Outcome("done"),))
     yield Input(b"on a shifted zero.wav", lambda: encode_wav(read_speech() * 0.5 + 0.4), (TRANSCRIBED,))
     yield Input(b"two streams.mkv", lambda: encode("mkv", ("speech", "silence")), (TRANSCRIBED,))
-    yield Input(b"three streams.m4a", lambda: encode("m4a", ("silence", "speech", "speech")), (NO_SPEECH,))
+    yield Input(b"three streams.m4a", lambda: encode("m4a", ("silence", "speech", "speech")), (TRANSCRIBED,))
+    yield Input(b"silent streams.mkv", lambda: encode("mkv", ("silence", "silence")), (NO_SPEECH,))
+    unreadable = Outcome("done", reason="partial: Audio track 1 was left out", text="country")
+    yield Input(b"one of two streams.mkv", _make_mkv_with_an_unknown_codec, (unreadable,))
     for flips in (3, 30, 300):
         damaged = (Outcome("done"), quarantined("undecodable", "damaged"), quarantined("truncated", "promises"))
         yield Input(b"%d flips.mp3" % flips, lambda n=flips: flip_bits(encode("mp3"), n), damaged)  # type: ignore[misc]
@@ -348,8 +395,99 @@ def list_unusual_audio() -> Iterator[Input]:
     yield Input(b"beeps.wav", lambda: encode_wav(beeps), (NO_SPEECH,))
     clicks = np.where(np.arange(48_000) % 4_000 == 0, 0.9, 0.0)
     yield Input(b"clicks.wav", lambda: encode_wav(clicks), (NO_SPEECH,))
+    yield from _list_levels()
     yield Input(b"0.05 s.wav", lambda: encode_wav(read_speech()[8_000:8_800]), (NO_SPEECH,))
     yield Input(b"one sample.wav", lambda: encode_wav(np.array([0.5])), (NO_SPEECH,))
+
+
+def list_wrong_headers() -> Iterator[Input]:
+    """Headers that count less sound than there is, several recordings in one file, and structure that asks for much work."""
+
+    def add_to_wav(behind: bytes, share: float = 1.0) -> Make:
+        return lambda: _set_wav_size(encode_wav(read_speech()), share) + behind
+
+    counts_less = Outcome("done", reason="undeclared: The header of the WAV file counts", text="country")
+    unread = Outcome("done", reason="may hold more of the recording", text="country")
+    yield Input(b"size of 20% of it.wav", add_to_wav(b"", 0.2), (counts_less,))
+    yield Input(b"size of 20% of it, tags.wav", add_to_wav(b"LIST\x0c\0\0\0INFOISFT\0\0\0\0", 0.2), (counts_less,))
+    yield Input(b"tags behind it.wav", add_to_wav(b"LIST\x0c\0\0\0INFOISFT\0\0\0\0"), (TRANSCRIBED,))
+    yield Input(
+        b"unknown chunk behind it.wav", add_to_wav(b"xyz1\x10\x27\0\0" + bytes(range(250)) * 40), (TRANSCRIBED,)
+    )
+    yield Input(b"zeros behind it.wav", add_to_wav(bytes(8 << 20)), (TRANSCRIBED,))
+    yield Input(b"empty chunks behind it.wav", add_to_wav(b"abcd\0\0\0\0" * 100_000), (unread,))
+    structure = quarantined("undecodable", "more steps than any recording needs")
+    empty_chunks = b"abcd\0\0\0\0" * 500_000
+    yield Input(
+        b"empty chunks before it.wav",
+        lambda: encode_wav(read_speech())[:36] + empty_chunks + encode_wav(read_speech())[36:],
+        (structure,),
+    )
+    yield Input(b"empty boxes.m4a", lambda: encode("m4a") + b"\0\0\0\x08free" * 1_000_000, (structure,))
+    yield Input(b"two films.mp4", lambda: encode("m4a", ("silence",)) + encode("m4a"), (TRANSCRIBED,))
+    yield Input(b"film and noise.m4a", lambda: encode("m4a") + np.random.default_rng(0).bytes(100_000), (unread,))
+    yield Input(b"two rates.ogg", lambda: _make_chain(16_000, 44_100), (TRANSCRIBED,))
+    yield Input(b"two rates, lower last.ogg", lambda: _make_chain(44_100, 16_000), (TRANSCRIBED,))
+    zeros_within = Outcome("done", reason="partial", text="country")
+    yield Input(b"zeros within.ogg", lambda: _insert_zeros(encode("opus")), (zeros_within,))
+    too_small = Outcome("done", reason="is too small for so long a recording", text="country")
+    yield Input(b"a day between two sentences.mkv", _make_film_of_a_day, (too_small,))
+
+
+def _insert_zeros(content: bytes) -> bytes:
+    """Two mebibytes of zeros before the last page."""
+    last = content.rindex(b"OggS")
+    return content[:last] + bytes(2 << 20) + content[last:]
+
+
+def _list_levels() -> Iterator[Input]:
+    """Recordings that are far too quiet, beyond full scale, or quiet in parts."""
+    faint = read_speech() * 0.001  # -60 dB
+    quiet = (Outcome("done", reason="quiet: The recording is very quiet", text="your country"),)
+    yield Input(b"level/24 bits at -60 dB.wav", lambda: encode_wav(faint, subtype="PCM_24"), quiet)
+    yield Input(
+        b"level/24 bits at -80 dB.flac", lambda: encode_wav(faint / 10, subtype="PCM_24", container="FLAC"), quiet
+    )
+    yield Input(b"level/floats at -80 dB.wav", lambda: make_float_wav(faint / 10), quiet)
+    yield Input(b"level/16 bits at -55 dB.wav", lambda: encode_wav(read_speech() * 0.0018), quiet)
+    clicked = _replace(faint, 1.0, slice(20_000, 20_003))
+    yield Input(b"level/-60 dB and a click.wav", lambda: encode_wav(clicked, subtype="PCM_24"), quiet)
+    yield Input(b"level/-60 dB on a shifted zero.wav", lambda: encode_wav(faint + 0.4, subtype="PCM_24"), quiet)
+    beyond = (Outcome("done", reason="overdriven: Samples reach", text="your country"),)
+    for bits in (16, 24, 32):
+        scale = 2.0 ** (bits - 1)
+        yield Input(
+            b"level/floats of %d-bit integers.wav" % bits,
+            lambda s=scale: make_float_wav(read_speech() * s),  # type: ignore[misc]
+            beyond,
+        )
+    clipped = (Outcome("done", reason="clipped: About"),)
+    yield Input(b"level/clipped.wav", lambda: encode_wav(np.clip(read_speech() * 60, -1, 1)), clipped)
+    far_end = np.concatenate((read_speech() * 0.7, np.zeros(RATE), read_speech() * 0.002))
+    yield Input(
+        b"level/quiet end.wav",
+        lambda: encode_wav(far_end, subtype="PCM_24"),
+        (Outcome("done", reason="quiet_speech: About 3 s of speech", text="country"),),
+    )
+    side = np.zeros((2 * len(read_speech()) + RATE, 2))
+    side[: len(read_speech()), 0] = read_speech()
+    side[-len(read_speech()) :, 1] = read_speech() * 0.002
+    yield Input(
+        b"level/quiet side of a call.wav",
+        lambda: encode_wav(side, subtype="PCM_24"),
+        (Outcome("done", reason="quiet: Channel 2 is very quiet", text="country"),),
+    )
+    silent = (Outcome("done", reason="quiet: The recording is very quiet", text=""),)
+    for colour, name in enumerate((b"white", b"pink", b"brown")):
+        for exponent in (-3, -4):
+            noise = partial(_make_noise, colour, level=10.0**exponent)
+            yield Input(
+                b"level/%s noise at %d dB.wav" % (name, 20 * exponent),
+                lambda make=noise: encode_wav(make(), subtype="PCM_24"),  # type: ignore[misc]
+                silent,
+            )
+    hum = sum(np.sin(2 * np.pi * 50 * k * _make_times(3)) / k for k in range(1, 12))
+    yield Input(b"level/hum at -80 dB.wav", lambda: encode_wav(np.asarray(hum * 1e-4), subtype="PCM_24"), silent)
 
 
 def list_unusual_names() -> Iterator[Input]:
@@ -404,6 +542,12 @@ def list_unusual_names() -> Iterator[Input]:
 
 def list_inputs() -> list[Input]:
     """All hostile inputs."""
-    inputs = [*list_incomplete_files(), *list_misnamed_files(), *list_unusual_audio(), *list_unusual_names()]
+    inputs = [
+        *list_incomplete_files(),
+        *list_misnamed_files(),
+        *list_unusual_audio(),
+        *list_wrong_headers(),
+        *list_unusual_names(),
+    ]
     assert len({hostile.name for hostile in inputs}) == len(inputs)
     return inputs

@@ -175,6 +175,13 @@ def test_the_states_add_up_to_the_number_of_deliveries(result: CommandResult) ->
     assert sum(states.values()) == len(result.members)
 
 
+def test_what_was_taken_of_several_audio_tracks_is_shown(result: CommandResult) -> None:
+    code, output = result.project.stt("show", "in/three streams.m4a")
+    assert code == 0, output
+    flat = " ".join(output.split())
+    assert "3 audio tracks. 1 (default): silent; 2: transcribed; 3: the sound of track 2" in flat
+
+
 @pytest.mark.parametrize("spelling", ["as its bytes", "as it is shown"])
 def test_a_name_that_is_not_text_can_be_shown(result: CommandResult, spelling: str) -> None:
     raw = b"names/caf\xe9 \xff\xfe.wav"

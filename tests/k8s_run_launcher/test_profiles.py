@@ -12,6 +12,7 @@ from k8s_run_launcher.profiles import (
     read_pending_timeouts,
     read_profiles,
 )
+from speech.machine.resources import CPU_REQUEST_ENV_VAR
 from tests.k8s_run_launcher.job_manifests import build_job, get_pod_spec
 
 NEUTRAL = StepProfile(cpu="250m", cpu_limit="1", memory="512Mi", memory_limit="512Mi", memory_cap="2Gi")
@@ -59,6 +60,8 @@ def test_a_profile_replaces_the_launchers_placement_and_adds_to_its_mounts() -> 
     assert [mount["mountPath"] for mount in container["volumeMounts"]] == ["/data", "/scratch", "/cache/huggingface"]
     assert {volume["name"] for volume in pod["volumes"]} == {"data", "scratch", "model-cache"}
     assert {"name": "OMP_NUM_THREADS", "value": "1"} in container["env"]
+    requested = {"resourceFieldRef": {"resource": "requests.cpu", "divisor": "1m"}}
+    assert {"name": CPU_REQUEST_ENV_VAR, "valueFrom": requested} in container["env"]
     assert container["resources"]["limits"] == {"cpu": "2", "memory": "1Gi"}, "they replace the launcher's limits"
     assert pod["securityContext"] == {"runAsNonRoot": True}
     assert pod["automountServiceAccountToken"] is False

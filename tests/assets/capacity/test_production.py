@@ -19,8 +19,8 @@ from tests.stt_orchestration.conftest import Installation
 def test_the_cost_of_a_run_is_compared_with_the_benchmark_of_its_machine(
     factor: float, passes: bool, installation: Installation, capacity_folder: Path
 ) -> None:
-    from benchmarks.platform.host import Host
     from benchmarks.platform.machine import describe_machine
+    from speech.machine.host import Host
 
     machine_ids = describe_machine(Host.here()).ids or pytest.skip(
         "this machine has no identity to find its benchmark by"

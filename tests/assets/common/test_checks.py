@@ -19,6 +19,7 @@ from recordings.intake.intake import run_intake
 from recordings.states import State
 from recordings.steps import checks
 from speech.checks import Check, CheckResult
+from speech.machine.resources import detect_resources
 from stt_orchestration.cli.batch_runner import RunFailedError, run_batches
 from stt_orchestration.definitions import build_defs
 from stt_orchestration.jobs import JOB_NAME
@@ -73,6 +74,8 @@ def test_errors_stop_the_next_step_and_warnings_do_not(installation: Installatio
         assert evaluation.passed, (asset, name, evaluation.description)
         assert evaluation.partition == key
         assert evaluation.blocking == next(check.stops for check in EXPECTED[asset] if check.name == name)
+    said = [entry.user_message for entry in installation.instance.all_logs(result.run_id)]
+    assert said.count(detect_resources().sentence) == len(EXPECTED), "each step says what it may use"
     word_errors = evaluations["transcript", "word_error_rate"]
     assert word_errors.metadata["references"].value == 1
     assert word_errors.metadata["word_error_rate"].value == pytest.approx(0.0, abs=0.05)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -30,6 +31,7 @@ from recordings.storage.directory import DirectoryStore
 from recordings.workspace import Workspace
 from speech.asr.engine import Engine
 from speech.asr.model_pool import EngineConfig
+from speech.machine.cgroups import CpuCounters
 from speech.models.registry import Weights
 from speech.transcript import TranscribeOptions
 
@@ -60,7 +62,7 @@ names = st.one_of(
 )
 
 
-def make_recording(name: str, state: State, preview: str = "") -> Recording:
+def make_recording(name: str, state: State, preview: str = "", tracks: str | None = None) -> Recording:
     facts = dict.fromkeys(("kind", "reason", "channels", "speech_seconds", "words"))
     keys = dict.fromkeys(("normalized_key", "transcript_key", "enriched_key"))
     return Recording(
@@ -75,6 +77,7 @@ def make_recording(name: str, state: State, preview: str = "") -> Recording:
         flags={"no_speech": "nothing was said"},
         step_flags={"transcript": {"no_speech": "nothing was said"}},
         seconds=1.25,
+        tracks=tracks,
         language="en",
         preview=preview,
         timings={},
@@ -84,6 +87,17 @@ def make_recording(name: str, state: State, preview: str = "") -> Recording:
 
 def make_report(*members: Member) -> StepReport:
     return StepReport("enriched", "batch-1", members, worked=2, audio_seconds=30.0, wall_seconds=2.0)
+
+
+def test_what_the_cpu_limit_cost_is_shown_where_there_is_one() -> None:
+    counted = CpuCounters(periods=100, throttled=30, throttled_s=2.5)
+    metadata = make_metadata(replace(make_report(), throttling=counted), "http://pages")
+    assert [get_value(metadata, f"cpu_{name}") for name in ("periods", "periods_throttled", "seconds_throttled")] == [
+        100,
+        30,
+        2.5,
+    ]
+    assert not any(name.startswith("cpu_") for name in make_metadata(make_report(), "http://pages"))
 
 
 def get_value(metadata: Mapping[str, dg.MetadataValue], name: str) -> object:
@@ -149,6 +163,15 @@ def test_a_row_shows_the_state_of_a_recording_and_only_finished_ones_have_a_page
     assert (new["recording"], new["state"], new["seconds"]) == ("d.wav", "received", "")
     assert read_links(metadata) == [("http://127.0.0.1:3001/pages/a.wav.html", "a.wav")]
     assert "broken" not in metadata
+
+
+def test_recordings_with_several_audio_tracks_have_a_table() -> None:
+    plain, several = (Member(Delivery(name, 1, "v"), make_recording(name, State.DONE)) for name in ("a.wav", "b.mkv"))
+    assert "tracks" not in make_metadata(make_report(plain), PAGES)
+    taken = "2 audio tracks. 1 (default): transcribed; 2: silent"
+    several = Member(several.delivery, make_recording("b.mkv", State.DONE, tracks=taken))
+    rows = read_rows(make_metadata(make_report(plain, several), PAGES), "tracks")
+    assert rows == [{"recording": "b.mkv", "audio tracks": taken}]
 
 
 def test_figures_are_totals_and_states_without_recordings_are_left_out() -> None:

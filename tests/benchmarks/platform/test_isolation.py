@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from benchmarks.files import RefusedError
-from benchmarks.platform.host import Host
 from benchmarks.platform.isolation import detect_isolation, pin_to_one_core, require_one_cpu
-from tests.benchmarks.platform.recorded import GIB, UNLIMITED_V1, make_cgroup_v1, make_cgroup_v2, make_linux, make_mac
+from speech.machine.host import Host
+from tests.speech.machine.recorded import GIB, UNLIMITED_V1, make_cgroup_v1, make_cgroup_v2, make_linux, make_mac
 
 POD = "/kubepods/pod7d9c/3f2a"
 SERVICE = {"KUBERNETES_SERVICE_HOST": "10.96.0.1"}

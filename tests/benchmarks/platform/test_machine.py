@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.platform.host import Host
 from benchmarks.platform.machine import describe_machine, read_cpu_model, read_steal_seconds
 from benchmarks.platform.memory import peak_memory_mb
-from tests.benchmarks.platform.recorded import APPLE_VM_CPUINFO, GRAVITON_CPUINFO, XEON_CPUINFO, make_linux, make_mac
+from speech.machine.host import Host
+from tests.speech.machine.recorded import APPLE_VM_CPUINFO, GRAVITON_CPUINFO, XEON_CPUINFO, make_linux, make_mac
 
 
 def test_a_xeon_is_described(tmp_path: Path) -> None:

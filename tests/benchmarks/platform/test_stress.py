@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import os
-import secrets
-import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
-from benchmarks.platform.cgroups import CpuCounters
 from benchmarks.platform.stress import format_table, make_report, read_stress, run_stress_test
+from speech.machine.cgroups import CpuCounters
 from speech.models.registry import Weights
 from speech.transcript import Options
 from tests.benchmarks.results import make_result
+from tests.speech.machine.control_group import control_group, run_in
 
 PROJECT = Path(__file__).resolve().parents[3]
 AUDIO = PROJECT / "samples" / "lj-printing.mp3"
@@ -44,47 +39,12 @@ def test_the_table_and_the_verdict_distinguish_the_cases() -> None:
     assert "no quota is in force" in make_report([make_result(), make_result(workers=2)]).verdict
 
 
-@contextmanager
-def control_group(cpus: float) -> Iterator[Path]:
-    """Make a control group with a CPU quota; skips where this process may not."""
-    old, new = Path("/sys/fs/cgroup/cpu"), Path("/sys/fs/cgroup")
-    parent = old if (old / "cpu.cfs_quota_us").exists() or (old / "cgroup.procs").exists() else new
-    if parent == new and not (new / "cgroup.controllers").exists():
-        pytest.skip("needs control groups; this system has none")
-    group = parent / f"stt-test-{secrets.token_hex(4)}"
-    try:
-        group.mkdir()
-    except OSError as error:
-        pytest.skip(f"needs the right to make a control group: {error}")
-    try:
-        try:
-            if parent == old:
-                (group / "cpu.cfs_quota_us").write_text(str(int(cpus * 100_000)))
-            else:
-                (group / "cpu.max").write_text(f"{int(cpus * 100_000)} 100000")
-        except OSError as error:
-            pytest.skip(f"needs the CPU controller for new control groups: {error}")
-        yield group
-    finally:
-        group.rmdir()
-
-
 def run_stress_in(group: Path, output: Path, weights: Weights, *options: str) -> str:
     """Run ``stt stress`` with one thread over a short recording in a control group. Returns its output."""
     arguments = ["stress", "--threads", "1", "--iterations", "1", "--warmup", "0", "--output", str(output)]
     command = [sys.executable, "-m", "stt_orchestration.cli", *arguments, "--audio", str(AUDIO), *options]
-    result = subprocess.run(
-        command,
-        cwd=PROJECT,
-        env={**os.environ, "STT_MODEL_DIR": str(weights.path)},
-        preexec_fn=lambda: (group / "cgroup.procs").write_text(
-            str(os.getpid())
-        ),  # the group must contain the whole process
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=200,
-    )
+    environment = {**os.environ, "STT_MODEL_DIR": str(weights.path)}
+    result = run_in(group, command, cwd=PROJECT, env=environment, timeout=200)
     assert result.returncode == 0, result.stderr
     return result.stdout
 

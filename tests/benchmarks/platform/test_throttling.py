@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.platform.cgroups import CpuCounters
 from benchmarks.platform.throttling import judge_throttling
+from speech.machine.cgroups import CpuCounters
 
 OFTEN_THROTTLED = CpuCounters(periods=100, throttled=90, throttled_s=8.0)
 SELDOM_THROTTLED = CpuCounters(periods=100, throttled=11, throttled_s=0.4)

@@ -22,6 +22,7 @@ FLAGS: dict[str, Literal["missing", "wrong", "nothing"]] = {
     "gaps": "missing",
     "tracks_left_out": "missing",
     "quiet": "missing",
+    "quiet_speech": "missing",
     "clipped": "wrong",
     "language_mixed": "wrong",
     "language_uncertain": "wrong",

@@ -350,6 +350,29 @@ def _make_with_tracks(kind: str, seed: int, chance: Chance) -> Recording:
     return Recording(kind, seed, f"tracks-{seed}.{encoders.get_suffix(encoding)}", content, tuple(everything), plan)
 
 
+def _make_with_uneven_tracks(kind: str, seed: int, chance: Chance) -> Recording:
+    """Tracks that begin later than the first one, are quieter, or are calls with a person on each side."""
+    encoding = _choose(chance, ("mp4", "mkv", "mkv, flac", "mkv, live", "ts"))
+    tracks, spoken, plans = [], [], []
+    for number in range(int(chance.integers(2, 4))):
+        late_s = float(chance.uniform(0.5, 15)) if number and chance.random() < 0.6 else 0.0
+        gain_db = -float(chance.uniform(10, 30)) if chance.random() < 0.4 else 0.0
+        if chance.random() < 0.3:
+            first, second = _take_turns(chance)
+        else:
+            first, second = _lay_out(chance, _pick_voices(chance, int(chance.integers(1, 3)))), None
+        sides = [first] if second is None else [first, second]
+        sound = _stack(*(side.amplify(gain_db).sound for side in sides))
+        tracks.append(Track(_resample(sound, 48_000), late_s))
+        spoken += [replace(item.shift(late_s), track=number) for side in sides for item in side.spoken]
+        what = " and ".join(side.describe() for side in sides)
+        plans.append(f"track {number} from {late_s:.1f} s, {gain_db:.0f} dB: {what}")
+    content = encode(encoding, tracks, 48_000)
+    name = f"uneven-tracks-{seed}.{encoders.get_suffix(encoding)}"
+    ordered = tuple(sorted(spoken, key=lambda item: item.start_s))
+    return Recording(kind, seed, name, content, ordered, f"{encoding}; " + "; ".join(plans))
+
+
 def _make_with_wrong_header(kind: str, seed: int, chance: Chance) -> Recording:
     """A header that claims another length than the file has."""
     lane = _lay_out(chance, _pick_voices(chance, int(chance.integers(2, 4))), (0.3, 2.0))
@@ -505,6 +528,7 @@ KINDS: dict[str, Callable[[str, int, Chance], Recording]] = {
     "late": _make_late,
     "gaps": _make_with_gaps,
     "tracks": _make_with_tracks,
+    "uneven tracks": _make_with_uneven_tracks,
     "header": _make_with_wrong_header,
     "joined": _make_joined,
     "repeated": _make_repeated,

@@ -5,6 +5,7 @@ Here each kind comes once. ``python -m tests.hostile.generated --seeds 0-50`` ma
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +18,9 @@ from speech.asr.engine import Engine
 from speech.models.registry import Weights
 from speech.transcript import Dropped, Transcript
 from tests.hostile.generated.hearing import hear
-from tests.hostile.generated.oracle import Outcome, judge
+from tests.hostile.generated.oracle import FLAGS, Outcome, judge
 from tests.hostile.generated.recordings import KINDS, Recording, make_recording
-from tests.project import Project
+from tests.project import PROJECT, Project
 
 CASES = (
     ("silences", 5),
@@ -36,14 +37,14 @@ CASES = (
     ("surround", 4),
     ("level", 4),
     ("quiet and loud", 18),
-    ("ground", 15),
+    ("ground", 3),
     ("late", 12),
     ("gaps", 6),
     ("tracks", 16),
-    ("tracks", 5),
+    ("uneven tracks", 4),
     ("header", 23),
     ("header", 14),
-    ("joined", 9),
+    ("joined", 21),
     ("repeated", 8),
     ("short", 10),
     ("language", 8),
@@ -159,6 +160,12 @@ def test_a_good_file_must_not_be_refused(conversation: tuple[Recording, Transcri
     assert [finding.what for finding in judge(broken, Outcome(None, "Input/output error", is_refused=False))] == [
         "error"
     ]
+
+
+def test_the_judge_knows_every_flag_that_the_documentation_lists() -> None:
+    page = (PROJECT / "docs/outputs.md").read_text(encoding="utf-8")
+    table = page.split("| flag | what it means | what to do |")[1].split("\n\n", maxsplit=1)[0]
+    assert set(re.findall(r"^\| `(\w+)`", table, flags=re.MULTILINE)) == set(FLAGS)
 
 
 def test_a_flag_of_unknown_meaning_is_not_taken_for_an_answer(conversation: tuple[Recording, Transcript]) -> None:

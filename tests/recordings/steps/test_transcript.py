@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from dataclasses import replace
 
 import pytest
@@ -14,10 +16,12 @@ from speech.asr.whisper import DeviceUnavailableError
 from speech.models.registry import Weights
 from speech.transcript import TranscribeOptions, Transcript
 from tests.recordings.step_pipeline import (
+    PROJECT,
     STEPS,
     StepPipeline,
 )
 from tests.speech.audio.encodings import encode
+from tests.speech.machine.control_group import control_group, run_in
 
 
 def test_a_silent_batch_loads_no_model(pipeline: StepPipeline, base_weights: Weights) -> None:
@@ -27,6 +31,44 @@ def test_a_silent_batch_loads_no_model(pipeline: StepPipeline, base_weights: Wei
     pipeline.run(key)
     assert [engine.is_loaded for engine in pipeline.engines] == [False]
     assert pipeline.get_states(key) == {"a.wav": State.DONE}
+
+
+TRANSCRIBE = """
+import sys
+from pathlib import Path
+from recordings.steps.verify import check_transcript
+from recordings.workspace import Workspace
+from speech.asr.model_pool import EngineConfig
+from speech.models.registry import resolve
+from tests.recordings.step_pipeline import StepPipeline
+data, ledger, model_dir, key = sys.argv[1:]
+with Workspace.open(Path(data).as_uri(), ledger) as workspace:
+    weights = resolve("base", model_dir=Path(model_dir), cache_dir=Path(model_dir))
+    pipeline = StepPipeline(Path(data), workspace, weights)
+    report = pipeline.run(key, ["transcript"], config=EngineConfig(workers=4))["transcript"]
+    print(check_transcript(workspace, report, None)[-1].sentence)
+    print(report.throttling.throttled, report.throttling.throttled_s)
+"""
+
+
+def test_a_step_under_a_tight_quota_tells_how_often_the_kernel_stopped_it(
+    pipeline: StepPipeline, base_weights: Weights
+) -> None:
+    pipeline.write_speech("a.wav")
+    key = pipeline.form_batch()
+    pipeline.run(key, STEPS[:2])
+    ledger = pipeline.workspace.ledger.address
+    with control_group(0.2) as group:
+        arguments = [str(pipeline.data), ledger, str(base_weights.path), key]
+        environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+        result = run_in(group, [sys.executable, "-c", TRANSCRIBE, *arguments], env=environment, timeout=250)
+    assert result.returncode == 0, result.stderr
+    sentence, counters = result.stdout.splitlines()
+    periods, seconds = counters.split()
+    assert int(periods) > 0
+    assert float(seconds) > 0
+    assert sentence.startswith(f"The kernel stopped the container in {periods} of ")
+    assert sentence.endswith(checks.CPU_NOT_THROTTLED.remedy)
 
 
 def test_a_missing_gpu_fails_the_step_and_no_recording(pipeline: StepPipeline) -> None:

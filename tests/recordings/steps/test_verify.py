@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from recordings.workspace import Workspace
 from speech.asr.engine import Engine
 from speech.asr.model_pool import EngineConfig
 from speech.checks import CheckResult
+from speech.machine.cgroups import CpuCounters
 from speech.models.registry import Weights
 from speech.transcript import DecodingStats, SpeechSpan, TranscribeOptions, Transcript, Word
 
@@ -121,6 +122,25 @@ def batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Batch]:
     (key,) = workspace.ledger.list_open_batches(float("inf"), 10)
     yield Batch(tmp_path / "data", workspace, key)
     workspace.ledger.close()
+
+
+@pytest.mark.parametrize(
+    ("throttled", "worked", "passed", "sentence"),
+    [
+        (24, 1, True, "in 24 of 100 periods (24%)"),
+        (25, 1, False, "in 25 of 100 periods (25%), for 1.5 s of CPU time in all. Raise the limit"),
+        (90, 0, True, "No recording was worked on."),
+        (None, 1, True, "No CPU limit was in force."),
+    ],
+)
+def test_a_step_that_its_cpu_limit_stopped_often_gets_a_warning(
+    batch: Batch, throttled: int | None, worked: int, passed: bool, sentence: str
+) -> None:
+    counted = None if throttled is None else CpuCounters(periods=100, throttled=throttled, throttled_s=1.5)
+    report = replace(batch.report("transcript"), worked=worked, throttling=counted)
+    result = verify.check_transcript(batch.workspace, report, None)[-1]
+    assert (result.check, result.passed, result.check.stops) == (checks.CPU_NOT_THROTTLED, passed, False)
+    assert sentence in result.sentence
 
 
 def test_a_good_batch_passes_every_check_and_every_check_is_made(batch: Batch) -> None:

@@ -159,7 +159,7 @@ def make_hypothesis(text: str) -> SegmentHypothesis:
     return SegmentHypothesis(text, 0.0, 4.0, (), len(text.split()), -0.2, 1.2, 0.01)
 
 
-DETECTED = DetectedSpeech(4.0, (((0.0, 4.0),),), (np.full(125, 0.9, np.float32),))
+DETECTED = DetectedSpeech(4.0, (((0.0, 4.0),),), (np.full(125, 0.9, np.float32),), (), ((),), ())
 
 
 def run_work(work: Work[ChunkResult], texts: dict[bool, str]) -> tuple[str, list[bool]]:
@@ -200,7 +200,7 @@ def test_an_echo_of_the_prompt_is_replaced_by_what_is_heard_without_it(
 
 
 LONG = Chunk(0, ((0.0, 8.0),))
-LONG_DETECTED = DetectedSpeech(8.0, (((0.0, 8.0),),), (np.full(250, 0.9, np.float32),))
+LONG_DETECTED = DetectedSpeech(8.0, (((0.0, 8.0),),), (np.full(250, 0.9, np.float32),), (), ((),), ())
 
 
 def make_timed(text: str, seconds: float, start: float = 0.0) -> SegmentHypothesis:
@@ -240,11 +240,11 @@ def read_texts(result: ChunkResult) -> list[str]:
 
 
 SAID = "wait for me " * 7 + "wait for me"
-CAREFUL = ChunkTranscriber(lambda _: np.zeros(128_000, np.float32), DecodeOptions("en"), LONG_DETECTED)
+SCRIPTED = ChunkTranscriber(lambda _: np.zeros(128_000, np.float32), DecodeOptions("en"), LONG_DETECTED)
 
 
 def test_what_is_said_again_and_again_is_kept_as_it_is_and_decoded_no_further() -> None:
-    result, kinds = run_script(CAREFUL.transcribe_careful(LONG), {"careful": [[make_timed(SAID, 8.0)]]})
+    result, kinds = run_script(SCRIPTED.transcribe_careful(LONG), {"careful": [[make_timed(SAID, 8.0)]]})
     assert (read_texts(result), kinds) == ([SAID], ["careful"])
     assert [segment.flags for segment in result.kept] == [()]
     assert not result.dropped
@@ -254,7 +254,7 @@ def test_where_a_loop_begins_its_copies_go_and_the_segment_is_flagged() -> None:
     written = make_timed("wait for me " * 7 + "wait for me", 8.0)
     loop = [WordHypothesis(f" {word}", 8.0, 8.0, 0.9) for word in ("wait for me " * 30).split()]
     endless = replace(written, text="wait for me " * 38, words=(*written.words, *loop), compression_ratio=9.0)
-    result, kinds = run_script(CAREFUL.transcribe_careful(LONG), {"careful": [[endless]]})
+    result, kinds = run_script(SCRIPTED.transcribe_careful(LONG), {"careful": [[endless]]})
     assert (read_texts(result), kinds) == ([SAID], ["careful"])
     assert [segment.flags for segment in result.kept] == [("repetition",)]
 
@@ -276,7 +276,7 @@ def test_a_decode_without_repeats_stands_only_if_it_has_other_words(without_repe
         end += length
     loop = replace(make_timed("wait for me " * 40, 8.0), words=tuple(words))
     answers = {"careful": [[loop]], "no repeats": [[make_timed(without_repeats, 8.0)]]}
-    result, kinds = run_script(CAREFUL.transcribe_careful(LONG), answers)
+    result, kinds = run_script(SCRIPTED.transcribe_careful(LONG), answers)
     assert kinds == ["careful", "no repeats"]
     (text,) = read_texts(result)
     assert text.startswith(kept)
@@ -287,7 +287,7 @@ def test_a_decode_without_repeats_stands_only_if_it_has_other_words(without_repe
 def test_speech_without_a_word_is_decoded_alone_and_dropped_with_its_reason_if_nothing_is_heard(is_heard: bool) -> None:
     ends = [make_timed("the bus stops here", 2.0), make_timed("and goes on at five", 2.5, 5.5)]
     answers = {"careful": [ends, [make_timed("every day of the week", 3.0)] if is_heard else []]}
-    result, kinds = run_script(CAREFUL.transcribe_careful(LONG), answers)
+    result, kinds = run_script(SCRIPTED.transcribe_careful(LONG), answers)
     assert kinds == ["careful", "careful"]
     expected = ["the bus stops here", "every day of the week", "and goes on at five"]
     assert read_texts(result) == (expected if is_heard else [expected[0], expected[2]])
@@ -295,10 +295,22 @@ def test_speech_without_a_word_is_decoded_alone_and_dropped_with_its_reason_if_n
 
 
 def test_where_the_detector_is_not_sure_of_speech_nothing_is_missed() -> None:
-    unsure = DetectedSpeech(8.0, (((0.0, 8.0),),), (np.full(250, 0.6, np.float32),))
-    transcriber = ChunkTranscriber(CAREFUL.read_samples, CAREFUL.options, unsure)
+    unsure = DetectedSpeech(8.0, (((0.0, 8.0),),), (np.full(250, 0.55, np.float32),), (), ((),), ())
+    transcriber = ChunkTranscriber(SCRIPTED.read_samples, SCRIPTED.options, unsure)
     result, kinds = run_script(
         transcriber.transcribe_careful(LONG), {"careful": [[make_timed("the bus stops here", 2.0)]]}
     )
     assert kinds == ["careful"]
     assert not result.dropped
+
+
+def test_each_piece_of_speech_without_text_is_named_by_itself() -> None:
+    """Between the pieces of a chunk lie minutes of silence, in which nobody speaks."""
+    chunk = Chunk(0, ((0.0, 2.0), (300.0, 302.0)))
+    frames = np.zeros(9500, np.float32)
+    frames[2:60] = frames[9380:9430] = 0.9
+    frames[500:9000:2] = 0.6  # clicks
+    detected = DetectedSpeech(304.0, (chunk.pieces,), (frames,), (), ((),), ())
+    transcriber = ChunkTranscriber(SCRIPTED.read_samples, SCRIPTED.options, detected)
+    result, _ = run_script(transcriber.transcribe_careful(chunk), {"careful": [[], []]})
+    assert [segment.chunk.pieces for segment in result.dropped] == [((0.0, 2.0),), ((300.0, 302.0),)]

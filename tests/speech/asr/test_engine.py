@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -15,9 +16,10 @@ from benchmarks.lab.nonspeech import generate_clips
 from speech.asr.checkpoint import Checkpoint
 from speech.asr.engine import Engine, RecordingIdentity
 from speech.asr.model_pool import EngineConfig
-from speech.asr.vad import VAD_MODEL
+from speech.asr.vad import VAD_MODEL, VoiceActivityDetector
 from speech.audio.normalize import SAMPLE_RATE
 from speech.evaluation.wer import count_word_errors
+from speech.machine.resources import Resources
 from speech.models.registry import Weights, resolve
 from speech.transcript import TranscribeOptions, Transcript
 from tests.speech.asr.helpers import (
@@ -96,6 +98,29 @@ def test_an_engine_listens_with_the_detector_that_it_is_given(
         pytest.raises(Exception, match=re.escape(str(tmp_path))),
     ):
         transcribe(broken, silence)
+
+
+def test_no_more_calls_run_the_detector_at_once_than_there_are_cpus(
+    engine: Engine, audio_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each call has a thread of its own, and 64 calls may be open."""
+    running: list[int] = []
+    most: list[int] = []
+    compute = VoiceActivityDetector.probabilities
+
+    def count(detector: VoiceActivityDetector, samples: np.ndarray) -> np.ndarray:
+        running.append(1)
+        most.append(len(running))
+        time.sleep(0.02)
+        probabilities = compute(detector, samples)
+        running.pop()
+        return probabilities
+
+    monkeypatch.setattr(VoiceActivityDetector, "probabilities", count)
+    monkeypatch.setattr("speech.asr.engine.detect_resources", lambda: Resources(2, 2**30, "2 CPUs"))
+    with Engine(engine.weights) as two_cpus, ThreadPoolExecutor(8) as pool:
+        list(pool.map(partial(transcribe, two_cpus), [audio_dir / "silence.wav"] * 8))
+    assert max(most) == 2
 
 
 def test_an_engine_gives_the_same_result_twice(engine: Engine, audio_dir: Path, jfk: Transcript) -> None:

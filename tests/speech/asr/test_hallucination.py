@@ -153,6 +153,12 @@ def test_a_short_answer_is_dropped_only_where_the_detector_is_not_sure_of_speech
     assert "phantom_phrase" in reasons
 
 
+def test_a_loop_that_does_not_fit_into_the_time_is_dropped_even_where_somebody_speaks() -> None:
+    fate, reasons = judge(make_segment("Ch" + "um" * 220, logprob=-0.2), "en", 3.0, is_voiced=True)
+    assert fate == "drop"
+    assert {"too_much_text", "repeated_letters"} <= set(reasons)
+
+
 def test_marks_without_a_word_are_dropped_even_where_somebody_speaks() -> None:
     assert judge(make_segment("...", logprob=-0.9), "en", 1.0, is_voiced=True)[0] == "drop"
 
@@ -166,8 +172,9 @@ def test_a_sound_that_the_model_takes_for_no_speech_is_flagged_where_the_detecto
 def test_words_times_refute_a_loop_and_not_that_it_is_too_fast() -> None:
     said = make_segment("I am calm. I am strong. " * 10, logprob=-0.2)
     assert judge(said, "en", 25.0)[0] == "drop"
-    assert judge(said, "en", 25.0, is_repeated=True) == ("believe", ())
-    assert judge(said, "en", 2.0, is_repeated=True)[1] == ("too_much_text",)
+    assert judge(said, "en", 25.0, is_repeated=True)[0] == "drop", "nobody is sure that somebody speaks"
+    assert judge(said, "en", 25.0, is_voiced=True, is_repeated=True) == ("believe", ())
+    assert judge(said, "en", 2.0, is_voiced=True, is_repeated=True)[1] == ("too_much_text",)
 
 
 def test_inside_the_margin_nothing_is_dropped_and_a_loop_ranks_below_an_improbable_text() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from speech.asr.quiet_speech import QuietSpeech, amplify, hear_quiet_speech
+from speech.asr.quiet_speech import QuietSpeech, amplify, hear_quiet_speech, subtract_spans
 from speech.asr.vad import VAD_FRAME_SAMPLES, VadOptions, VoiceActivityDetector
 from speech.audio.normalize import SAMPLE_RATE
 
@@ -93,6 +93,12 @@ def test_cross_talk_is_not_heard_again_and_a_quiet_answer_is() -> None:
     found = hear_again(near, answer.astype(np.float32), channel=1)
     assert found is not None
     assert found.spans[0][0] > 5
+
+
+def test_spans_are_subtracted() -> None:
+    assert subtract_spans([(0, 4), (5, 9), (10, 11)], [(1, 2), (3, 5.5), (8, 12)]) == [(0, 1), (2, 3), (5.5, 8)]
+    assert subtract_spans([(0, 1)], []) == [(0, 1)]
+    assert subtract_spans([], [(0, 1)]) == []
 
 
 def test_windows_of_a_channel_are_amplified_alike() -> None:

@@ -110,6 +110,16 @@ def test_copies_may_lie_in_several_segments() -> None:
     assert shortened == {1}, "the segment before bears the mark"
 
 
+def test_where_the_first_segment_goes_the_next_one_bears_the_mark() -> None:
+    first = make_segment([WordHypothesis(" No.", 0.5, 0.5, 0.9)])
+    said = [WordHypothesis(" No.", 1.0, 1.5, 0.9), WordHypothesis(" No.", 2.0, 2.5, 0.9)]
+    second = make_segment([*said, WordHypothesis(" Stop.", 3.0, 3.5, 0.9)])
+    repetitions = find_repetitions([*first.words, *second.words], lambda start, end: 0.7 * (end - start))
+    segments, shortened = remove_extra([first, second], repetitions)
+    assert [segment.text for segment in segments] == ["No. No. Stop."]
+    assert shortened == {0}
+
+
 def test_a_letter_of_a_script_without_spaces_counts_as_a_word() -> None:
     text = "うのもす" * 4
     words = [WordHypothesis(letter, 0.2 * i, 0.2 * (i + 1), 0.9) for i, letter in enumerate(text)]

@@ -36,6 +36,9 @@ ENCODINGS = {
     "webm, live": ("webm", "libopus", {"live": "1"}),
     "mkv": ("matroska", "flac", {}),
     "mkv, live": ("matroska", "mp3", {"live": "1"}),
+    "avi": ("avi", "pcm_s16le", {}),
+    "mkv, live flac": ("matroska", "flac", {"live": "1"}),
+    "caf, alac": ("caf", "alac", {}),
     "flv": ("flv", "aac", {}),
     "mpegts": ("mpegts", "aac", {}),
 }
@@ -153,7 +156,7 @@ def write_tracks(path: Path, *tracks: TrackSource, rate: int = 16_000) -> Path:
 
 
 def _encode_track(track: TrackSource, stream: AudioStream, rate: int) -> Iterator[list[av.Packet[AudioStream]]]:
-    samples = (track.sound.reshape(len(track.sound), -1) * 32_767).clip(-32_768, 32_767).astype(np.int16)
+    samples = (np.atleast_2d(track.sound.T).T * 32_767).clip(-32_768, 32_767).astype(np.int16)
     layout = stream.codec_context.layout.name
     noise = np.random.default_rng(0)
     for start in (*range(0, len(samples), 960), None):

@@ -24,6 +24,7 @@ def file(tmp_path: Path) -> Iterator[DeliveryFile]:
 
 def test_position_0_is_behind_a_tag(file: DeliveryFile) -> None:
     assert (file.size, file.read(3), file.tell()) == (100, b"\0\x01\x02", 3)
+    assert file.seek(-101, 2) < 0, "an error number and no exception, which would be one of the machine"
     assert file.seek(-2, 2) == 98
     assert (file.read(10), file.read(10), file.tell()) == (b"bc", b"", 100)
 

@@ -22,6 +22,11 @@ def make_chunk(name: bytes, body: bytes) -> bytes:
     return name + struct.pack("<I", len(body)) + body + b"\0" * (len(body) % 2)
 
 
+def make_ape_tag(size: int) -> bytes:
+    """An APE tag without a header: items, and a footer that states their size and its own."""
+    return np.random.default_rng(0).bytes(size) + b"APETAGEX" + struct.pack("<IIII8x", 2_000, size + 32, 1, 0)
+
+
 def make_samples(seconds: float = SECONDS) -> bytes:
     return (make_syllables(seconds) * 32_767).clip(-32_768, 32_767).astype("<i2").tobytes()
 
@@ -104,7 +109,7 @@ def test_sound_that_the_header_does_not_count_is_read_and_flagged(tmp_path: Path
 
 def test_sound_that_the_header_does_not_count_is_the_sound_itself(tmp_path: Path) -> None:
     normalize_beside(write(tmp_path / "a", make_wav(SHORT)))
-    samples, _ = np.frombuffer(make_samples(), "<i2") / 32_768, None
+    samples = np.frombuffer(make_samples(), "<i2") / 32_768
     np.testing.assert_allclose(read_window(tmp_path / "target.tmp", 0, SECONDS)[0], samples, atol=1e-4)
 
 
@@ -136,6 +141,8 @@ def test_aiff_and_caf_that_count_too_little_are_read_to_the_end(
         bytes(100_000),
         b"\xff" * 100_000,
         b"TAG" + b"title".ljust(125, b"\0"),
+        make_ape_tag(20_000),
+        make_ape_tag(20_000) + b"TAG" + b"title".ljust(125, b"\0"),
         np.random.default_rng(0).bytes(900),
     ],
     ids=lambda behind: behind[:4].decode("latin-1").strip("\0") or "zeros",
@@ -145,9 +152,10 @@ def test_what_lies_behind_the_sound_is_neither_sound_nor_flagged(tmp_path: Path,
     assert (result.duration_s, result.flags) == (SECONDS, {})
 
 
+@pytest.mark.parametrize("name", [b"LIST", b"xyz1"])
 @pytest.mark.parametrize("padding", [b"\0", b""], ids=["padded", "not padded"])
-def test_a_chunk_behind_an_odd_number_of_bytes_is_found(tmp_path: Path, padding: bytes) -> None:
-    behind = padding + make_chunk(b"LIST", b"INFO" + bytes(range(32, 120)) * 80)
+def test_a_chunk_behind_an_odd_number_of_bytes_is_found(tmp_path: Path, padding: bytes, name: bytes) -> None:
+    behind = padding + make_chunk(name, b"INFO" + bytes(range(32, 120)) * 80)
     result = normalize_beside(write(tmp_path / "a", make_wav(behind=behind, bits=8, data=bytes([128]) * 16_001)))
     assert (result.duration_s, result.flags) == (pytest.approx(1, abs=0.001), {})
 

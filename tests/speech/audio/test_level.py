@@ -118,6 +118,7 @@ def test_offset_and_rumble_are_not_amplified(tmp_path: Path, disturbance: str) -
     added = 0.4 if disturbance == "offset" else 0.02 * np.sin(2 * np.pi * 3 * time)
     result = normalize_beside(write(tmp_path / "a.wav", sound + added, subtype="PCM_24"))
     assert set(result.flags) == {"quiet"}
+    assert abs(read_gain_db(result) - 50) <= 3
     louder = read_back(tmp_path)[0]
     assert abs(louder.mean()) < 0.001
     assert np.abs(louder).max() < 0.7

@@ -25,6 +25,58 @@ def test_two_files_in_one_are_both_read(tmp_path: Path, encoding: str) -> None:
     assert once.flags == {}
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (("mkv", 16_000), ("mkv", 44_100)),
+        (("mkv", 16_000), ("webm", 48_000)),
+        (("mkv, live flac", 16_000), ("mkv, live flac", 44_100)),
+        (("avi", 16_000), ("avi", 44_100)),
+        (("m4a", 16_000), ("m4a", 44_100)),
+        (("wav", 16_000), ("flac", 44_100)),
+        (("flac", 16_000), ("opus", 48_000)),
+    ],
+)
+def test_two_files_of_other_rates_and_containers_are_both_read(
+    tmp_path: Path, first: tuple[str, int], second: tuple[str, int]
+) -> None:
+    content = b"".join(
+        encode(tmp_path / f"part{number}", encoding, seconds=seconds, rate=rate).read_bytes()
+        for number, ((encoding, rate), seconds) in enumerate(((first, 3), (second, 5)))
+    )
+    folder = tmp_path / "joined"
+    folder.mkdir()
+    (folder / "a").write_bytes(content)
+    result = normalize_beside(folder / "a")
+    assert (result.duration_s, result.flags) == (pytest.approx(8, abs=0.1), {})
+
+
+@pytest.mark.parametrize("encoding", ["mp3", "mp3 without header", "flac", "opus"])
+def test_bytes_of_another_kind_behind_packets_are_reported(tmp_path: Path, encoding: str) -> None:
+    path = encode(tmp_path / "a", encoding, seconds=4, rate=48_000)
+    path.write_bytes(path.read_bytes() + b"No sound, but a log of the recorder. " * 1_000)
+    assert "may hold more of the recording" in normalize_beside(path).flags["partial"]
+
+
+def test_packets_that_the_table_of_a_caf_leaves_out_are_reported(tmp_path: Path) -> None:
+    path = encode(tmp_path / "a", "caf, alac", seconds=8)
+    content = bytearray(path.read_bytes())
+    table = content.index(b"pakt")
+    packets, frames = struct.unpack_from(">qq", content, table + 12)
+    struct.pack_into(">qq", content, table + 12, packets // 2, frames // 2)
+    path.write_bytes(content)
+    assert "may hold more of the recording" in normalize_beside(path, accept_partial=True).flags["partial"]
+
+
+def test_a_gap_in_the_second_of_two_files_is_filled_in(tmp_path: Path) -> None:
+    content = encode(tmp_path / "a", "mkv", seconds=4).read_bytes()
+    path = encode(tmp_path / "a", "mkv", seconds=4, gap=(2, 3))
+    path.write_bytes(content + path.read_bytes())
+    result = normalize_beside(path)
+    assert result.duration_s == pytest.approx(11, abs=0.15)
+    assert result.flags["gaps"].startswith("The timestamps jump: 3.0 s")
+
+
 def test_a_film_of_two_files_is_read_whole(tmp_path: Path) -> None:
     path = write_film(tmp_path / "a.mp4", sound_starts=(0,))
     path.write_bytes(path.read_bytes() * 2)
@@ -92,6 +144,16 @@ def test_tags_and_zeros_at_the_end_are_not_reported(tmp_path: Path, encoding: st
     path = encode(tmp_path / "a", encoding, seconds=4)
     path.write_bytes(path.read_bytes() + tag)
     assert normalize_beside(path).flags == {}
+
+
+@pytest.mark.parametrize("encoding", ["mp3 without header", "aac"])
+def test_a_tag_between_two_recordings_is_not_reported(tmp_path: Path, encoding: str) -> None:
+    path = encode(tmp_path / "a", encoding, seconds=4)
+    content = path.read_bytes()
+    path.write_bytes(content + b"ID3\x04\0\0\0\0\x7f\x7f" + bytes(16_383) + content)
+    result = normalize_beside(path)
+    assert result.duration_s == pytest.approx(8, abs=0.3)
+    assert "may hold more" not in result.flags.get("partial", "")
 
 
 def test_a_voc_that_the_demuxer_gives_up_in_the_middle_is_reported(tmp_path: Path) -> None:

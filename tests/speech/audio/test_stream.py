@@ -69,14 +69,20 @@ def test_an_mp3_with_flipped_bits_is_normalized_or_refused_with_a_reason(tmp_pat
         assert duration_s == pytest.approx(10, abs=1.1)
 
 
-def test_a_stream_that_changes_its_sample_rate_midway_is_one_recording(tmp_path: Path) -> None:
-    """As when two mp3 files of different rates are joined."""
-    encode(tmp_path / "one", "mp3 without header", seconds=2)
-    encode(tmp_path / "two", "mp3 without header", seconds=3, rate=44_100)
+@pytest.mark.parametrize("encoding", ["mp3 without header", "aac"])
+@pytest.mark.parametrize("rates", [(16_000, 44_100), (44_100, 16_000)])
+def test_a_stream_that_changes_its_sample_rate_midway_is_one_recording(
+    tmp_path: Path, encoding: str, rates: tuple[int, int]
+) -> None:
+    """As when two files of different rates are joined."""
+    encode(tmp_path / "one", encoding, seconds=2, rate=rates[0])
+    encode(tmp_path / "two", encoding, seconds=3, rate=rates[1])
     joined = tmp_path / "joined"
     joined.mkdir()
-    (joined / "a.mp3").write_bytes((tmp_path / "one").read_bytes() + (tmp_path / "two").read_bytes())
-    assert normalize_beside(joined / "a.mp3").duration_s == pytest.approx(5, abs=0.25)
+    (joined / "a").write_bytes((tmp_path / "one").read_bytes() + (tmp_path / "two").read_bytes())
+    result = normalize_beside(joined / "a")
+    assert result.duration_s == pytest.approx(5, abs=0.25)
+    assert "gaps" not in result.flags
 
 
 def test_a_picture_that_appears_midway_changes_nothing(tmp_path: Path) -> None:

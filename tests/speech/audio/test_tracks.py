@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -212,6 +213,29 @@ def test_a_copy_with_words_of_its_own_is_left_out_and_flagged(tmp_path: Path) ->
     assert "2: mostly the sound of track 1, and about 4 s of its own." in flags["tracks_left_out"]
 
 
+def test_a_late_sound_that_two_tracks_share_is_not_mixed(tmp_path: Path) -> None:
+    """Each holds much of its own, so both are heard; the mean of what they share would sound hollow."""
+    first, second = FILM + make_speech(6, 0, 1, 2, 3, 4), delay(FILM, 20) + make_speech(7, 3, 4, 5, 6, 7)
+    path = write_tracks(tmp_path / "a.mkv", TrackSource(first), TrackSource(second))
+    assert normalize_beside(path).flags == {}
+    assert_heard(path, first, second)
+
+
+def test_a_track_whose_sound_a_later_one_holds_too_is_not_heard_twice(tmp_path: Path) -> None:
+    later = delay(FILM, 20) + make_speech(6, 2, 3, 4, 5, 6, 7)
+    path = write_tracks(tmp_path / "a.mkv", TrackSource(FILM), TrackSource(later))
+    assert "1: the sound of track 2; 2: transcribed" in str(normalize_beside(path).tracks)
+    assert_heard(path, later)
+
+
+def test_words_beside_a_sound_that_two_tracks_carry_are_noticed(tmp_path: Path) -> None:
+    described = delay(FILM, 20) + make_speech(6, 6, 7)
+    copy = TrackSource(delay(FILM, 10), "libopus")
+    path = write_tracks(tmp_path / "a.mkv", TrackSource(FILM), copy, TrackSource(described))
+    assert "3: mostly the sound of track" in normalize_beside(path).flags["tracks_left_out"]
+    assert_heard(path, FILM)
+
+
 def test_two_microphones_of_a_room_are_no_copies(tmp_path: Path) -> None:
     path = write_tracks(
         tmp_path / "a.mkv", TrackSource(HOST + 0.2 * delay(GUEST, 3)), TrackSource(GUEST + 0.2 * delay(HOST, 3))
@@ -290,6 +314,49 @@ def test_gaps_and_losses_are_told_with_their_track(tmp_path: Path) -> None:
     assert flags
 
 
+def make_section(pid: int, table: int, identity: int, body: bytes) -> bytes:
+    """A packet of MPEG-TS with one section of its tables (ISO/IEC 13818-1, section 2.4.4)."""
+    head = struct.pack(">BHHBBB", table, 0xB000 | len(body) + 9, identity, 0xC1, 0, 0)
+    checksum = 0xFFFF_FFFF
+    for byte in head + body:
+        checksum ^= byte << 24
+        for _ in range(8):
+            checksum = (checksum << 1 ^ (0x04C1_1DB7 if checksum >> 31 else 0)) & 0xFFFF_FFFF
+    packet = struct.pack(">BHBB", 0x47, 0x4000 | pid, 0x10, 0) + head + body + checksum.to_bytes(4, "big")
+    return packet.ljust(188, b"\xff")
+
+
+def replace_programmes(path: Path, programmes: dict[int, tuple[int, ...]]) -> None:
+    """Give the audio streams of an MPEG-TS, whose identities count from 256, to programmes."""
+    tables = [make_section(0, 0, 1, b"".join(struct.pack(">HH", n, 0xE000 | 4096 + n) for n in programmes))]
+    for number, streams in programmes.items():
+        entries = b"".join(struct.pack(">BHH", 0x0F, 0xE000 | stream, 0xF000) for stream in streams)
+        tables.append(make_section(4096 + number, 2, number, struct.pack(">HH", 0xE000 | streams[0], 0xF000) + entries))
+    content = path.read_bytes()
+    packets = [content[i : i + 188] for i in range(0, len(content), 188)]
+    sound = [packet for packet in packets if 256 <= int.from_bytes(packet[1:3], "big") & 0x1FFF < 4096]
+    path.write_bytes(b"".join(tables + sound))
+
+
+def test_another_programme_of_a_broadcast_is_left_out_and_named(tmp_path: Path) -> None:
+    path = write_tracks(tmp_path / "a.ts", TrackSource(HOST), TrackSource(FILM), TrackSource(GUEST))
+    replace_programmes(path, {1: (256, 258), 2: (257,)})
+    flags = normalize_beside(path).flags
+    assert_heard(path, HOST, GUEST)
+    assert "3: of another programme." in flags["tracks_left_out"]
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.ts"])
+def test_a_track_without_sound_takes_nothing_with_it(tmp_path: Path, name: str) -> None:
+    path = write_tracks(tmp_path / name, TrackSource(FILM), TrackSource(np.zeros(0)))
+    if name == "a.ts":
+        replace_programmes(path, {1: (256, 265)})  # announced, and it never comes
+    result = normalize_beside(path)
+    assert_heard(path, FILM)
+    assert result.flags == {}
+    assert str(result.tracks).endswith("2: empty")
+
+
 def test_silent_tracks_alone_are_silence(tmp_path: Path) -> None:
     path = write_tracks(tmp_path / "a.mkv", TrackSource(SILENCE), TrackSource(SILENCE))
     result = normalize_beside(path)
@@ -359,6 +426,8 @@ def test_other_languages_and_variants_follow_in_rounds_of_their_own() -> None:
 
 def test_another_programme_is_another_recording() -> None:
     assert _plan(Track(1, program=5), Track(2, program=9), Track(3, program=5)) == [[1, 3], [2]]
+    commentary = Track(2, program=5, variant="a commentary")
+    assert _plan(Track(1, program=5), commentary, Track(3, program=9)) == [[1], [3], [2]]
 
 
 def test_variants_alone_are_heard() -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.platform.host import Host
 from benchmarks.platform.machine import read_cpu_model
+from speech.machine.host import Host
+from speech.machine.resources import detect_resources
 from tests.project import Project
 from tests.stt_orchestration.cli.conftest import PROJECT, SPEECH, check_refusal
 
@@ -23,6 +24,7 @@ def test_problems_are_named_with_their_remedies(bare_project: Project) -> None:
     assert "ok     detector: silero-vad-v6 in " in healthy.stdout
     assert "(installed package), checksums right" in " ".join(healthy.stdout.split())
     assert read_cpu_model(Host.here()) in healthy.stdout
+    assert f"resources: {detect_resources().sentence}" in " ".join(healthy.stdout.split())
     for name in ("ctranslate2", "onnxruntime", "numpy", "av", "faster-whisper"):
         assert f"{name} {version(name)}" in healthy.stdout
     assert f"python {platform.python_version()}" in healthy.stdout

@@ -99,8 +99,8 @@ def test_a_truncated_result_is_refused(result: Path) -> None:
 
 
 def test_without_a_result_the_newest_of_this_machine_is_sized(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from benchmarks.platform.host import Host
     from benchmarks.platform.machine import describe_machine
+    from speech.machine.host import Host
 
     machine_ids = describe_machine(Host.here()).ids or pytest.skip(
         "this machine has no identity to find its benchmark by"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.platform.cgroups import read_cpu_counters, read_cpu_limit
-from tests.benchmarks.platform.recorded import GIB, make_cgroup_v1, make_cgroup_v2, make_linux
+from speech.machine.cgroups import read_cpu_counters, read_cpu_limit
+from tests.speech.machine.recorded import GIB, make_cgroup_v1, make_cgroup_v2, make_linux
 
 POD = "/kubepods/pod7d9c/3f2a"
 V1_POD = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from benchmarks.platform.host import Host
+from speech.machine.host import Host
 
 GIB = 2**30
 

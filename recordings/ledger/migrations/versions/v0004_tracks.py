@@ -1,0 +1,13 @@
+"""What was taken of which audio tracks."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0004"
+down_revision = "0003"
+
+
+def upgrade() -> None:
+    op.add_column("recordings", sa.Column("tracks", sa.Text))
