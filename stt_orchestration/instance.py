@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from yaml import YAMLError
 
 from recordings.ledger.locks import FileLock, LocksUnavailableError, hold_lock
+from recordings.storage.errors import NOT_WRITABLE_ERRNOS
 from stt_orchestration.settings import PROJECT_ROOT, SettingsError
 
 log = logging.getLogger("stt")
@@ -25,7 +26,7 @@ def dagster_home() -> Path:
     """``DAGSTER_HOME`` if it is set, else ``.dagster/`` in the project, made and given ``dagster.yaml`` if need be.
 
     Raises:
-        SettingsError: ``DAGSTER_HOME`` is not the absolute path of a folder.
+        SettingsError: ``DAGSTER_HOME`` is not the absolute path of a folder, or the project's own cannot be written.
         OSError: The project's own cannot be made.
     """
     chosen = os.environ.get("DAGSTER_HOME")
@@ -37,14 +38,26 @@ def dagster_home() -> Path:
             )
         return Path(chosen)
     home = PROJECT_ROOT / ".dagster"
+    try:
+        _make_home(home)
+    except OSError as error:
+        if error.errno not in NOT_WRITABLE_ERRNOS:
+            raise
+        raise SettingsError(
+            f"Dagster's storage has no place: {home} cannot be written ({error.strerror}). "
+            "Set DAGSTER_HOME to a folder that can be."
+        ) from error
+    os.environ["DAGSTER_HOME"] = str(home)
+    return home
+
+
+def _make_home(home: Path) -> None:
     home.mkdir(exist_ok=True)
     ours, theirs = PROJECT_ROOT / "dagster.yaml", home / "dagster.yaml"
     if not theirs.exists() or theirs.read_bytes() != ours.read_bytes():
         ours_there = home / f"{secrets.token_hex(8)}.tmp"  # renamed as a whole: another process may be reading it
         ours_there.write_bytes(ours.read_bytes())
         ours_there.replace(theirs)
-    os.environ["DAGSTER_HOME"] = str(home)
-    return home
 
 
 class InstanceUnusableError(Exception):
