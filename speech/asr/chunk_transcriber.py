@@ -262,10 +262,14 @@ class ChunkTranscriber:
             looks_looped = self._looks_looped(hypothesis)
             candidate = self._check_repetition(part, hypothesis) if looks_looped else _Candidate(hypothesis)
             result = insert_between(result, self._judge_segments(part, candidate, "rescued"), gap)
+        if result.kept or result.dropped:
+            parts = [chunk.take_between(*gap) for gap in self._find_silent_gaps(chunk, result)]
+        else:
+            parts = [chunk]
         nothing = tuple(
             DecodedSegment(part, SegmentHypothesis("", 0.0, part.seconds, (), 0, 0.0, 0.0, 0.0), "rescued", ("empty",))
-            for gap in self._find_silent_gaps(chunk, result)
-            for part in chunk.take_between(*gap).split_pieces()
+            for pieces in parts
+            for part in pieces.split_pieces()
             if self.detected.is_sure(chunk.channel, *part.pieces[0])
         )
         kept = tuple(map(self._without_times, result.kept))

@@ -90,7 +90,7 @@ def insert_between(result: ChunkResult, filled: ChunkResult, gap: Span) -> Chunk
     kept = [part for segment in result.kept for part in _split_at(segment, gap[0])]
     before = [segment for segment in kept if _locate_start(segment) < gap[0]]
     behind = [segment for segment in kept if _locate_start(segment) >= gap[0]]
-    found = _strip_known(filled.kept, [*before, *behind], gap)
+    found = _strip_known(filled.kept, before, behind, gap)
     before = _strip_stretched_word(before, found)
     return ChunkResult(
         (*before, *found, *behind),
@@ -111,21 +111,27 @@ def _split_at(segment: DecodedSegment, moment: float) -> Iterable[DecodedSegment
     )
 
 
-def _strip_known(found: Sequence[DecodedSegment], known: Sequence[DecodedSegment], gap: Span) -> list[DecodedSegment]:
-    """Without the words on either side of the gap, unless more words were found there than were known.
+def _strip_known(
+    found: Sequence[DecodedSegment], before: Sequence[DecodedSegment], behind: Sequence[DecodedSegment], gap: Span
+) -> list[DecodedSegment]:
+    """Without the words on either side of the gap, which have text already.
 
-    A gap is decoded from the pause before it up to the pause behind it. What lies outside has text already; but where a single
-    word was stretched over a sentence, it has too little.
+    A gap is decoded from the pause before it up to the pause behind it. Only where the word beside the gap was stretched over more
+    than it can cover, other words may have been said there, before that word or behind it.
     """
-    inside, outside = _count_sides(found, gap), _count_sides(known, gap)
-    has_no_times = any(segment.hypothesis.text and not segment.hypothesis.words for segment in known)
-    strips = [has_no_times or 0 < new <= old for new, old in zip(inside, outside, strict=True)]
+    keeps = (_is_stretched(before, -1), _is_stretched(behind, 0))
+    words = [word for segment in found for word in segment.hypothesis.words]
+    again = [
+        word
+        for word, is_kept, side, index in ((words[:1], keeps[0], before, -1), (words[-1:], keeps[1], behind, 0))
+        if word and is_kept and _are_same(word[0], side[index].hypothesis.words[index])
+    ]
     stripped = []
     for segment in found:
         left = [
             word
             for word in segment.hypothesis.words
-            if (side := _find_side(segment, word, gap)) is None or not strips[side]
+            if (side := _find_side(segment, word, gap)) is None or (keeps[side] and [word] not in again)
         ]
         if len(left) == len(segment.hypothesis.words):
             stripped.append(segment)
@@ -134,15 +140,14 @@ def _strip_known(found: Sequence[DecodedSegment], known: Sequence[DecodedSegment
     return stripped
 
 
-def _count_sides(segments: Sequence[DecodedSegment], gap: Span) -> tuple[int, int]:
-    """Words within ``SIDE_S`` before the gap, and within it behind the gap."""
-    sides = [
-        side
-        for segment in segments
-        for word in segment.hypothesis.words
-        if (side := _find_side(segment, word, gap)) is not None
-    ]
-    return sides.count(0), sides.count(1)
+def _are_same(first: WordHypothesis, second: WordHypothesis) -> bool:
+    return split_words(first.text) == split_words(second.text)
+
+
+def _is_stretched(segments: Sequence[DecodedSegment], index: int) -> bool:
+    """Whether the first or last word (0 or -1) has more time than it can cover."""
+    words = segments[index].hypothesis.words if segments else ()
+    return bool(words) and words[index].end - words[index].start > compute_longest_s(words[index])
 
 
 def _find_side(segment: DecodedSegment, word: WordHypothesis, gap: Span) -> int | None:
@@ -158,9 +163,9 @@ def _strip_stretched_word(before: Sequence[DecodedSegment], found: Sequence[Deco
     """Without a last word that was stretched back over the gap, if it was found where it was said: at the gap's end."""
     words = [word for segment in found for word in segment.hypothesis.words]
     last = before[-1].hypothesis.words if before else ()
-    if not words or not last or split_words(last[-1].text) != split_words(words[-1].text):
+    if not words or not last or not _are_same(last[-1], words[-1]):
         return list(before)
-    if last[-1].end - last[-1].start <= compute_longest_s(last[-1]):
+    if not _is_stretched(before, -1):
         return list(before)
     if len(last) == 1:
         return list(before[:-1])

@@ -27,6 +27,9 @@ MIN_REST_BYTES = 1_024
 _MAX_CHUNKS = 65_536
 """Most chunks that are walked. Real files have dozens; a hostile file can have millions."""
 
+_MAX_HEADER_PAGES = 1_024
+"""Most pages before the first sound of an Ogg file: comments may hold pictures."""
+
 _MAX_TRAILER_BYTES = 1 << 20
 """How far before the end of the file a chunk behind the sound may begin, where the header does not say where the sound ends."""
 
@@ -566,13 +569,29 @@ def _find_ogg_extent(file: DeliveryFile) -> Extent:
             pages += 1
             page = offset + position
             length = measure_ogg_page(file, page)
-            if length and page > group_end:
+            if length and page > group_end and _has_sound_page(file, group_end, page):
                 end = file.find_end_of_content(group_end, page)
                 return Extent(min(page, end + _PAGE_ZEROS), unread=(page, file.size))
             group_end = max(group_end, page + length)
             position = searched.find(_OGG_FIRST_PAGE, position + 1)
     end = file.find_end_of_content(group_end, file.size)
     return Extent(min(file.size, end + _PAGE_ZEROS))
+
+
+def _has_sound_page(file: DeliveryFile, position: int, end: int) -> bool:
+    """Whether one of the pages has a position in time other than 0, so that it ends a packet of sound (RFC 3533, section 6).
+
+    A link that has only headers, as a recorder leaves that connects again, cannot be opened by itself.
+    """
+    for _ in range(_MAX_HEADER_PAGES):
+        length = measure_ogg_page(file, position)
+        if not length or position >= end:
+            return False
+        granule = int.from_bytes(file.peek(position + 6, 8), "little", signed=True)
+        if granule > 0:
+            return True
+        position += length
+    return True
 
 
 def measure_ogg_page(file: DeliveryFile, page: int) -> int:

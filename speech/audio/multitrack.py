@@ -7,7 +7,7 @@ A flag says it where something was left out that may hold speech.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -89,6 +89,13 @@ def normalize_tracks(
         peak_dbfs=writer.peak_dbfs,
         tracks=summary,
     )
+
+
+def _limit_named(texts: Iterable[str]) -> list[str]:
+    """The first of them, and how many more there are."""
+    named = list(texts)
+    more = len(named) - MAX_TRACKS
+    return named if more <= 0 else [*named[:MAX_TRACKS], f"and {more} more"]
 
 
 @dataclass
@@ -220,17 +227,18 @@ class _Hearing:
                         flag == "partial" or outcome == _TRANSCRIBED
                     ):  # what a silent track has lost may have been speech
                         reasons.setdefault(flag, []).append(f"Audio track {track.label}: {reason}")
-        left_out = [f"{track.label}: {self.unheard[track]}" for track in tracks if track in self.unheard]
+        left_out = _limit_named(f"{track.label}: {self.unheard[track]}" for track in tracks if track in self.unheard)
         if left_out:
             reasons["tracks_left_out"] = [
                 f"Of {len(tracks)} audio tracks these were not transcribed: {'; '.join(left_out)}.",
                 "Deliver a track as a file of its own to have it transcribed.",
             ]
-        return {flag: " ".join(sentences) for flag, sentences in reasons.items()}
+        return {flag: " ".join(_limit_named(sentences)) for flag, sentences in reasons.items()}
 
     def make_summary(self, tracks: Sequence[Track]) -> str:
         """What became of every track, in a line."""
-        return f"{len(tracks)} audio tracks. " + "; ".join(f"{track.label}: {self.outcomes[track]}" for track in tracks)
+        outcomes = _limit_named(f"{track.label}: {self.outcomes[track]}" for track in tracks)
+        return f"{len(tracks)} audio tracks. " + "; ".join(outcomes)
 
     def _decode(self, track: Track, *, accept_partial: bool) -> BadAudioError | None:
         """Decode a track into a file, or return why it cannot be decoded. A recording that is too long raises."""

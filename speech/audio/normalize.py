@@ -30,6 +30,9 @@ MAX_LOSS_SHARE = 0.05
 """Largest share of packets that may be lost. Above it a transcript would miss or invent words everywhere, so the recording is
 refused."""
 
+_MAX_NAMED = 5
+"""Most places of one kind that a flag's sentence names."""
+
 ROUNDING_S = 0.02
 """Differences between samples and timestamps up to this many seconds are rounding; a lost FLAC frame or Ogg page is longer."""
 
@@ -225,7 +228,9 @@ def _find_losses(
             f"{stream.failed_packets:,} of {stream.packets:,} packets of {codec} audio could not be decoded; "
             f"with what is lost between packets about {stream.failed_s + lost_s:.2f} s are missing."
         )
-    missing += stream.unread
+    missing += stream.unread[:_MAX_NAMED]
+    if len(stream.unread) > _MAX_NAMED:
+        missing.append(f"There are {len(stream.unread) - _MAX_NAMED} more places like these.")
     flags = {"partial": " ".join(missing)} if missing else {}
     return {**flags, **_describe_gaps(delivery, stream, lost_s), **_describe_undeclared(delivery, stream)}
 

@@ -110,10 +110,8 @@ def _find_end_of_pages(file: DeliveryFile, packet_end: int) -> int:
 
 def _find_mp4_rest(delivery: OpenContainer, whole: DeliveryFile, packet_end: int, bytes_per_s: float) -> Rest:
     """Of an MP4: what its index leaves out at the end of the media data, a second file, and bytes that are no box."""
-    last_entries = [
-        list(stream.index_entries)[-1:] for stream in delivery.container.streams if len(stream.index_entries)
-    ]
-    ends = [entry.pos + entry.size for entries in last_entries for entry in entries]
+    last_entries = [stream.index_entries[-1] for stream in delivery.container.streams if len(stream.index_entries)]
+    ends = [entry.pos + entry.size for entry in last_entries]
     index_end = max([packet_end, *ends])
     unread: list[tuple[int, int]] = []
     position, names = 0, set[bytes]()

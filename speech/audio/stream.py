@@ -246,7 +246,8 @@ class PcmStream:
                     position = part.file.origin - first.file.origin  # behind a tag, if it begins with one
             except BadAudioError as error:
                 self.unread.append(
-                    f"The file has more than one recording; the one at byte {position:,} could not be read. {error.sentence}"
+                    f"The file has more than one recording; the one at byte {position:,} could not be read, nor "
+                    f"what follows it. {error.sentence}"
                 )
                 return
 

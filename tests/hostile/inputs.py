@@ -428,10 +428,22 @@ def list_wrong_headers() -> Iterator[Input]:
     yield Input(b"film and noise.m4a", lambda: encode("m4a") + np.random.default_rng(0).bytes(100_000), (unread,))
     yield Input(b"two rates.ogg", lambda: _make_chain(16_000, 44_100), (TRANSCRIBED,))
     yield Input(b"two rates, lower last.ogg", lambda: _make_chain(44_100, 16_000), (TRANSCRIBED,))
+    yield Input(b"a link without sound, then speech.ogg", lambda: _get_opus_headers() + encode("opus"), (TRANSCRIBED,))
+    yield Input(
+        b"a link without sound between.ogg",
+        lambda: encode("opus", ("silence",)) + _get_opus_headers() + encode("opus"),
+        (TRANSCRIBED,),
+    )
     zeros_within = Outcome("done", reason="partial", text="country")
     yield Input(b"zeros within.ogg", lambda: _insert_zeros(encode("opus")), (zeros_within,))
     too_small = Outcome("done", reason="is too small for so long a recording", text="country")
     yield Input(b"a day between two sentences.mkv", _make_film_of_a_day, (too_small,))
+
+
+def _get_opus_headers() -> bytes:
+    """What a recorder leaves that connects again before there is any sound."""
+    content = encode("opus")
+    return content[: content.index(b"OggS", content.index(b"OpusTags"))]
 
 
 def _insert_zeros(content: bytes) -> bytes:

@@ -314,3 +314,9 @@ def test_each_piece_of_speech_without_text_is_named_by_itself() -> None:
     transcriber = ChunkTranscriber(SCRIPTED.read_samples, SCRIPTED.options, detected)
     result, _ = run_script(transcriber.transcribe_careful(chunk), {"careful": [[], []]})
     assert [segment.chunk.pieces for segment in result.dropped] == [((0.0, 2.0),), ((300.0, 302.0),)]
+
+
+def test_a_chunk_of_less_than_a_second_without_a_word_is_told_of_too() -> None:
+    short = Chunk(0, ((0.0, 0.9),))
+    result, _ = run_script(SCRIPTED.transcribe_careful(short), {"careful": [[]]})
+    assert [(segment.chunk, segment.flags) for segment in result.dropped] == [(short, ("empty",))]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from speech.audio.normalize import read_window
-from tests.speech.audio.encodings import encode, make_syllables, normalize_beside
+from tests.speech.audio.encodings import encode, expect_error, make_syllables, normalize_beside
 
 RATE = 16_000
 SECONDS = 6
@@ -235,3 +235,8 @@ def test_zeros_between_pages_of_ogg_lose_nothing(tmp_path: Path) -> None:
     result = normalize_beside(write(folder / "a.opus", content[:middle] + bytes(3_000_000) + content[middle:]))
     assert result.duration_s == pytest.approx(8, abs=0.05)
     assert "partial" in result.flags
+
+
+def test_a_wave64_file_that_was_cut_off_is_truncated(tmp_path: Path) -> None:
+    error = expect_error(write(tmp_path / "a", make_w64(BYTES)[: BYTES // 2]))
+    assert (error.kind, error.sentence.split(",")[0]) == ("truncated", "Wave64 promises 6.0 s")
