@@ -121,17 +121,20 @@ def _strip_known(
     """
     keeps = (_is_stretched(before, -1), _is_stretched(behind, 0))
     words = [word for segment in found for word in segment.hypothesis.words]
-    again = [
-        word
-        for word, is_kept, side, index in ((words[:1], keeps[0], before, -1), (words[-1:], keeps[1], behind, 0))
-        if word and is_kept and _are_same(word[0], side[index].hypothesis.words[index])
-    ]
-    stripped = []
+    again: set[int] = set()  # indices of stretched words that were heard a second time
+    if words and keeps[0] and _are_same(words[0], before[-1].hypothesis.words[-1]):
+        again.add(0)
+    if words and keeps[1] and _are_same(words[-1], behind[0].hypothesis.words[0]):
+        again.add(len(words) - 1)
+    stripped: list[DecodedSegment] = []
+    index = 0
     for segment in found:
+        own = list(enumerate(segment.hypothesis.words, index))
+        index += len(own)
         left = [
             word
-            for word in segment.hypothesis.words
-            if (side := _find_side(segment, word, gap)) is None or (keeps[side] and [word] not in again)
+            for i, word in own
+            if (side := _find_side(segment, word, gap)) is None or (keeps[side] and i not in again)
         ]
         if len(left) == len(segment.hypothesis.words):
             stripped.append(segment)
