@@ -161,7 +161,8 @@ class ChunkTranscriber:
             if best.is_loop and fast_hypothesis:
                 fast = self._check_repetition(chunk, fast_hypothesis)
                 best = best if fast.is_loop else fast
-            if best.is_loop:
+            # A repeated sentence looks more probable each time, so one that is improbable even so was hardly said.
+            if best.is_loop or best.hypothesis.is_weak:
                 without_repeats = yield from self._decode_sequential(chunk, no_repeat_ngram_size=_NO_REPEAT_NGRAM_SIZE)
                 is_better = rank(without_repeats, self.text_language) < rank(hypothesis, self.text_language)
                 if is_better and not is_respelled(without_repeats.text, hypothesis.text):

@@ -108,6 +108,11 @@ class ChunkHypothesis:
         """All segments' texts."""
         return " ".join(segment.text for segment in self.segments if segment.text)
 
+    @property
+    def is_weak(self) -> bool:
+        """Whether a segment's evidence is weak enough to prefer another result."""
+        return any(segment.avg_logprob < WEAK_LOG_PROB_THRESHOLD for segment in self.segments if segment.text)
+
 
 def find_suspicions(
     hypothesis: ChunkHypothesis,
