@@ -38,6 +38,9 @@ def make_metadata(report: StepReport, pages_url: str) -> Mapping[str, dg.Metadat
     metadata["recordings"] = make_table(
         _RECORDING_COLUMNS, [_make_recording_row(member) for member in report.members[:_MAX_ROWS]]
     )
+    peaks = [m.recording.peak_dbfs for m in report.members if m.recording and m.recording.peak_dbfs is not None]
+    if peaks:
+        metadata["lowest_peak_dbfs"] = dg.MetadataValue.float(round(min(peaks), 1))
     tracks = [(m.delivery.name, m.recording.tracks) for m in report.members if m.recording and m.recording.tracks]
     if tracks:
         metadata["tracks"] = make_table(_TRACK_COLUMNS, tracks[:_MAX_ROWS])

@@ -28,6 +28,7 @@ class RecordingFacts(TypedDict, total=False):
     seconds: float
     channels: int
     tracks: str | None
+    peak_dbfs: float | None
     speech_seconds: float
     language: str | None
     words: int

@@ -117,6 +117,7 @@ def _normalize_recording(
         seconds=done.duration_s,
         channels=done.channels,
         tracks=done.tracks,
+        peak_dbfs=done.peak_dbfs,
         flags=done.flags,
         step=STEP,
         key=key,

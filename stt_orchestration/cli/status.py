@@ -104,6 +104,8 @@ def _facts(workspace: Workspace, member: Member) -> Iterator[tuple[str, str]]:
     if recording.seconds is not None:
         yield "seconds", f"{recording.seconds:.3f}, on {recording.channels} channel(s)"
     yield from ((name, text) for name, text in (("tracks", recording.tracks), ("language", recording.language)) if text)
+    if recording.peak_dbfs is not None:
+        yield "level", f"loudest sample at {recording.peak_dbfs:.1f} dBFS, after any gain"
     if recording.words is not None:
         yield "words", str(recording.words)
     if recording.timings:

@@ -62,7 +62,7 @@ names = st.one_of(
 )
 
 
-def make_recording(name: str, state: State, preview: str = "", tracks: str | None = None) -> Recording:
+def make_recording(name: str, state: State, preview: str = "", tracks: str | None = None, peak_dbfs: float = -3.2) -> Recording:
     facts = dict.fromkeys(("kind", "reason", "channels", "speech_seconds", "words"))
     keys = dict.fromkeys(("normalized_key", "transcript_key", "enriched_key"))
     return Recording(
@@ -78,6 +78,7 @@ def make_recording(name: str, state: State, preview: str = "", tracks: str | Non
         step_flags={"transcript": {"no_speech": "nothing was said"}},
         seconds=1.25,
         tracks=tracks,
+        peak_dbfs=peak_dbfs,
         language="en",
         preview=preview,
         timings={},
@@ -174,12 +175,22 @@ def test_recordings_with_several_audio_tracks_have_a_table() -> None:
     assert rows == [{"recording": "b.mkv", "audio tracks": taken}]
 
 
+def test_the_level_of_the_quietest_recording_is_plotted() -> None:
+    loud, quiet = (
+        Member(Delivery(name, 1, "v"), make_recording(name, State.DONE, peak_dbfs=peak))
+        for name, peak in (("a.wav", -1.0), ("b.wav", -48.26))
+    )
+    assert get_value(make_metadata(make_report(loud, quiet), PAGES), "lowest_peak_dbfs") == -48.3
+    assert "lowest_peak_dbfs" not in make_metadata(make_report(Member(Delivery("c.wav", 1, "1"), None)), PAGES)
+
+
 def test_figures_are_totals_and_states_without_recordings_are_left_out() -> None:
     twice = make_recording("a.wav", State.DONE)
     members = [Member(Delivery(name, 1, "1"), twice) for name in ("a.wav", "b.wav")]
     metadata = make_metadata(make_report(*members, Member(Delivery("c.wav", 1, "1"), None)), PAGES)
     figures = {name: get_value(metadata, name) for name in metadata if name not in ("recordings", "pages")}
     assert figures == {
+        "lowest_peak_dbfs": -3.2,
         "deliveries": 3,
         "done": 2,
         "received": 1,

@@ -1,4 +1,4 @@
-"""What was taken of which audio tracks."""
+"""What normalizing found: which audio tracks were taken, and how loud the recording is."""
 
 from __future__ import annotations
 
@@ -11,3 +11,4 @@ down_revision = "0003"
 
 def upgrade() -> None:
     op.add_column("recordings", sa.Column("tracks", sa.Text))
+    op.add_column("recordings", sa.Column("peak_dbfs", sa.Float))
