@@ -39,8 +39,8 @@ class Recording:
         seconds: Length of the normalized audio, seconds.
         channels: Channels of the normalized audio.
         tracks: What was taken of which audio tracks, in a line; None where the file has one.
-        peak_dbfs: Level of the loudest sample of the normalized audio, in decibels relative to full scale; None for digital silence,
-            and for what was normalized by 0.1.0.
+        peak_dbfs: Level of the loudest sample of the normalized audio, in decibels relative to full scale; None for digital
+            silence, and for what was normalized by 0.1.0.
         speech_seconds: Length of the speech in it, seconds.
         language: Language of the transcript.
         words: Number of words in the transcript.

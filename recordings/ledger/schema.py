@@ -62,7 +62,9 @@ recordings = Table(
     Column("seconds", Float, comment="Length of the normalized audio."),
     Column("channels", Integer),
     Column("tracks", Text, comment="What was taken of which audio tracks; null where the file has one."),
-    Column("peak_dbfs", Float, comment="Level of the loudest sample of the normalized audio; null for digital silence."),
+    Column(
+        "peak_dbfs", Float, comment="Level of the loudest sample of the normalized audio; null for digital silence."
+    ),
     Column("speech_seconds", Float),
     Column("language", String(8)),
     Column("words", Integer),

@@ -62,7 +62,9 @@ names = st.one_of(
 )
 
 
-def make_recording(name: str, state: State, preview: str = "", tracks: str | None = None, peak_dbfs: float = -3.2) -> Recording:
+def make_recording(
+    name: str, state: State, preview: str = "", tracks: str | None = None, peak_dbfs: float = -3.2
+) -> Recording:
     facts = dict.fromkeys(("kind", "reason", "channels", "speech_seconds", "words"))
     keys = dict.fromkeys(("normalized_key", "transcript_key", "enriched_key"))
     return Recording(
