@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from speech.audio.containers import OpenContainer
 from speech.audio.delivery_file import DeliveryFile
-from speech.audio.extent import MAX_OGG_PAGE_BYTES, is_pipe_size, walk_ebml_elements
+from speech.audio.extent import is_pipe_size
+from speech.audio.structure import MAX_OGG_PAGE_BYTES, walk_ebml_elements
 
 SLACK_S = 1.0
 """Up to this many seconds may be missing without the file counting as truncated. Padding by players and encoders is shorter than

@@ -13,19 +13,17 @@ from __future__ import annotations
 
 import itertools
 import struct
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from speech.audio.chunk_layouts import ASF_HEADER, RIFF, TRAILERS, ChunkLayout, choose_layout
 from speech.audio.delivery_file import DeliveryFile
+from speech.audio.structure import MAX_CHUNKS, measure_ogg_page, walk_ebml_elements, walk_mp4_boxes
 
 MIN_REST_S = 0.25
 """Bytes behind the sound that would last no longer than this many seconds are no lost speech."""
 
 MIN_REST_BYTES = 1_024
 """The same in bytes: tags, footers and checksums behind the sound are shorter."""
-
-_MAX_CHUNKS = 65_536
-"""Most chunks that are walked. Real files have dozens; a hostile file can have millions."""
 
 _MAX_HEADER_PAGES = 1_024
 """Most pages before the first sound of an Ogg file: comments may hold pictures."""
@@ -40,9 +38,6 @@ _PIPE_SIZES = (1 << 31, 1 << 32)
 _MIN_FILLER_BYTES = 4_096
 """From this many on, equal bytes at the end of a file are memory that was never written to; as samples they are silent."""
 
-MAX_OGG_PAGE_BYTES = 65_307
-"""Bytes of the longest Ogg page: a header of 27, 255 segment lengths, as many segments of 255."""
-
 _OGG_FIRST_PAGE = b"OggS\0\x02"
 """How a page begins that begins a stream: the mark, version 0, and the flag of a first page."""
 
@@ -51,41 +46,6 @@ _PAGE_ZEROS = 4_096
 
 _EBML = b"\x1aE\xdf\xa3"
 _EBML_NUMBER = int.from_bytes(_EBML, "big")
-
-_ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
-_ASF_DATA = bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c")
-
-_W64_CHUNK_TAIL = bytes.fromhex("f3acd3118cd100c04f8edb8a")
-_W64_LIST_TAIL = bytes.fromhex("91cf11a5d628db04c10000")
-_TRAILERS = (
-    b"LIST",
-    b"id3 ",
-    b"ID3 ",
-    b"bext",
-    b"iXML",
-    b"cue ",
-    b"JUNK",
-    b"junk",
-    b"FLLR",
-    b"PAD ",
-    b"afsp",
-    b"_PMX",
-    b"ANNO",
-    b"NAME",
-    b"MARK",
-    b"COMT",
-    b"info",
-    b"free",
-    b"uuid",
-    b"smpl",
-    b"inst",
-    b"minf",
-    b"elm1",
-    b"regn",
-    b"umid",
-    b"axml",
-)
-"""Names of chunks that writers put behind the sound."""
 
 _FILE_NAMES = (b"RIFF", b"RF64", b"BW64", b"riff", b"FORM", b"caff", b"asf ")
 """What looks like the name of a chunk, but begins another file."""
@@ -102,7 +62,7 @@ _STARTS: tuple[tuple[bytes, int, bytes], ...] = (
     (b"fLaC", 4, b"\0\0\0\x22"),
     (b"OggS", 4, b"\0\x02"),
     (b"\x1aE\xdf\xa3", 4, b""),
-    (_ASF_HEADER, 16, b""),
+    (ASF_HEADER, 16, b""),
     (b"FLV\x01", 5, b"\0\0\0\x09"),
     (b"TTA1", 4, b""),
     (b"wvpk", 8, b""),
@@ -130,33 +90,6 @@ class Extent:
     sound_end: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    """How a container lays out its chunks.
-
-    Attributes:
-        first: Position of the first chunk.
-        header: Bytes of a chunk's header.
-        alignment: Chunks begin at multiples of this many bytes from the chunk before.
-        sound: Name of the chunk with the sound.
-        read_header: From a header to the name of the chunk and the size of its body; None if it is none.
-        size_offset: Where in a chunk's header its size stands.
-        write_size: From the size of the sound to the bytes that state it.
-        read_byte_rate: From name and body of a chunk to the bytes of a second; 0 if this chunk does not tell.
-        is_sound_last: Whether FFmpeg needs nothing behind the sound.
-    """
-
-    first: int
-    header: int
-    alignment: int
-    sound: bytes
-    read_header: Callable[[bytes], tuple[bytes, int] | None]
-    size_offset: int
-    write_size: Callable[[int], bytes]
-    read_byte_rate: Callable[[bytes, bytes], float]
-    is_sound_last: bool
-
-
 def find_extent(file: DeliveryFile) -> Extent:
     """Find the bytes of the recording that begins at position 0."""
     head = file.peek(0, 64)
@@ -168,43 +101,8 @@ def find_extent(file: DeliveryFile) -> Extent:
         return _find_matroska_extent(file)
     if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
         return _find_avi_extent(file)
-    layout = _choose_layout(head)
+    layout = choose_layout(head)
     return Extent(file.size) if layout is None else _find_chunked_extent(file, layout)
-
-
-def walk_mp4_boxes(file: DeliveryFile) -> Iterator[tuple[bytes, int, int]]:
-    """Walk well-formed boxes (ISO/IEC 14496-12, section 4.2): name, begin and end of each."""
-    position = 0
-    for _ in range(_MAX_CHUNKS):
-        head = file.peek(position, 16)
-        if len(head) < 8:
-            return
-        size, name = struct.unpack_from(">I4s", head)
-        if size == 1 and len(head) == 16:
-            (size,) = struct.unpack_from(">Q", head, 8)
-        if size == 0:
-            size = file.size - position
-        if size < 8 or not all(0x20 <= byte < 0x7F or byte == 0xA9 for byte in name):
-            return
-        yield name, position, min(position + size, file.size)
-        position += size
-
-
-def walk_ebml_elements(file: DeliveryFile, position: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Walk EBML elements (RFC 8794): identity, begin and end of each one's body."""
-    for _ in range(_MAX_CHUNKS):
-        head = file.peek(position, 12)
-        if position >= end or len(head) < 2 or not head[0]:
-            return
-        id_length = 9 - head[0].bit_length()
-        if len(head) <= id_length or not head[id_length]:
-            return
-        size_length = 9 - head[id_length].bit_length()
-        unknown = (1 << 7 * size_length) - 1
-        size = int.from_bytes(head[id_length : id_length + size_length], "big") & unknown
-        begin = position + id_length + size_length
-        position = end if size == unknown else begin + size
-        yield int.from_bytes(head[:id_length], "big"), begin, position
 
 
 def find_start(file: DeliveryFile, begin: int, end: int) -> int | None:
@@ -280,7 +178,7 @@ class _SoundChunk:
     byte_rate: float
 
 
-def _find_chunked_extent(file: DeliveryFile, layout: _Layout) -> Extent:
+def _find_chunked_extent(file: DeliveryFile, layout: ChunkLayout) -> Extent:
     sound = _find_sound(file, layout)
     if sound is None or sound.body + sound.size >= file.size:
         return Extent(file.size, sound_end=None if sound is None else file.size)
@@ -290,7 +188,7 @@ def _find_chunked_extent(file: DeliveryFile, layout: _Layout) -> Extent:
         return Extent(end, unread=(stop, file.size))
     rest = trim_rest(file, stop, file.size)
     is_start = _is_start(file.peek(rest[0], 64))
-    if rest[0] < rest[1] and not is_start and names and not any(name in _TRAILERS for name in names):
+    if rest[0] < rest[1] and not is_start and names and not any(name in TRAILERS for name in names):
         stop, names = end, []  # samples that look like a chunk by chance
         rest = trim_rest(file, stop, file.size)
     shown = end if layout.is_sound_last else stop
@@ -304,11 +202,11 @@ def _find_chunked_extent(file: DeliveryFile, layout: _Layout) -> Extent:
     return Extent(sound_end, ((sound.size_position, stated),), (sound_end - end) / sound.byte_rate)
 
 
-def _find_sound(file: DeliveryFile, layout: _Layout) -> _SoundChunk | None:
+def _find_sound(file: DeliveryFile, layout: ChunkLayout) -> _SoundChunk | None:
     """Walk to the chunk with the sound; None if there is none, or if it declares no size."""
     byte_rate, wide_size, wide_position = 0.0, 0, 0
     position = layout.first
-    for _ in range(_MAX_CHUNKS):
+    for _ in range(MAX_CHUNKS):
         header = file.peek(position, layout.header)
         chunk = layout.read_header(header) if len(header) == layout.header else None
         if chunk is None:
@@ -318,7 +216,7 @@ def _find_sound(file: DeliveryFile, layout: _Layout) -> _SoundChunk | None:
         if name == layout.sound:
             if wide_position and size == 0xFFFF_FFFF:
                 return _SoundChunk(body, wide_size, wide_position, is_wide=True, byte_rate=byte_rate)
-            if size < 0 or (layout is _RIFF and is_pipe_size(size)):
+            if size < 0 or (layout is RIFF and is_pipe_size(size)):
                 return None  # FFmpeg then reads to the end of the file
             return _SoundChunk(body, size, position + layout.size_offset, is_wide=False, byte_rate=byte_rate)
         if size < 0:
@@ -336,7 +234,7 @@ def is_pipe_size(size: int) -> bool:
     return not size or any(abs(size - placeholder) <= _PLACEHOLDER_SPAN for placeholder in _PIPE_SIZES)
 
 
-def _walk_padded_chunks(file: DeliveryFile, layout: _Layout, end: int) -> tuple[int, list[bytes], bool]:
+def _walk_padded_chunks(file: DeliveryFile, layout: ChunkLayout, end: int) -> tuple[int, list[bytes], bool]:
     """Walk the chunks behind a chunk that ends at ``end``, with its padding or, as some write it, without."""
     stop, names, is_walked = _walk_chunks(file, layout, end + (layout.first - end) % layout.alignment)
     if not names and end % layout.alignment:
@@ -345,7 +243,7 @@ def _walk_padded_chunks(file: DeliveryFile, layout: _Layout, end: int) -> tuple[
 
 
 def _walk_chunks(
-    file: DeliveryFile, layout: _Layout, position: int, *, takes_cut: bool = True
+    file: DeliveryFile, layout: ChunkLayout, position: int, *, takes_cut: bool = True
 ) -> tuple[int, list[bytes], bool]:
     """Walk well-formed chunks, up to more sound or another file.
 
@@ -359,7 +257,7 @@ def _walk_chunks(
         The position behind the last one, their names, and whether these are all there are.
     """
     names: list[bytes] = []
-    for _ in range(_MAX_CHUNKS):
+    for _ in range(MAX_CHUNKS):
         header = file.peek(position, layout.header)
         chunk = layout.read_header(header) if len(header) == layout.header else None
         if chunk is None:
@@ -369,7 +267,7 @@ def _walk_chunks(
             break
         is_cut = position + layout.header + size > file.size
         # A well-known chunk that is cut off is no sound either.
-        is_chunk = name in _TRAILERS and takes_cut if is_cut else all(0x20 <= byte < 0x7F for byte in name)
+        is_chunk = name in TRAILERS and takes_cut if is_cut else all(0x20 <= byte < 0x7F for byte in name)
         if size < 0 or not is_chunk:
             break
         names.append(name)
@@ -379,137 +277,17 @@ def _walk_chunks(
     return position, names, True
 
 
-def _find_trailer(file: DeliveryFile, layout: _Layout, begin: int, end: int) -> int | None:
+def _find_trailer(file: DeliveryFile, layout: ChunkLayout, begin: int, end: int) -> int | None:
     """Begin of the chunks that end the file, if there are some: from there on it is no sound."""
     low = max(begin, end - _MAX_TRAILER_BYTES)
     tail = file.peek(low, end - low)
-    candidates = sorted(position for name in _TRAILERS for position in _find_all(tail, name))
+    candidates = sorted(position for name in TRAILERS for position in _find_all(tail, name))
     for position in candidates[:256]:
         # Four bytes of sound may spell a name by chance, but hardly a size that ends with the file too.
         stop, names, _ = _walk_chunks(file, layout, low + position, takes_cut=False)
         if names and trim_rest(file, stop, end)[1] <= stop:
             return low + position
     return None
-
-
-def _choose_layout(head: bytes) -> _Layout | None:
-    if head[:4] in {b"RIFF", b"RF64", b"BW64"} and head[8:12] == b"WAVE":
-        return _RIFF
-    if head[:4] == b"riff" and head[5:16] == _W64_LIST_TAIL:
-        return _W64
-    if head[:4] == b"FORM" and head[8:11] == b"AIF":
-        return _AIFF
-    if head[:16] == _ASF_HEADER:
-        return _ASF
-    return _CAF if head[:4] == b"caff" else None
-
-
-def _read_riff_header(header: bytes) -> tuple[bytes, int]:
-    name, size = struct.unpack("<4sI", header)
-    return name, size
-
-
-def _read_aiff_header(header: bytes) -> tuple[bytes, int]:
-    name, size = struct.unpack(">4sI", header)
-    return name, size
-
-
-def _read_caf_header(header: bytes) -> tuple[bytes, int]:
-    name, size = struct.unpack(">4sq", header)
-    return name, size
-
-
-def _read_w64_header(header: bytes) -> tuple[bytes, int] | None:
-    (size,) = struct.unpack_from("<q", header, 16)
-    if size < 24:
-        return None
-    return header[:4] if header[4:16] == _W64_CHUNK_TAIL or header[:4] == b"riff" else b"guid", size - 24
-
-
-def _read_asf_header(header: bytes) -> tuple[bytes, int] | None:
-    (size,) = struct.unpack_from("<q", header, 16)
-    if size < 24:
-        return None
-    return {_ASF_HEADER: b"asf ", _ASF_DATA: b"data"}.get(header[:16], b"guid"), size - 24
-
-
-def _read_riff_byte_rate(name: bytes, body: bytes) -> float:
-    return float(struct.unpack_from("<I", body, 8)[0]) if name == b"fmt " and len(body) >= 12 else 0.0
-
-
-def _read_aiff_byte_rate(name: bytes, body: bytes) -> float:
-    """Of uncompressed samples. The rate is an extended float of 80 bits (AIFF 1.3, Common Chunk)."""
-    if name != b"COMM" or len(body) < 18:
-        return 0.0
-    channels, bits, exponent, mantissa = struct.unpack_from(">h4xhHQ", body)
-    if len(body) >= 22 and body[18:22] not in {
-        b"NONE",
-        b"sowt",
-        b"twos",
-        b"raw ",
-        b"in24",
-        b"in32",
-        b"fl32",
-        b"FL32",
-        b"fl64",
-        b"FL64",
-        b"alaw",
-        b"ALAW",
-        b"ulaw",
-        b"ULAW",
-    }:
-        return 0.0
-    rate = mantissa * 2.0 ** ((exponent & 0x7FFF) - 16_446)
-    if len(body) >= 22 and body[18:22].lower() in {b"alaw", b"ulaw"}:
-        bits = 8
-    return float(channels * ((bits + 7) // 8) * rate) if 0 < rate < 1e7 else 0.0
-
-
-def _read_caf_byte_rate(name: bytes, body: bytes) -> float:
-    """0 where the bytes of a packet vary."""
-    if name != b"desc" or len(body) < 24:
-        return 0.0
-    rate, packet_bytes, packet_frames = struct.unpack_from(">d8xII", body)
-    return float(rate * packet_bytes / packet_frames) if packet_frames and 0 < rate < 1e7 else 0.0
-
-
-_RIFF = _Layout(
-    12,
-    8,
-    2,
-    b"data",
-    _read_riff_header,
-    4,
-    lambda size: struct.pack("<I", min(size, 0xFFFF_FFFF)),
-    _read_riff_byte_rate,
-    True,
-)
-_W64 = _Layout(
-    40, 24, 8, b"data", _read_w64_header, 16, lambda size: struct.pack("<q", size + 24), _read_riff_byte_rate, True
-)
-_AIFF = _Layout(
-    12,
-    8,
-    2,
-    b"SSND",
-    _read_aiff_header,
-    4,
-    lambda size: struct.pack(">I", min(size, 0xFFFF_FFFF)),
-    _read_aiff_byte_rate,
-    False,
-)
-_ASF = _Layout(
-    0,
-    24,
-    1,
-    b"data",
-    _read_asf_header,
-    16,
-    lambda size: struct.pack("<q", size + 24),
-    lambda *_: 0.0,  # packets vary
-    is_sound_last=False,
-)
-_CAF = _Layout(8, 12, 1, b"data", _read_caf_header, 4, lambda size: struct.pack(">q", size), _read_caf_byte_rate, False)
 
 
 def _find_mp4_extent(file: DeliveryFile) -> Extent:
@@ -547,7 +325,7 @@ def _find_matroska_extent(file: DeliveryFile) -> Extent:
 def _find_avi_extent(file: DeliveryFile) -> Extent:
     """Up to another file; the further lists of one that is longer than a list may be (OpenDML) belong to it."""
     position = 0
-    for _ in range(_MAX_CHUNKS):
+    for _ in range(MAX_CHUNKS):
         head = file.peek(position, 12)
         if len(head) < 12 or head[:4] != b"RIFF":
             break
@@ -565,7 +343,7 @@ def _find_ogg_extent(file: DeliveryFile) -> Extent:
     for offset, block in file.iter_blocks(0, file.size):
         searched = block + file.peek(offset + len(block), len(_OGG_FIRST_PAGE) - 1)
         position = searched.find(_OGG_FIRST_PAGE)
-        while position >= 0 and pages < _MAX_CHUNKS:
+        while position >= 0 and pages < MAX_CHUNKS:
             pages += 1
             page = offset + position
             length = measure_ogg_page(file, page)
@@ -592,12 +370,3 @@ def _has_sound_page(file: DeliveryFile, position: int, end: int) -> bool:
             return True
         position += length
     return True
-
-
-def measure_ogg_page(file: DeliveryFile, page: int) -> int:
-    """Bytes of the page at this position; 0 if there is no whole one."""
-    head = file.peek(page, 282)
-    if head[:4] != b"OggS" or len(head) < 27 or len(head) < 27 + head[26]:
-        return 0
-    length = 27 + head[26] + sum(head[27 : 27 + head[26]])
-    return length if page + length <= file.size else 0

@@ -10,15 +10,8 @@ from dataclasses import dataclass
 
 from speech.audio.containers import BUFFER_BYTES, OpenContainer
 from speech.audio.delivery_file import DeliveryFile
-from speech.audio.extent import (
-    MAX_OGG_PAGE_BYTES,
-    MIN_REST_BYTES,
-    MIN_REST_S,
-    find_start,
-    measure_ogg_page,
-    trim_rest,
-    walk_mp4_boxes,
-)
+from speech.audio.extent import MIN_REST_BYTES, MIN_REST_S, find_start, trim_rest
+from speech.audio.structure import MAX_OGG_PAGE_BYTES, measure_ogg_page, walk_mp4_boxes
 
 _CHUNKED = ("wav", "w64", "aiff", "caf")
 """Containers that keep the sound in one chunk."""
