@@ -37,7 +37,7 @@ CASES = (
     ("surround", 4),
     ("level", 4),
     ("quiet and loud", 18),
-    ("ground", 3),
+    ("ground", 1),
     ("late", 12),
     ("gaps", 6),
     ("tracks", 16),
