@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from recordings.ledger.engine import CLOCKS_DIFFER_S
+
 FIRST_DELAY_S = 120.0
 """Steps already retry within half a minute. If that did not help, a person or a server needs more time."""
 
 LONGEST_DELAY_S = 2 * 3600.0
-
-CLOCKS_DIFFER_S = 300.0
-"""By so much the clocks of two machines may differ; a time that is further ahead is wrong."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from operator import itemgetter
-from typing import TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from recordings.batches import Delivery
-from recordings.ledger.engine import LedgerEngine
+from recordings.ledger.engine import CLOCKS_DIFFER_S, LedgerEngine, split_variables
 from recordings.ledger.rows import (
     Member,
     delivery_from_row,
@@ -24,10 +23,6 @@ from recordings.ledger.rows import (
 )
 from recordings.ledger.schema import batch_members, batches, deliveries, recordings
 from recordings.states import LAST_STEP, TERMINAL_STATES, State
-
-_CLOCKS_DIFFER_S = 300.0  # the clocks of two machines; a time that is further ahead is wrong
-_VARIABLES = 500  # well below SQLite's old limit of 999 bound variables a statement
-T = TypeVar("T")
 
 
 class BatchLedger(LedgerEngine):
@@ -59,7 +54,7 @@ class BatchLedger(LedgerEngine):
         rows.sort(key=itemgetter("id"))
         with self._write() as connection:
             returned = 0
-            for ids in _split([str(row["id"]) for row in rows], _VARIABLES):
+            for ids in split_variables([str(row["id"]) for row in rows]):
                 absent = deliveries.c.id.in_(ids) & ~is_present()
                 returned += connection.execute(
                     sa.update(deliveries)
@@ -77,7 +72,7 @@ class BatchLedger(LedgerEngine):
                 ).rowcount
             insert = self._insert_new(deliveries).returning(deliveries.c.id)
             inserted = list(connection.execute(insert, rows).scalars())
-            for ids in _split(inserted, _VARIABLES):
+            for ids in split_variables(inserted):
                 # After a clock was set back, the newest delivery of a name must not seem to be older than those before.
                 is_late = deliveries.c.id.in_(ids) & (_find_newest_other(ids) >= deliveries.c.received_at)
                 connection.execute(sa.update(deliveries).where(is_late).values(received_at=_date_after_others(ids)))
@@ -90,7 +85,7 @@ class BatchLedger(LedgerEngine):
         """
         known: set[str] = set()
         with self._read() as connection:
-            for id_block in _split(ids, _VARIABLES):
+            for id_block in split_variables(ids):
                 is_current = deliveries.c.id.in_(id_block) & is_present()
                 known.update(connection.scalars(sa.select(deliveries.c.id).where(is_current)))
         return known
@@ -110,7 +105,7 @@ class BatchLedger(LedgerEngine):
         """Make a batch of waiting deliveries: of all of them, or nothing when another process took one first."""
         with self._write() as connection:
             claimed = 0
-            for id_block in _split(sorted(d.id for d in members), _VARIABLES):
+            for id_block in split_variables(sorted(d.id for d in members)):
                 is_free = deliveries.c.id.in_(id_block) & deliveries.c.batch_key.is_(None)
                 # PostgreSQL locks the rows in this order, so two claims of the same deliveries cannot deadlock.
                 connection.execute(
@@ -177,7 +172,7 @@ class BatchLedger(LedgerEngine):
         query = (
             sa.select(batches.c.key)
             .where(
-                (batches.c.made_at < made_before) | (batches.c.made_at > time.time() + _CLOCKS_DIFFER_S),
+                (batches.c.made_at < made_before) | (batches.c.made_at > time.time() + CLOCKS_DIFFER_S),
                 sa.exists(
                     sa.select(sa.literal(1))
                     .select_from(join_recordings())
@@ -210,8 +205,3 @@ def _insert_batch(connection: Connection, key: str, members: Sequence[Delivery],
         sa.insert(batch_members),
         [{"batch_key": key, "position": i, "delivery_id": d.id} for i, d in enumerate(members)],
     )
-
-
-def _split(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
 import sqlalchemy as sa
@@ -15,9 +15,16 @@ from sqlalchemy.engine import Connection, Engine
 from recordings.ledger.locks import AdvisoryLock, FileLock, Lock, hold_lock
 from recordings.ledger.reconnect import with_reconnect
 
+CLOCKS_DIFFER_S = 300.0
+"""By so much the clocks of two machines may differ; a time that is further ahead is wrong."""
+
 _BUSY_SECONDS = 30
+_VARIABLES = 500  # well below SQLite's old limit of 999 bound variables a statement
 _VERSIONS = ("0001", "0002", "0003", "0004")
 _HEAD = _VERSIONS[-1]
+
+
+T = TypeVar("T")
 
 
 class LedgerError(Exception):
@@ -193,3 +200,9 @@ def _migrate(connection: Connection) -> None:
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
+
+
+def split_variables(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Parts of so many items as one statement may bind."""
+    for start in range(0, len(items), _VARIABLES):
+        yield items[start : start + _VARIABLES]

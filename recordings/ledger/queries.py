@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from recordings.ledger.engine import LedgerEngine
+from recordings.ledger.engine import LedgerEngine, split_variables
 from recordings.ledger.rows import (
     Member,
     is_superseded,
@@ -18,8 +18,6 @@ from recordings.ledger.rows import (
 )
 from recordings.ledger.schema import deliveries, recordings
 from recordings.states import State
-
-_VARIABLES = 500  # well below SQLite's old limit of 999 bound variables a statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +60,7 @@ class QueryLedger(LedgerEngine):
             names: Whole names.
             folders: Beginnings of names that end in a slash; an empty one fits every name.
         """
-        of_names = [deliveries.c.name.in_(names[i : i + _VARIABLES]) for i in range(0, len(names), _VARIABLES)]
+        of_names = [deliveries.c.name.in_(part) for part in split_variables(names)]
         # "0" follows "/" in the order of bytes, which SQLite has anyway: its index of names serves a range, and no sign is escaped.
         name = deliveries.c.name.collate("C") if self._engine.dialect.name == "postgresql" else deliveries.c.name
         of_folders = [(name >= folder) & (name < f"{folder[:-1]}0") if folder else sa.true() for folder in folders]

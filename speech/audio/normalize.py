@@ -20,7 +20,7 @@ from speech.audio.errors import BadAudioError
 from speech.audio.level import Gain, LevelMeter
 from speech.audio.multitrack import normalize_tracks
 from speech.audio.result import NormalizedAudio
-from speech.audio.stream import DECLARED_MARGIN_S, PcmStream
+from speech.audio.stream import PcmStream
 from speech.audio.tracks import Track
 from speech.audio.wav import SAMPLE_RATE, WavReader, WavWriter, read_window
 
@@ -57,11 +57,17 @@ def normalize(
         BadAudioError: The bytes are unusable; see ``BadAudioKind`` and the error's sentence.
         OSError: The source cannot be read or the target not written: this is a problem of the machine; a retry may help.
     """
-    decode = partial(_normalize_track, source, max_hours=max_hours, keep_channels=keep_channels)
+    normalize_track = partial(_normalize_track, source, max_hours=max_hours, keep_channels=keep_channels)
+
+    def decode(track: Track, target: Path, *, accept_partial: bool) -> NormalizedAudio:
+        with open_container(source, track) as delivery:
+            return normalize_track(delivery, target, accept_partial=accept_partial)
+
     try:
-        tracks = probe(source).tracks
-        if len(tracks) == 1:
-            return decode(tracks[0], target, accept_partial=accept_partial)
+        with open_container(source) as delivery:
+            tracks = delivery.info.tracks
+            if len(tracks) == 1:
+                return normalize_track(delivery, target, accept_partial=accept_partial)
         return normalize_tracks(tracks, target, decode, accept_partial=accept_partial, keep_channels=keep_channels)
     except BaseException:
         with suppress(OSError):  # do not hide the first error
@@ -70,17 +76,24 @@ def normalize(
 
 
 def _normalize_track(
-    source: Path, track: Track, target: Path, *, max_hours: float, accept_partial: bool, keep_channels: bool
+    source: Path,
+    delivery: OpenContainer,
+    target: Path,
+    *,
+    max_hours: float,
+    accept_partial: bool,
+    keep_channels: bool,
 ) -> NormalizedAudio:
-    """Normalize one audio track. On any error ``target`` is removed."""
+    """Normalize the audio track that is open. On any error ``target`` is removed."""
     decode = partial(
-        _decode, source, track, target, max_hours=max_hours, accept_partial=accept_partial, keep_channels=keep_channels
+        _decode, target=target, max_hours=max_hours, accept_partial=accept_partial, keep_channels=keep_channels
     )
     try:
-        decoded = read = decode(gain=None)
+        decoded = read = decode(delivery, gain=None)
         gain = read.level.plan_gain()
         if gain is not None:
-            decoded = decode(gain=gain)
+            with open_container(source, delivery.track) as again:
+                decoded = decode(again, gain=gain)
     except BaseException:
         with suppress(OSError):  # do not hide the first error
             target.unlink(missing_ok=True)
@@ -108,8 +121,7 @@ class _Decoded:
 
 
 def _decode(
-    source: Path,
-    track: Track,
+    delivery: OpenContainer,
     target: Path,
     *,
     gain: Gain | None,
@@ -118,17 +130,11 @@ def _decode(
     keep_channels: bool,
 ) -> _Decoded:
     """Decode a track into the target, which is replaced if it exists. See ``normalize``."""
-    with open_container(source, track) as delivery:
-        declared = _check_declared_length(delivery, max_hours)
-        decoding = PcmStream(
-            delivery,
-            fill_limit_s=declared.seconds + DECLARED_MARGIN_S if declared else None,
-            every_stream=declared is not None and declared.covers_all_streams,
-            gain=gain,
-        )
-        writer = _write_wav(delivery, decoding, target, max_hours=max_hours, keep_channels=keep_channels)
-        has_audio = writer.frames > 0
-        flags = _find_losses(delivery, decoding, declared, has_audio=has_audio, accept_partial=accept_partial)
+    declared = _check_declared_length(delivery, max_hours)
+    decoding = PcmStream(delivery, declared, gain=gain)
+    writer = _write_wav(delivery, decoding, target, max_hours=max_hours, keep_channels=keep_channels)
+    has_audio = writer.frames > 0
+    flags = _find_losses(delivery, decoding, declared, has_audio=has_audio, accept_partial=accept_partial)
     return _Decoded(writer, delivery.info, flags, decoding.level)
 
 

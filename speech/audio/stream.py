@@ -20,7 +20,13 @@ from av.stream import Discard
 from numpy.typing import NDArray
 
 from speech.audio.containers import OpenContainer, open_part
-from speech.audio.declared_length import SLACK_FLOOR_S, has_ogg_end_page, read_declared_length, read_longest_flac_frame
+from speech.audio.declared_length import (
+    SLACK_FLOOR_S,
+    DeclaredLength,
+    has_ogg_end_page,
+    read_declared_length,
+    read_longest_flac_frame,
+)
 from speech.audio.errors import BadAudioError
 from speech.audio.level import Amplifier, Gain, LevelMeter
 from speech.audio.rest import find_rest
@@ -49,7 +55,7 @@ MIN_BYTES_PER_SILENT_S = 100
 """Behind the first hour, silence is filled in only as far as the file has this many bytes for each second of it. Every recorder
 writes more; without a limit a header of some bytes could ask for a day of silence."""
 
-DECLARED_MARGIN_S = 1.0
+_DECLARED_MARGIN_S = 1.0
 """Gaps may be filled up to this many seconds behind the declared length."""
 
 _MAX_PARTS = 1_000
@@ -76,8 +82,7 @@ class PcmStream:
 
     Args:
         delivery: The open container.
-        fill_limit_s: Position, in seconds, up to which gaps may be filled with silence; None if no header declares a length.
-        every_stream: Use the timestamps of all streams for ``reached_s``, not only those of the audio stream.
+        declared: The length that its header declares; None if it declares none. Gaps are filled with silence up to it.
         gain: What is done to the samples before they become 16 bits; None: nothing.
 
     Attributes:
@@ -85,7 +90,8 @@ class PcmStream:
         packets: Packets of the audio stream.
         failed_packets: Packets that could not be decoded. A packet cut off at the end of the file does not count.
         failed_s: Approximate length of the failed packets in seconds.
-        reached_s: End of the last packet, in seconds: counted from time zero with ``every_stream``, else from the first packet.
+        reached_s: End of the last packet, in seconds: counted from time zero where the declared length covers all streams,
+            else from the first packet.
         filled_gaps_s: Silence, in seconds, filled into gaps that no failed packet explains. Silence before the first sample does
             not count.
         unfilled_gaps_s: Jumps of the timestamps that were too long to fill, in seconds.
@@ -100,9 +106,7 @@ class PcmStream:
         level: Levels, of the source's own precision; with a gain, of what was made of it.
     """
 
-    def __init__(
-        self, delivery: OpenContainer, *, fill_limit_s: float | None, every_stream: bool, gain: Gain | None = None
-    ) -> None:
+    def __init__(self, delivery: OpenContainer, declared: DeclaredLength | None, *, gain: Gain | None = None) -> None:
         self.channels = 0
         self.packets = 0
         self.failed_packets = 0
@@ -134,19 +138,19 @@ class PcmStream:
         self._source_format: tuple[str, str, int] | None = None
         self._layout: AudioLayout | None = None
         self._parts = 0
-        self._enter_part(delivery, fill_limit_s=fill_limit_s, every_stream=every_stream)
+        self._enter_part(delivery, declared)
 
-    def _enter_part(self, part: OpenContainer, *, fill_limit_s: float | None, every_stream: bool) -> None:
+    def _enter_part(self, part: OpenContainer, declared: DeclaredLength | None) -> None:
         """Go on with a container: the first, or another one behind it. Its time zero is the end of the samples so far."""
         self._judge_last_failures()
         self._pending_failures, self._pending_s = 0, 0.0
         self.last_part = part
         self._parts += 1
         self._container, self._stream, self._info = part.container, part.stream, part.info
-        self._every_stream = every_stream
+        self._every_stream = declared is not None and declared.covers_all_streams
         # Floats instead of fractions: fractions for every packet took a third of the time for ten hours of Opus.
         self._ticks_s = [float(stream.time_base or 0) for stream in part.container.streams]
-        self._fill_limit_s = None if fill_limit_s is None else self._position_s + fill_limit_s
+        self._fill_limit_s = self._position_s + (declared.seconds + _DECLARED_MARGIN_S) if declared else None
         self._origin_s = (part.container.start_time or 0) / av.time_base - self._position_s
         self._skipped_s = 0.0
         self._packet_end = 0
@@ -158,10 +162,10 @@ class PcmStream:
         self._first_pts_s: float | None = None
         # Sound cannot begin behind the end of everything; where no header declares a length, not later than a gap may be long.
         end_s = (part.container.duration or 0) / av.time_base or MAX_UNDECLARED_FILL_S
-        self._latest_start_s = min(end_s, MAX_UNDECLARED_FILL_S) if fill_limit_s is None else end_s
+        self._latest_start_s = min(end_s, MAX_UNDECLARED_FILL_S) if declared is None else end_s
         self.end_s = self._position_s + (part.info.duration_s or 0.0)
         self.undeclared_s += part.extent.undeclared_s
-        if not every_stream:
+        if not self._every_stream:
             for stream in part.container.streams:
                 if stream.index != self._stream.index:
                     stream.discard = Discard.all  # skip the packets of other streams, such as video
@@ -230,11 +234,7 @@ class PcmStream:
                             f"first one {len(first.info.tracks)}; {more} of them were not read. Deliver it as a file of its own."
                         )
                     declared = read_declared_length(part)
-                    self._enter_part(
-                        part,
-                        fill_limit_s=declared.seconds + DECLARED_MARGIN_S if declared else None,
-                        every_stream=declared is not None and declared.covers_all_streams,
-                    )
+                    self._enter_part(part, declared)
                     yield from self._demux()
                     reached_s = self.reached_s - self._reached_before_s
                     if declared is not None and declared.measure_missing_s(reached_s):
