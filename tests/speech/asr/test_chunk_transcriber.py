@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -162,20 +163,31 @@ def make_hypothesis(text: str) -> SegmentHypothesis:
 DETECTED = DetectedSpeech(4.0, (((0.0, 4.0),),), (np.full(125, 0.9, np.float32),), (), ((),), ())
 
 
-def run_work(work: Work[ChunkResult], texts: dict[bool, str]) -> tuple[str, list[bool]]:
-    """Answer each request with the text for "has a prompt". Returns the text of the result, and which requests had one."""
-    prompted: list[bool] = []
+def drive(
+    work: Work[ChunkResult], decode: Callable[[DecodeChunk | DecodeSequential], list[SegmentHypothesis]]
+) -> ChunkResult:
+    """Answer each request with what ``decode`` makes of it, and return the result."""
     answer: Any = None
     while True:
         try:
             request = work.send(answer)
         except StopIteration as stop:
-            return " ".join(segment.hypothesis.text for segment in stop.value.kept), prompted
+            result: ChunkResult = stop.value
+            return result
         assert isinstance(request, DecodeChunk | DecodeSequential)
-        has_prompt = request.options.initial_prompt is not None or request.options.hotwords is not None
-        prompted.append(has_prompt)
-        hypothesis = make_hypothesis(texts[has_prompt])
-        answer = [hypothesis] if isinstance(request, DecodeSequential) else hypothesis
+        segments = decode(request)
+        answer = segments if isinstance(request, DecodeSequential) else segments[0]
+
+
+def run_work(work: Work[ChunkResult], texts: dict[bool, str]) -> tuple[str, list[bool]]:
+    """Answer each request with the text for "has a prompt". Returns the text of the result, and which requests had one."""
+    prompted: list[bool] = []
+
+    def decode(request: DecodeChunk | DecodeSequential) -> list[SegmentHypothesis]:
+        prompted.append(request.options.initial_prompt is not None or request.options.hotwords is not None)
+        return [make_hypothesis(texts[prompted[-1]])]
+
+    return " ".join(segment.hypothesis.text for segment in drive(work, decode).kept), prompted
 
 
 @pytest.mark.parametrize("careful", [False, True])
@@ -220,19 +232,15 @@ def run_script(
 ) -> tuple[ChunkResult, list[str]]:
     """Answer each request with the next answer of its kind. Returns the result and the kinds asked for."""
     kinds: list[str] = []
-    answer: Any = None
-    while True:
-        try:
-            request = work.send(answer)
-        except StopIteration as stop:
-            return stop.value, kinds
-        assert isinstance(request, DecodeChunk | DecodeSequential)
+
+    def decode(request: DecodeChunk | DecodeSequential) -> list[SegmentHypothesis]:
         if isinstance(request, DecodeChunk):
             kinds.append("fast")
         else:
             kinds.append("no repeats" if request.no_repeat_ngram_size else "careful")
-        answer = answers[kinds[-1]].pop(0)
-        answer = answer[0] if kinds[-1] == "fast" else answer
+        return answers[kinds[-1]].pop(0)
+
+    return drive(work, decode), kinds
 
 
 def read_texts(result: ChunkResult) -> list[str]:
