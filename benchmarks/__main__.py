@@ -1,12 +1,17 @@
-"""``python -m benchmarks [NAME ...]``: print the measurements, the machine's facts first. Without names, all of them."""
+"""``python -m benchmarks [NAME ...] [--rows N]``: print the measurements, the machine's facts first. Without names, all of them.
+
+``--rows`` is for ``history``: how many deliveries its ledger has.
+"""
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
-from benchmarks.lab import arrivals, first_transcript, long_file, long_speech, overhead, short_call
+from benchmarks.lab import arrivals, first_transcript, history, long_file, long_speech, overhead, short_call
 from benchmarks.platform.machine import format_header
 
 
@@ -23,12 +28,18 @@ MEASUREMENTS: dict[str, tuple[str, Callable[[], Measurement]]] = {
     "long-speech": ("Transcribing ten hours of speech", long_speech.measure),
     "short-call": ("A short call beside a long recording", short_call.measure),
     "arrivals": ("The sensor on a bucket", arrivals.measure),
+    "history": ("A ledger with a long history", history.measure),
     "first-transcript": ("From make run in a fresh clone to the first transcript", first_transcript.measure),
 }
 
 
-def main(names: list[str]) -> int:
+def main(arguments: list[str]) -> int:
     """Measure and print; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Print the measurements of this project.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(MEASUREMENTS)}; default: all of them")
+    parser.add_argument("--rows", type=int, default=history.DEFAULT_ROWS, help="deliveries in the ledger of `history`")
+    given = parser.parse_args(arguments)
+    names: list[str] = given.names
     unknown = [name for name in names if name not in MEASUREMENTS]
     if unknown:
         print(f"No measurement is called {', '.join(unknown)}; there are {', '.join(MEASUREMENTS)}.", file=sys.stderr)
@@ -36,6 +47,8 @@ def main(names: list[str]) -> int:
     print(format_header())
     for name in names or MEASUREMENTS:
         title, measure = MEASUREMENTS[name]
+        if name == "history":
+            measure = partial(history.measure, given.rows)
         print(f"\n{title}", flush=True)
         print(measure().table(), flush=True)
     return 0

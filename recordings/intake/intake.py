@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Container, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -188,14 +188,12 @@ class IntakeResult:
         refused: A sentence for every delivered file that could not be taken in.
         names: Names of the files that the command was given.
         folders: Folders of the input folder that it was given, as the beginnings of names.
-        is_selected: Whether a recording of a name is among what the command was given; all are when it was given nothing.
     """
 
     unsettled: int
     refused: tuple[str, ...]
     names: tuple[str, ...]
     folders: tuple[str, ...]
-    is_selected: Callable[[str], bool] = field(compare=False)
 
 
 def run_intake(workspace: Workspace, paths: Sequence[Path], limits: BatchLimits, origin: str) -> IntakeResult:
@@ -222,10 +220,4 @@ def run_intake(workspace: Workspace, paths: Sequence[Path], limits: BatchLimits,
         pass
     names = (*delivered.names, *delivered.already_inside)
     folders = tuple(f"{name}/" if name else "" for name in delivered.already_inside)
-    is_selected = _make_selection(names, folders) if paths else lambda _: True
-    return IntakeResult(unsettled, delivered.refused, names, folders, is_selected)
-
-
-def _make_selection(names: Sequence[str], folders: tuple[str, ...]) -> Callable[[str], bool]:
-    known = frozenset(names)
-    return lambda name: name in known or name.startswith(folders)
+    return IntakeResult(unsettled, delivered.refused, names, folders)

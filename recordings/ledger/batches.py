@@ -16,13 +16,12 @@ from recordings.ledger.rows import (
     delivery_from_row,
     is_present,
     is_superseded,
-    join_recordings,
     member_from_row,
     select_members,
-    visible_state,
 )
-from recordings.ledger.schema import batch_members, batches, deliveries, recordings
-from recordings.states import LAST_STEP, TERMINAL_STATES, State
+from recordings.ledger.schema import INPUTS, IS_WAITING, batch_members, batches, deliveries
+from recordings.ledger.upkeep import change_counts, update_derived
+from recordings.states import State
 
 
 class BatchLedger(LedgerEngine):
@@ -44,6 +43,8 @@ class BatchLedger(LedgerEngine):
                 "flags": {},
                 "placed": {},
                 "received_at": time.time(),
+                "state": State.RECEIVED,
+                "open": True,
             }
             for d in arrivals
         ]
@@ -53,10 +54,10 @@ class BatchLedger(LedgerEngine):
         # same deliveries cannot deadlock.
         rows.sort(key=itemgetter("id"))
         with self._write() as connection:
-            returned = 0
+            returned: list[str] = []
             for ids in split_variables([str(row["id"]) for row in rows]):
                 absent = deliveries.c.id.in_(ids) & ~is_present()
-                returned += connection.execute(
+                update = (
                     sa.update(deliveries)
                     .where(absent)
                     .values(
@@ -69,14 +70,21 @@ class BatchLedger(LedgerEngine):
                         placed={},  # the outputs under this name were made from other bytes
                         received_at=_date_after_others(),
                     )
-                ).rowcount
+                    .returning(deliveries.c.id)
+                )
+                returned.extend(connection.execute(update).scalars())
             insert = self._insert_new(deliveries).returning(deliveries.c.id)
             inserted = list(connection.execute(insert, rows).scalars())
             for ids in split_variables(inserted):
                 # After a clock was set back, the newest delivery of a name must not seem to be older than those before.
                 is_late = deliveries.c.id.in_(ids) & (_find_newest_other(ids) >= deliveries.c.received_at)
                 connection.execute(sa.update(deliveries).where(is_late).values(received_at=_date_after_others(ids)))
-        return returned + len(inserted)
+            change_counts(connection, {INPUTS: len(inserted), State.RECEIVED: len(inserted)})
+            for ids in split_variables([*returned, *inserted]):
+                # Those that came before under these names are superseded now: nobody waits for their outputs any more.
+                names = sa.select(deliveries.c.name).where(deliveries.c.id.in_(ids)).scalar_subquery()
+                update_derived(connection, deliveries.c.name.in_(names))
+        return len(returned) + len(inserted)
 
     def find_known(self, ids: Sequence[str]) -> set[str]:
         """The ids of those deliveries that the ledger knows as the current file under their name.
@@ -93,13 +101,15 @@ class BatchLedger(LedgerEngine):
     def list_waiting(self, limit: int) -> list[Delivery]:
         """The oldest deliveries that are in no batch, including those reset for a retry."""
         query = (
-            sa.select(deliveries)
-            .where(deliveries.c.batch_key.is_(None))
-            .order_by(deliveries.c.received_at, deliveries.c.name)
-            .limit(limit)
+            sa.select(deliveries).where(IS_WAITING).order_by(deliveries.c.received_at, deliveries.c.name).limit(limit)
         )
         with self._read() as connection:
             return [delivery_from_row(row) for row in connection.execute(query)]
+
+    def count_waiting(self) -> int:
+        """How many deliveries are in no batch."""
+        with self._read() as connection:
+            return connection.scalar(sa.select(sa.func.count()).select_from(deliveries).where(IS_WAITING)) or 0
 
     def claim(self, key: str, members: Sequence[Delivery], origin: str) -> bool:
         """Make a batch of waiting deliveries: of all of them, or nothing when another process took one first."""
@@ -160,30 +170,31 @@ class BatchLedger(LedgerEngine):
         with self._read() as connection:
             return connection.scalar(query) or 0
 
+    def count_open_batches(self) -> int:
+        """How many batches have a member that has not ended."""
+        with self._read() as connection:
+            return connection.scalar(sa.select(sa.func.count()).select_from(_select_open_batches().subquery())) or 0
+
     def list_open_batches(self, made_before: float, limit: int) -> list[str]:
         """Batches made before a time (seconds since the epoch) with a member that has not ended, oldest first.
 
         Those that seem to be made in the future are among them: the clock was set back after they were made.
         """
-        # A recording can be done while one of its names (a duplicate) still has no outputs.
-        lacking = sa.func.coalesce(deliveries.c.placed[LAST_STEP].as_string(), "") != recordings.c.enriched_key
-        unplaced = (recordings.c.state == State.DONE) & lacking & ~is_superseded()
-        open_member = visible_state().not_in([str(state) for state in TERMINAL_STATES]) | unplaced
         query = (
             sa.select(batches.c.key)
             .where(
                 (batches.c.made_at < made_before) | (batches.c.made_at > time.time() + CLOCKS_DIFFER_S),
-                sa.exists(
-                    sa.select(sa.literal(1))
-                    .select_from(join_recordings())
-                    .where(deliveries.c.batch_key == batches.c.key, open_member)
-                ).correlate(batches),
+                batches.c.key.in_(_select_open_batches()),
             )
             .order_by(batches.c.made_at)
             .limit(limit)
         )
         with self._read() as connection:
             return list(connection.scalars(query))
+
+
+def _select_open_batches() -> sa.Select[tuple[str | None]]:
+    return sa.select(deliveries.c.batch_key).where(deliveries.c.open, ~IS_WAITING).distinct()
 
 
 def _find_newest_other(ids: Sequence[str] = ()) -> sa.ScalarSelect[float]:

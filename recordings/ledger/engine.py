@@ -20,7 +20,7 @@ CLOCKS_DIFFER_S = 300.0
 
 _BUSY_SECONDS = 30
 _VARIABLES = 500  # well below SQLite's old limit of 999 bound variables a statement
-_VERSIONS = ("0001", "0002", "0003", "0004")
+_VERSIONS = ("0001", "0002", "0003", "0004", "0005")
 _HEAD = _VERSIONS[-1]
 
 

@@ -5,11 +5,12 @@ SQL through SQLAlchemy Core: SQLite by default, PostgreSQL where several machine
 
 from __future__ import annotations
 
+from recordings.ledger.audits import AuditLedger
 from recordings.ledger.batches import BatchLedger
 from recordings.ledger.queries import QueryLedger
 from recordings.ledger.recordings import RecordingLedger
 from recordings.ledger.runs import RunLedger
 
 
-class Ledger(BatchLedger, RecordingLedger, QueryLedger, RunLedger):
+class Ledger(BatchLedger, RecordingLedger, QueryLedger, RunLedger, AuditLedger):
     """All that the ledger can do, over one engine; each part stands in a module of its own."""

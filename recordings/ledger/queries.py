@@ -8,15 +8,16 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from recordings.ledger.engine import LedgerEngine, split_variables
+from recordings.ledger.name_search import find_ids
 from recordings.ledger.rows import (
     Member,
+    Recipes,
     is_superseded,
     join_recordings,
     member_from_row,
     select_members,
-    visible_state,
 )
-from recordings.ledger.schema import deliveries, recordings
+from recordings.ledger.schema import INPUTS, IS_BROKEN, IS_DONE, RECIPES, counts, deliveries, recordings
 from recordings.states import State
 
 
@@ -44,10 +45,22 @@ class QueryLedger(LedgerEngine):
 
     def iter_finished(self) -> Iterator[Member]:
         """Every delivery that is done and whose name no newer one has taken over, in the order of their recordings."""
+        return self._iter_done(sa.true())
+
+    def iter_finished_by_others(self, recipes: Recipes) -> Iterator[Member]:
+        """Those of ``iter_finished`` that were last found up to date under other recipes than these."""
+        # Ranges of an index, column by column: "other than" would walk it all, and so would a comparison of all columns at once.
+        is_same: list[sa.ColumnElement[bool]] = []
+        ranges = []
+        for column, recipe in zip(RECIPES, recipes, strict=True):
+            for is_other in (column < recipe, column > recipe):
+                ranges += [sa.select(recordings.c.sha256).where(IS_DONE, *is_same, is_other)]
+            is_same.append(column == recipe)
+        return self._iter_done(recordings.c.sha256.in_(sa.union_all(*ranges)))
+
+    def _iter_done(self, is_meant: sa.ColumnElement[bool]) -> Iterator[Member]:
         query = (
-            select_members()
-            .where(recordings.c.state == State.DONE, ~is_superseded())
-            .order_by(recordings.c.sha256, deliveries.c.name)
+            select_members().where(IS_DONE, ~is_superseded(), is_meant).order_by(recordings.c.sha256, deliveries.c.name)
         )
         with self._read() as connection:
             for row in connection.execute(query.execution_options(yield_per=1000)):
@@ -78,28 +91,18 @@ class QueryLedger(LedgerEngine):
         return list(found)
 
     def count_totals(self) -> Totals:
-        """The number of deliveries, in total and by state, read in one statement."""
-        state = visible_state()
-        # One statement: between two, new deliveries could arrive, and the two counts would differ.
-        inputs = sa.select(sa.func.count()).select_from(deliveries.alias("all_of_them")).scalar_subquery()
-        query = sa.select(state, sa.func.count(), inputs).select_from(join_recordings()).group_by(state)
+        """The number of deliveries, in total and by state, as they were counted when they changed."""
         with self._read() as connection:
-            rows = connection.execute(query).all()
-        counts = {State(row[0]): row[1] for row in rows}
-        return Totals(rows[0][2] if rows else 0, {s: counts.get(s, 0) for s in State})
+            found = {row.name: row.deliveries for row in connection.execute(sa.select(counts))}
+        return Totals(found[INPUTS], {state: found[state] for state in State})
 
     def find(self, text: str, limit: int = 20) -> list[Member]:
-        """Deliveries by name, part of a name, delivery id or beginning of a sha256; the newest first."""
-        escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-        matches = sa.or_(
-            deliveries.c.name.like(f"%{escaped}%", escape="\\"),
-            deliveries.c.id == text,
-            deliveries.c.sha256.like(f"{escaped}%", escape="\\"),
-            recordings.c.bytes_sha256.like(f"{escaped}%", escape="\\"),
-        )
+        """Deliveries by name, part of a name, id or beginning of a sha256; the name itself first, then the newest."""
         exact_first = sa.case((deliveries.c.name == text, 0), else_=1)
-        query = select_members().where(matches).order_by(exact_first, deliveries.c.received_at.desc()).limit(limit)
         with self._read() as connection:
+            ids = find_ids(connection, text, limit)
+            query = select_members().where(deliveries.c.id.in_(ids))
+            query = query.order_by(exact_first, deliveries.c.received_at.desc()).limit(limit)
             return [member_from_row(row) for row in connection.execute(query)]
 
     def list_newest(self, limit: int) -> list[Member]:
@@ -108,10 +111,8 @@ class QueryLedger(LedgerEngine):
         with self._read() as connection:
             return [member_from_row(row) for row in connection.execute(query)]
 
-    def list_broken(self) -> list[Member]:
-        """Every delivery that shows quarantined or failed."""
-        query = (
-            select_members().where(visible_state().in_([State.QUARANTINED, State.FAILED])).order_by(deliveries.c.name)
-        )
+    def list_broken(self, limit: int | None = None) -> list[Member]:
+        """The deliveries that show quarantined or failed, the newest first; all of them without a limit."""
+        query = select_members().where(IS_BROKEN).order_by(deliveries.c.received_at.desc()).limit(limit)
         with self._read() as connection:
             return [member_from_row(row) for row in connection.execute(query)]

@@ -6,16 +6,17 @@ Every change of state is one compare-and-set statement, so if two processes try 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypedDict, Unpack
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from recordings.batches import Delivery, split_version
-from recordings.ledger.engine import LedgerEngine
-from recordings.ledger.rows import OPTIONS_KIND, Member, Recording, recording_from_row
-from recordings.ledger.schema import deliveries, recordings
+from recordings.ledger.engine import LedgerEngine, split_variables
+from recordings.ledger.rows import OPTIONS_KIND, Member, Recipes, Recording, recording_from_row
+from recordings.ledger.schema import IS_DONE, RECIPES, deliveries, recordings
+from recordings.ledger.upkeep import update_derived
 from recordings.options import RecordingOptions
 from recordings.states import PIPELINE, State, Step, check_transition, list_steps_before
 
@@ -36,6 +37,9 @@ class RecordingFacts(TypedDict, total=False):
     normalized_key: str
     transcript_key: str
     enriched_key: str
+    normalized_recipe: str
+    transcript_recipe: str
+    enriched_recipe: str
     timings: Mapping[str, float]
 
 
@@ -57,6 +61,7 @@ class RecordingLedger(LedgerEngine):
             fresh |= {"bytes_sha256": bytes_sha256, "options": options.dump()}
         with self._write() as connection:
             connection.execute(self._insert_new(recordings).values(**fresh, flags={}, timings={}, changed_at=now))
+            _hold_recordings(connection, [sha256])
             row = connection.execute(sa.select(recordings).where(recordings.c.sha256 == sha256)).one()
             flags = {} if row.name == delivery.name else {"duplicate": f"same bytes as {row.name}"}
             connection.execute(
@@ -77,6 +82,7 @@ class RecordingLedger(LedgerEngine):
                 )
                 .values(sha256=sha256, kind=None, reason=None)
             )
+            update_derived(connection, deliveries.c.sha256 == sha256)
         return recording_from_row(row)
 
     def reject(self, delivery: Delivery, kind: str, reason: str, *, bound_to: str | None = None) -> None:
@@ -91,7 +97,9 @@ class RecordingLedger(LedgerEngine):
         """
         as_known = (deliveries.c.id == delivery.id) & (deliveries.c.sha256.is_not_distinct_from(bound_to))
         with self._write() as connection:
+            _hold_recordings(connection, [bound_to] if bound_to else [])
             connection.execute(sa.update(deliveries).where(as_known).values(sha256=None, kind=kind, reason=reason))
+            update_derived(connection, deliveries.c.id == delivery.id)
 
     def transition(self, sha256: str, source: State, target: State, **facts: Unpack[RecordingFacts]) -> bool:
         """Move a recording from one state to another and note facts about it, in one compare-and-set statement.
@@ -115,6 +123,8 @@ class RecordingLedger(LedgerEngine):
             moved = _transition(connection, sha256, source, target, facts)
             if moved and target in PIPELINE and source in PIPELINE and PIPELINE.index(target) < PIPELINE.index(source):
                 _replace_flags(connection, sha256, list(Step)[: PIPELINE.index(target) + 1], {})
+            if moved:
+                update_derived(connection, deliveries.c.sha256 == sha256)
         return moved
 
     def complete_step(
@@ -152,20 +162,24 @@ class RecordingLedger(LedgerEngine):
             if moved:
                 _replace_flags(connection, sha256, list_steps_before(step), {step: dict(flags)} if flags else {})
                 _record_outputs(connection, step, key, members)
+                update_derived(connection, deliveries.c.sha256 == sha256)
         return moved
 
     def record_outputs(self, step: str, key: str, members: Sequence[Member]) -> None:
         """Record that these deliveries now have the outputs of a step that were made with this work key."""
         with self._write() as connection:
+            _hold_recordings(connection, [m.recording.sha256 for m in members if m.recording])
             _record_outputs(connection, step, key, members)
+            for ids in split_variables([member.delivery.id for member in members]):
+                update_derived(connection, deliveries.c.id.in_(ids))
 
     def reset_for_retry(self, members: Sequence[Member]) -> int:
         """Reset quarantined and failed deliveries to ``received`` for a retry in a new batch. Returns how many were reset."""
         reset_count = 0
+        broken = [member for member in members if member.state in (State.QUARANTINED, State.FAILED)]
         with self._write() as connection:
-            for member in members:
-                if member.state not in (State.QUARANTINED, State.FAILED):
-                    continue
+            _hold_recordings(connection, [m.recording.sha256 for m in broken if m.recording])
+            for member in broken:
                 if member.recording is not None:
                     connection.execute(
                         sa.update(recordings)
@@ -186,6 +200,9 @@ class RecordingLedger(LedgerEngine):
                     .where(deliveries.c.id == member.delivery.id)
                     .values(batch_key=None, kind=None, reason=None, attempt=deliveries.c.attempt + 1)
                 ).rowcount
+            for part in split_variables(broken):
+                of_recordings = deliveries.c.sha256.in_([m.recording.sha256 for m in part if m.recording])
+                update_derived(connection, deliveries.c.id.in_([m.delivery.id for m in part]) | of_recordings)
         return reset_count
 
     def reset_outputs(self, member: Member, kept_steps: Sequence[Step]) -> int:
@@ -198,7 +215,31 @@ class RecordingLedger(LedgerEngine):
         placed = {step: key for step, key in member.placed.items() if step in kept_steps}
         values = {"batch_key": None, "attempt": member.delivery.attempt + 1, "placed": placed}
         with self._write() as connection:
-            return connection.execute(sa.update(deliveries).where(is_unchanged).values(**values)).rowcount
+            _hold_recordings(connection, [member.recording.sha256] if member.recording else [])
+            reset_count = connection.execute(sa.update(deliveries).where(is_unchanged).values(**values)).rowcount
+            update_derived(connection, deliveries.c.id == member.delivery.id)
+        return reset_count
+
+    def note_recipes(self, looked_at: Iterable[Recording], recipes: Recipes) -> None:
+        """Note that finished recordings were found up to date, so that nobody looks at them again under these recipes.
+
+        One that was changed since it was read is left alone.
+        """
+        is_it = (
+            (recordings.c.sha256 == sa.bindparam("id")) & (recordings.c.changed_at == sa.bindparam("read_at")) & IS_DONE
+        )
+        values = {column.name: recipe for column, recipe in zip(RECIPES, recipes, strict=True)}
+        rows = [{"id": recording.sha256, "read_at": recording.changed_at} for recording in looked_at]
+        if rows:
+            with self._write() as connection:
+                connection.execute(sa.update(recordings).where(is_it).values(**values), rows)
+
+
+def _hold_recordings(connection: Connection, sha256s: Iterable[str]) -> None:
+    """Hold the rows of recordings until the transaction ends; SQLite has one writer anyway."""
+    for part in split_variables(sorted(set(sha256s))):
+        rows = sa.select(recordings.c.sha256).where(recordings.c.sha256.in_(part)).order_by(recordings.c.sha256)
+        connection.execute(rows.with_for_update(key_share=True)).all()
 
 
 def _transition(connection: Connection, sha256: str, source: State, target: State, facts: RecordingFacts) -> bool:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Row
 
 from recordings.batches import Delivery
 from recordings.ledger.schema import deliveries, recordings
-from recordings.states import State, Step, list_steps_before
+from recordings.states import LAST_STEP, TERMINAL_STATES, State, Step, list_steps_before
 
 CHANGED_KIND = "changed"
 """Value of ``kind`` for a quarantine because the file was missing or changed when it was to be read."""
@@ -81,6 +81,14 @@ class Recording:
         return {flag: why for each in list_steps_before(step) for flag, why in self.step_flags.get(each, {}).items()}
 
 
+class Recipes(NamedTuple):
+    """The recipe of each step; see ``recordings.steps.work_key.make_recipe``."""
+
+    normalized: str
+    transcript: str
+    enriched: str
+
+
 @dataclass(frozen=True, slots=True)
 class Member:
     """A delivery of a batch with its recording, once that is known."""
@@ -113,9 +121,24 @@ def join_recordings() -> sa.FromClause:
 
 
 def visible_state() -> sa.ColumnElement[str]:
-    """The state a delivery shows: its recording's, or quarantined when nobody could read it, or received."""
+    """The state a delivery shows: its recording's, or quarantined when nobody could read it, or received.
+
+    It is stored as ``deliveries.state``; see ``recordings.ledger.upkeep``.
+    """
     unread = sa.case((deliveries.c.kind.is_not(None), str(State.QUARANTINED)), else_=str(State.RECEIVED))
     return sa.func.coalesce(recordings.c.state, unread)
+
+
+def has_work_left() -> sa.ColumnElement[bool]:
+    """Whether a delivery has not ended: its state is no last one, or its outputs do not stand under its name.
+
+    A recording can be done while one of its names (a duplicate) still has no outputs. It is stored as ``deliveries.open``.
+    """
+    lacking = sa.func.coalesce(deliveries.c.placed[LAST_STEP].as_string(), "") != sa.func.coalesce(
+        recordings.c.enriched_key, ""
+    )
+    is_unplaced = (visible_state() == State.DONE) & lacking & ~is_superseded()
+    return visible_state().not_in([str(state) for state in TERMINAL_STATES]) | is_unplaced
 
 
 def is_superseded() -> sa.ColumnElement[bool]:
@@ -153,7 +176,7 @@ def delivery_from_row(row: Row[Any]) -> Delivery:
 
 def recording_from_row(row: Row[Any]) -> Recording:
     """Read a row that has all columns of ``recordings``."""
-    facts = {column.name: getattr(row, column.name) for column in recordings.c}
+    facts = {name: getattr(row, name) for name in Recording.__slots__}
     derived = {
         "state": State(row.state),
         "bytes_sha256": row.bytes_sha256 or row.sha256,

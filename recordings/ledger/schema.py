@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     Float,
@@ -15,6 +16,8 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    literal_column,
+    true,
 )
 
 from recordings.states import State
@@ -29,6 +32,9 @@ metadata = MetaData(
 )
 
 _STATES = ", ".join(f"'{state}'" for state in State)
+
+INPUTS = "inputs"
+"""Name of the row of ``counts`` that counts all deliveries."""
 
 recordings = Table(
     "recordings",
@@ -72,12 +78,30 @@ recordings = Table(
     Column("normalized_key", String(64), comment="Work key of the normalized audio; see recordings.steps.work_key."),
     Column("transcript_key", String(64)),
     Column("enriched_key", String(64)),
+    Column(
+        "normalized_recipe",
+        String(16),
+        nullable=False,
+        server_default="",
+        comment="Version and options under which the output was last found up to date; see recordings.steps.work_key.",
+    ),
+    Column("transcript_recipe", String(16), nullable=False, server_default=""),
+    Column(
+        "enriched_recipe",
+        String(16),
+        nullable=False,
+        server_default="",
+        comment="Empty too where an annotation is missing, so that it is tried again.",
+    ),
     Column("timings", JSON, nullable=False, comment="Step -> seconds of wall time spent on this recording."),
     Column("changed_at", Float, nullable=False),
     CheckConstraint(f"state IN ({_STATES})", name="state"),
-    Index(None, "state"),
     Index(None, "bytes_sha256"),
 )
+RECIPES = (recordings.c.normalized_recipe, recordings.c.transcript_recipe, recordings.c.enriched_recipe)
+IS_DONE = recordings.c.state == literal_column(f"'{State.DONE}'")
+"""Written into queries, not bound: an index of some rows serves a query only if it has the same condition."""
+Index("ix_recordings_recipes", *RECIPES, sqlite_where=IS_DONE, postgresql_where=IS_DONE)
 
 deliveries = Table(
     "deliveries",
@@ -101,10 +125,35 @@ deliveries = Table(
     Column("flags", JSON, nullable=False, comment="Flag -> reason: duplicate."),
     Column("placed", JSON, nullable=False, comment="Step -> work key of its outputs that stand under this name."),
     Column("received_at", Float, nullable=False),
+    Column(
+        "state",
+        String(16),
+        nullable=False,
+        server_default=State.RECEIVED,
+        comment="What a person sees: its recording's state, or quarantined where nobody could read it.",
+    ),
+    Column(
+        "open",
+        Boolean,
+        nullable=False,
+        server_default=true(),
+        comment="Whether work is left: its state is no last one, or its outputs do not stand under its name yet.",
+    ),
     CheckConstraint("kind IS NULL OR sha256 IS NULL", name="read_or_not"),
     Index(None, "sha256"),
-    Index(None, "batch_key"),
-    Index(None, "name"),
+    Index(None, "name", "received_at"),
+    Index(None, "received_at"),
+)
+IS_BROKEN = deliveries.c.state.in_([literal_column(f"'{State.QUARANTINED}'"), literal_column(f"'{State.FAILED}'")])
+IS_WAITING = deliveries.c.batch_key.is_(None)
+Index("ix_deliveries_broken", deliveries.c.received_at, sqlite_where=IS_BROKEN, postgresql_where=IS_BROKEN)
+Index("ix_deliveries_open", deliveries.c.batch_key, sqlite_where=deliveries.c.open, postgresql_where=deliveries.c.open)
+Index(
+    "ix_deliveries_waiting",
+    deliveries.c.received_at,
+    deliveries.c.name,
+    sqlite_where=IS_WAITING,
+    postgresql_where=IS_WAITING,
 )
 
 batches = Table(
@@ -123,6 +172,26 @@ batch_members = Table(
     Column("delivery_id", String(32), ForeignKey("deliveries.id"), nullable=False),
     Index(None, "delivery_id"),
 )
+
+counts = Table(
+    "counts",
+    metadata,
+    Column("name", String(16), primary_key=True, comment="A state, or inputs."),
+    Column("deliveries", BigInteger, nullable=False),
+)
+"""How many deliveries show each state, and how many there are; written in the transaction that changes them."""
+
+audits = Table(
+    "audits",
+    metadata,
+    Column("name", String(32), primary_key=True, comment="What was looked at."),
+    Column("ended_at", Float, nullable=False),
+    Column("looked_at", BigInteger, nullable=False, comment="How many."),
+    Column("wrong", BigInteger, nullable=False, comment="How many of them were not as they should be."),
+    Column("sentence", Text, nullable=False, comment="The result, for a person."),
+    Column("cursor", Text, nullable=False, comment="Where the next audit of a part goes on."),
+)
+"""The last result of each audit."""
 
 runs = Table(
     "runs",

@@ -32,7 +32,7 @@ from recordings.steps.runner import (
     warn_kept,
 )
 from recordings.steps.transcript import read_transcript
-from recordings.steps.work_key import make_work_key
+from recordings.steps.work_key import make_recipe, make_work_key
 from recordings.storage.base import UnwritableKeyError
 from recordings.workspace import Workspace
 from speech.enrichment.base import Annotation, Annotator
@@ -93,6 +93,12 @@ class EnrichOptions(BaseModel):
 def get_work_key(transcript_key: str, options: EnrichOptions) -> str:
     """The work key of a recording's outputs."""
     return make_work_key(transcript_key, STEP, VERSION, options.model_dump())
+
+
+def get_recipe(options: EnrichOptions) -> str:
+    """The part of the work key that all recordings share, and which annotators there are."""
+    annotators = [[each.name, each.version, dict(each.options)] for each in options.annotators]
+    return make_recipe(STEP, VERSION, [options.model_dump(), annotators])
 
 
 def list_pending(workspace: Workspace, group: RecordingGroup, options: EnrichOptions) -> list[Annotator]:
@@ -174,6 +180,8 @@ def _enrich_recording(
         members=todo,
         flags={ANNOTATIONS_MISSING: "; ".join(missing)} if missing else {},
         enriched_key=key,
+        # What may be had at the next attempt is looked for again.
+        enriched_recipe=get_recipe(options) if all(each.is_final for each in annotations.values()) else "",
         timings={**recording.timings, STEP: round(time.monotonic() - began, 4)},
     )
     tally.add(recording.name, recording.seconds or 0.0)

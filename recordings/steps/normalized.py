@@ -22,7 +22,7 @@ from recordings.steps.runner import (
     warn_kept,
 )
 from recordings.steps.sharing import share_output
-from recordings.steps.work_key import make_work_key
+from recordings.steps.work_key import make_recipe, make_work_key
 from recordings.workspace import Workspace
 from speech.audio.normalize import normalize
 
@@ -51,6 +51,11 @@ class NormalizeOptions(BaseModel):
 def get_work_key(sha256: str, options: NormalizeOptions) -> str:
     """The work key of a recording's normalized audio."""
     return make_work_key(sha256, STEP, VERSION, options.model_dump())
+
+
+def get_recipe(options: NormalizeOptions) -> str:
+    """The part of the work key that all recordings share."""
+    return make_recipe(STEP, VERSION, options.model_dump())
 
 
 def run(
@@ -123,6 +128,7 @@ def _normalize_recording(
         key=key,
         members=[source],
         normalized_key=key,
+        normalized_recipe=get_recipe(options),
         timings={**group.recording.timings, STEP: round(time.monotonic() - began, 4)},
     )
     tally.add(source.delivery.name, done.duration_s)

@@ -26,7 +26,7 @@ from recordings.steps.runner import (
     warn_kept,
 )
 from recordings.steps.sharing import share_output
-from recordings.steps.work_key import make_work_key
+from recordings.steps.work_key import make_recipe, make_work_key
 from recordings.workspace import Workspace
 from speech.asr.checkpoint import Checkpoint
 from speech.asr.engine import ENGINE_VERSION, Engine, RecordingIdentity, join_options
@@ -72,6 +72,11 @@ def get_work_key(normalized_key: str, model_sha256: str, options: Options) -> st
     return make_work_key(normalized_key, STEP, ENGINE_VERSION, {"model": model_sha256, **options.model_dump()})
 
 
+def get_recipe(model_sha256: str, options: Options) -> str:
+    """The part of the work key that all recordings without options of their own share."""
+    return make_recipe(STEP, ENGINE_VERSION, {"model": model_sha256, **options.model_dump()})
+
+
 def run(
     workspace: Workspace, batch_key: str, engine_factory: EngineFactory, progress: Callable[[str], None]
 ) -> StepReport:
@@ -92,6 +97,7 @@ def run(
     ]
     tally = ProgressTracker(progress, len(todo), sum(group.recording.seconds or 0.0 for group, _ in todo))
     faults = ErrorCollector(workspace, STEP)
+    recipe = get_recipe(engine_factory.model_sha256, engine_factory.key_options)
     if todo:
         # Longest first: at the end only short recordings remain, so no worker waits long, and recordings of similar length are
         # processed together, whose chunks can share a batch.
@@ -102,7 +108,7 @@ def run(
             def transcribe_group(item: tuple[RecordingGroup, str]) -> None:
                 group, key = item
                 options = apply_own_options(group.recording, engine_factory.options)
-                work = partial(_transcribe_recording, workspace, group, key, engine, options, stopping, tally)
+                work = partial(_transcribe_recording, workspace, group, key, recipe, engine, options, stopping, tally)
                 faults.run_recording(group.recording, State.NORMALIZED, work)
                 tally.add(group.recording.name, group.recording.seconds or 0.0)
 
@@ -157,6 +163,7 @@ def _transcribe_recording(
     workspace: Workspace,
     group: RecordingGroup,
     key: str,
+    recipe: str,
     engine: Engine,
     options: TranscribeOptions,
     stopping: Event,
@@ -196,6 +203,7 @@ def _transcribe_recording(
         key=key,
         members=[first],
         transcript_key=key,
+        transcript_recipe=recipe,
         timings={**recording.timings, STEP: round(time.monotonic() - began, 4)},
     )
     journal.unlink(missing_ok=True)

@@ -20,5 +20,21 @@ def make_work_key(parent_key: str, step: str, version: str, options: Any) -> str
         version: Version of the step's code, raised when its results can change.
         options: The step's options, as JSON can hold them.
     """
-    text = json.dumps([parent_key, step, version, options], sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return _hash([parent_key, step, version, options])
+
+
+def make_recipe(step: str, version: str, options: Any) -> str:
+    """What goes into every work key of a step: 16 hexadecimal digits.
+
+    The ledger keeps it beside the key. A recording whose recipes are today's need not be looked at: it is up to date.
+
+    Args:
+        step: Name of the step.
+        version: Version of the step's code.
+        options: Those of everybody, without what a recording has of its own; what came with its bytes never changes.
+    """
+    return _hash([step, version, options])[:16]
+
+
+def _hash(parts: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from rich.console import Console
 from rich.progress import (
@@ -29,6 +30,11 @@ from recordings.states import PIPELINE, TERMINAL_STATES, State
 
 _STYLES = {State.DONE: "green", State.QUARANTINED: "yellow", State.FAILED: "red"}
 _PLAIN_WIDTH = 150
+
+
+def format_time(seconds: float) -> str:
+    """A moment, seconds since the epoch, to the minute and in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def make_console() -> Console:

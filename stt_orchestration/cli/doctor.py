@@ -52,6 +52,7 @@ DEVICE = Check("device", "The device is there, and computes in the compute type 
 RESOURCES = Check("resources", "It is named what this process may use, because the number of threads follows it.")
 PROCESSOR = Check("processor", "It is named, because the bytes of a transcript depend on it.")
 VERSIONS = Check("versions", "Every package that a run needs is installed.")
+COUNTS = Check("counts", "The ledger's stored states and counts are those that its rows have.")
 OUTPUTS = Check("outputs", "Every output of every finished recording is there, and the audio has its size.")
 STEP_PROFILES = Check("step profiles", "The configuration of the launcher states a whole profile for every step.")
 CLUSTER = Check("cluster", "This process is in a pod, or has a kubeconfig.")
@@ -91,6 +92,24 @@ def check_installation() -> Iterator[CheckResult]:
     yield CheckResult(RESOURCES, True, detect_resources().sentence)
     yield _describe_processor()
     yield from _check_versions()
+
+
+def check_history() -> Iterator[CheckResult]:
+    """What takes long where there are many recordings: the ledger's counts, and every output."""
+    yield check_counts()
+    yield from check_outputs()
+
+
+def check_counts() -> CheckResult:
+    """Count all deliveries of the ledger anew, and correct what differs."""
+    try:
+        settings = Settings.read()
+        with Workspace.open(settings.store, settings.ledger) as workspace:
+            audit = workspace.ledger.audit_counts()
+    except (SettingsError, LedgerError, OSError, UnknownStoreError) as error:
+        sentence = explain(error) if isinstance(error, OSError) else str(error)
+        return CheckResult(COUNTS, False, sentence, "Do what the message says, then look again.")
+    return CheckResult(COUNTS, None if audit.wrong else True, audit.sentence)
 
 
 def check_outputs() -> Iterator[CheckResult]:

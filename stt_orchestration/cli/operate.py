@@ -36,7 +36,7 @@ def doctor(
     deep: Annotated[
         bool,
         typer.Option(
-            "--deep", help="Look at every output of every finished recording too; it takes long where there are many."
+            "--deep", help="Count the ledger anew and look at every output of every finished recording; it takes long."
         ),
     ] = False,
     image: Annotated[
@@ -44,13 +44,13 @@ def doctor(
     ] = None,
 ) -> None:
     """Look at everything a run needs, and say what is broken and how to mend it. Exit code 1 when something is."""
-    from stt_orchestration.cli.doctor import check_cluster, check_installation, check_outputs
+    from stt_orchestration.cli.doctor import check_cluster, check_history, check_installation
 
     screen = make_console()
     results = check_cluster(image) if kubernetes else check_installation()
     broken = False
     labels = {True: ("ok", "green"), None: ("note", "yellow"), False: ("broken", "red")}
-    for result in chain(results, check_outputs() if deep else ()):
+    for result in chain(results, check_history() if deep else ()):
         broken = broken or result.passed is False
         label, style = labels[result.passed]
         screen.print(Text.assemble((f"{label:<7}", style), f"{result.check.name}: {result.sentence}"))

@@ -116,7 +116,8 @@ def _take_in_and_run(
                 again: Sequence[str] = ()
                 if not only_new:
                     wanted = get_current_options(definitions, weights)
-                    found = plan(workspace, wanted, taken.is_selected, limits, ORIGIN)
+                    named = (taken.names, taken.folders) if paths else None
+                    found = plan(workspace, wanted, limits, ORIGIN, named)
                     for line in _describe_reprocessing(found):
                         screen.print(line)
                     again = found.batches
@@ -166,6 +167,11 @@ def _describe_reprocessing(reprocessing: Reprocessing) -> Iterator[str]:
         yield f"{count} finished under other settings: done again from {step} on."
     if reprocessing.recordings_by_step:
         yield f"That is {reprocessing.seconds / 3600:.2f} h of audio; `stt run --only-new` leaves finished recordings alone."
+    if reprocessing.kept:
+        yield (
+            f"{reprocessing.kept} finished under other settings stay as they are: what they would be made of is gone. "
+            "Where it is there again, `stt run PATH` does them."
+        )
 
 
 def _summary_lines(workspace: Workspace, outcome: RunOutcome) -> Iterator[str]:

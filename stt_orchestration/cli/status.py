@@ -17,7 +17,7 @@ from recordings.states import State
 from recordings.steps.enriched import EnrichOptions
 from recordings.steps.transcript import read_transcript
 from recordings.workspace import Workspace
-from stt_orchestration.cli.console import describe_impossible, make_console, make_recordings_table
+from stt_orchestration.cli.console import describe_impossible, format_time, make_console, make_recordings_table
 from stt_orchestration.cli.exit_codes import ExitCode, errors_to_exit_codes, exit_with
 from stt_orchestration.settings import Settings
 
@@ -35,10 +35,12 @@ def status(
     settings = Settings.read()
     with Workspace.open(settings.store, settings.ledger) as workspace:
         totals = workspace.ledger.count_totals()
-        unfinished = len(workspace.ledger.list_open_batches(made_before=float("inf"), limit=10**6))
-        waiting = len(workspace.ledger.list_waiting(10**6))
-        broken = [] if as_json else workspace.ledger.list_broken()
+        unfinished = workspace.ledger.count_open_batches()
+        waiting = workspace.ledger.count_waiting()
+        broken = [] if as_json else workspace.ledger.list_broken(_MOST_BROKEN)
+        audits = workspace.ledger.list_audits()
     counts, inputs = totals.states, totals.inputs
+    more_broken = counts[State.QUARANTINED] + counts[State.FAILED] - len(broken)
     if as_json:
         typer.echo(json.dumps({"inputs": inputs, "states": {str(state): n for state, n in counts.items()}}))
     else:
@@ -50,8 +52,8 @@ def status(
         screen.print(table)
         if broken:
             screen.print()
-            screen.print(make_recordings_table(broken[:_MOST_BROKEN]))
-            more = f"{len(broken) - _MOST_BROKEN} more; " if len(broken) > _MOST_BROKEN else ""
+            screen.print(make_recordings_table(broken))
+            more = f"{more_broken} more; " if more_broken > 0 else ""
             screen.print(f"{more}`stt retry NAME` or `stt retry --all` arms what is mended.")
         if waiting:
             screen.print(f"{waiting} wait for a batch: `stt run`, or let the sensor or the schedule take them.")
@@ -60,6 +62,8 @@ def status(
                 f"{unfinished} batches are unfinished: at work, or stopped. `stt run` goes on with those now; sensor and schedule "
                 "ask for a stopped one again 2 minutes after its run, then later and later, up to 2 hours."
             )
+        for audit in audits:
+            screen.print(f"Last audit of {audit.name}, {format_time(audit.ended_at)}: {audit.sentence}.")
     if not totals.is_consistent:
         exit_with(
             f"{inputs} inputs, but {sum(counts.values())} over all states: the ledger is damaged.", ExitCode.MACHINE

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from recordings.batches import BatchLimits
-from recordings.intake.reprocess import CurrentOptions, plan
+from recordings.intake.reprocess import CurrentOptions, Reprocessing, plan
 from recordings.steps import enriched
 from recordings.steps.enriched import EnrichOptions
 from recordings.steps.normalized import NormalizeOptions
@@ -26,8 +26,8 @@ CURRENT_OPTIONS = CurrentOptions(NormalizeOptions(), NO_WEIGHTS.sha256, Options(
 
 def plan_names(pipeline: StepPipeline, current: CurrentOptions, *names: str) -> tuple[dict[str, int], list[set[str]]]:
     """Step -> number of recordings planned again from there on, and the names in each new batch."""
-    is_selected = set(names).__contains__ if names else lambda _: True
-    planned = plan(pipeline.workspace, current, is_selected, BatchLimits(max_recordings=2), "test")
+    named = (names, ()) if names else None
+    planned = plan(pipeline.workspace, current, BatchLimits(max_recordings=2), "test", named)
     return dict(planned.recordings_by_step), [set(pipeline.get_states(key)) for key in planned.batches]
 
 
@@ -40,7 +40,7 @@ def test_only_recordings_made_with_other_options_are_planned_again(pipeline: Ste
     assert plan_names(pipeline, CURRENT_OPTIONS) == ({}, [])
     without_prosody = replace(CURRENT_OPTIONS, enrich=EnrichOptions(prosody=False))
     assert plan_names(pipeline, without_prosody, "missing.wav") == ({}, [])
-    planned = plan(pipeline.workspace, without_prosody, {"b.wav"}.__contains__, BatchLimits(), "test")
+    planned = plan(pipeline.workspace, without_prosody, BatchLimits(), "test", (["b.wav"], []))
     (key,) = planned.batches
     assert pipeline.workspace.ledger.count_totals().is_consistent
     assert count_worked(pipeline.run(key, enrich=without_prosody.enrich)) == {
@@ -76,11 +76,15 @@ def test_a_recording_without_its_input_is_not_planned(pipeline: StepPipeline) ->
     pipeline.write_silence("a.wav")
     pipeline.run(pipeline.form_batch())
     mono = replace(CURRENT_OPTIONS, normalize=NormalizeOptions(keep_channels=False))
-    (pipeline.raw / "a.wav").unlink()
-    assert plan_names(pipeline, mono) == ({}, [])
+    (pipeline.raw / "a.wav").rename(pipeline.data / "away.wav")
+    assert plan(pipeline.workspace, mono, BatchLimits(), "test") == Reprocessing((), {}, 0.0, kept=1)
+    assert plan(pipeline.workspace, mono, BatchLimits(), "test") == Reprocessing((), {}, 0.0, kept=0), "said once"
     assert plan_names(pipeline, replace(mono, model_sha256="1" * 64))[0] == {"transcript": 1}, (
         "the normalized audio is still there"
     )
+    (pipeline.data / "away.wav").rename(pipeline.raw / "a.wav")
+    assert plan_names(pipeline, mono, "a.wav")[0] == {"normalized": 1}, "what is named is always looked at"
+    (pipeline.raw / "a.wav").unlink()
     (pipeline.data / "input_audio" / "a.wav.wav").unlink()
     assert plan_names(pipeline, replace(mono, model_sha256="2" * 64)) == ({}, [])
 

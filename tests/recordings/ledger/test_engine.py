@@ -19,7 +19,10 @@ from recordings.ledger.schema import metadata
 
 def test_the_migrations_make_the_tables_of_the_schema(ledger: Ledger) -> None:
     with ledger._read() as connection:
-        differences = compare_metadata(MigrationContext.configure(connection), metadata)
+        # The index of names is made of what SQLAlchemy cannot describe.
+        indescribable = ("delivery_names", "ix_deliveries_name_parts")
+        options = {"include_name": lambda name, *_: not (name or "").startswith(indescribable)}
+        differences = compare_metadata(MigrationContext.configure(connection, opts=options), metadata)
         version = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
     # Comments of columns are only in the code, not in the databases.
     assert [
