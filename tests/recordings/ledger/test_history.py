@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,7 @@ class _Life:
 
     def __init__(self, ledger: Ledger, seed: int) -> None:
         self.ledger = ledger
+        self.seed = seed
         self.random = random.Random(seed)  # noqa: S311
         self.version = 0
         self.batches = 0
@@ -119,7 +121,7 @@ class _Life:
     def claim(self) -> None:
         if waiting := self.ledger.list_waiting(3):
             self.batches += 1
-            assert self.ledger.claim(f"batch-{self.batches}", waiting, "test")
+            self.ledger.claim(f"batch-{self.seed}-{self.batches}", waiting, "test")
 
     def work(self) -> None:
         member = self.pick()
@@ -168,6 +170,18 @@ def test_counts_and_open_work_stay_those_of_the_rows_whatever_happens(ledger: Le
     assert audit.wrong == 0, audit.sentence
     assert ledger.count_totals().is_consistent
     assert audit.looked_at == ledger.count_totals().inputs > 0
+
+
+def test_counts_stay_true_when_several_change_the_same_recordings_at_once(ledger: Ledger) -> None:
+    def live(seed: int) -> None:
+        life = _Life(ledger, seed)
+        for _ in range(60):
+            life.step()
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(live, (10, 11, 12)))
+    audit = ledger.audit_counts()
+    assert audit.wrong == 0, audit.sentence
 
 
 def test_the_audit_corrects_what_another_program_broke_and_says_so(ledger: Ledger) -> None:
