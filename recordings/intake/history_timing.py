@@ -21,7 +21,6 @@ from typing import Any
 import sqlalchemy as sa
 
 from recordings.batches import BatchLimits, Delivery
-from recordings.intake.backoff import PastRuns
 from recordings.intake.intake import find_unattended_batches, form_batches
 from recordings.intake.reprocess import CurrentOptions, plan
 from recordings.ledger.ledger import Ledger
@@ -99,7 +98,7 @@ def time_questions(workspace: Workspace, rows: int) -> dict[str, float]:
 def _tick(workspace: Workspace) -> None:
     form_batches(workspace, BatchLimits(), "timing", 20)
     live = set(workspace.ledger.list_open_batches(time.time(), 20))
-    find_unattended_batches(workspace, live, lambda _: PastRuns(), 20)
+    find_unattended_batches(workspace, live, lambda _: {}, 20)
 
 
 class _Arrivals:

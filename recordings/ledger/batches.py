@@ -167,6 +167,18 @@ class BatchLedger(LedgerEngine):
             raise LookupError(f"There is no batch {batch_key!r} in the ledger {self.address}.")
         return members
 
+    def find_newest_batch(self, delivery_id: str) -> str | None:
+        """The newest batch that a delivery is or was in; None where it waits for its first one."""
+        query = (
+            sa.select(batches.c.key)
+            .join(batch_members, batch_members.c.batch_key == batches.c.key)
+            .where(batch_members.c.delivery_id == delivery_id)
+            .order_by(batches.c.made_at.desc())
+            .limit(1)
+        )
+        with self._read() as connection:
+            return connection.scalar(query)
+
     def count_members(self, batch_key: str) -> int:
         """How many deliveries a batch was made of, whatever their state is now."""
         query = sa.select(sa.func.count()).select_from(batch_members).where(batch_members.c.batch_key == batch_key)
