@@ -20,9 +20,11 @@ import sqlalchemy as sa
 from dagster._core.storage.event_log import SqlEventLogStorage
 from dagster._core.storage.event_log.schema import (
     AssetCheckExecutionsTable,
+    AssetEventTagsTable,
     ConcurrencySlotsTable,
     DynamicPartitionsTable,
     PendingStepsTable,
+    SqlEventLogStorageTable,
 )
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
@@ -40,6 +42,8 @@ _NAMES = 5000
 """Names of a folder that are looked at together: for each part the whole folder is listed."""
 
 _RUN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+_TAGGED_EVENTS = (dg.DagsterEventType.ASSET_MATERIALIZATION.value, dg.DagsterEventType.ASSET_OBSERVATION.value)
 
 _OUR_ASSETS = frozenset(dg.AssetKey(step).to_string() for step in Step)
 
@@ -70,18 +74,27 @@ def delete_runs(instance: dg.DagsterInstance, run_ids: Sequence[str]) -> None:
         for run_id in run_ids:
             instance.delete_run(run_id)
         return
-    # Dagster's own delete_events opens the file of a run on SQLite, and makes it where it is gone.
-    with events.index_connection() as connection:
-        for run_id in run_ids:
-            events.delete_events_for_run(connection, run_id)
-        for table in (ConcurrencySlotsTable, PendingStepsTable):
-            connection.execute(sa.delete(table).where(table.c.run_id.in_(run_ids)))
+    with events.index_transaction() as connection:
+        _delete_events(connection, run_ids)
     if isinstance(events, SqliteEventLogStorage):
         for run_id in run_ids:
             _remove_event_file(events, run_id)
     with runs.connect() as connection:
         connection.execute(sa.delete(RunTagsTable).where(RunTagsTable.c.run_id.in_(run_ids)))
         connection.execute(sa.delete(RunsTable).where(RunsTable.c.run_id.in_(run_ids)))
+
+
+def _delete_events(connection: sa.Connection, run_ids: Sequence[str]) -> None:
+    """As Dagster deletes those of one run. Its own function opens the run's file on SQLite, and makes it where it is gone."""
+    events = SqlEventLogStorageTable.c
+    of_runs = events.run_id.in_(run_ids)
+    # Asked for with their types, SQLite would read all materializations that there are.
+    rows = connection.execute(sa.select(events.id, events.dagster_event_type).where(of_runs)).all()
+    tagged = [row.id for row in rows if row.dagster_event_type in _TAGGED_EVENTS]
+    connection.execute(sa.delete(AssetEventTagsTable).where(AssetEventTagsTable.c.event_id.in_(tagged)))
+    connection.execute(sa.delete(SqlEventLogStorageTable).where(of_runs))
+    for table in (ConcurrencySlotsTable, PendingStepsTable):
+        connection.execute(sa.delete(table).where(table.c.run_id.in_(run_ids)))
 
 
 def _remove_event_file(events: SqliteEventLogStorage, run_id: str) -> None:

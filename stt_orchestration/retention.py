@@ -37,6 +37,7 @@ _RUNS = 100
 """Runs that are read together."""
 
 _DELETED_AT_ONCE = 20
+"""Runs that are deleted together, between two looks at the time."""
 
 _KEPT_OF_UNFINISHED = 12
 """Newest runs of an unfinished batch that stay, however old: they say when it is asked for again. From the seventh on, the time

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import secrets
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
 import pytest
 import sqlalchemy as sa
+import yaml
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, DynamicPartitionsTable
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 from dagster._core.storage.runs.schema import RunsTable
@@ -117,11 +120,44 @@ def make_unfinished_batch(installation: Installation) -> str:
     return key
 
 
-def test_an_old_run_goes_with_all_that_dagster_keeps_of_it_and_a_young_one_stays(installation: Installation) -> None:
+@pytest.fixture
+def on_postgres(installation: Installation, postgres: str, tmp_path: Path) -> Iterator[Installation]:
+    """The installation with an instance like a cluster's: PostgreSQL, and compute logs in a folder."""
+    name = f"dagster_{secrets.token_hex(4)}"
+    url = sa.make_url(postgres).set(drivername="postgresql+psycopg2")
+    server = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+    with server.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    storage = {
+        "module": "stt_orchestration.storage",
+        "class": "RetryingPostgresStorage",
+        "config": {"postgres_url": url.set(database=name).render_as_string(hide_password=False)},
+    }
+    home = tmp_path / "cluster"
+    home.mkdir()
+    (home / "dagster.yaml").write_text(yaml.safe_dump({"storage": {"custom": storage}}), encoding="utf-8")
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        yield replace(installation, instance=instance)
+    with server.connect() as connection:
+        connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+    server.dispose()
+
+
+def check_that_an_old_run_goes(installation: Installation, folder: Path) -> None:
+    """Two runs, the older one past its days: it goes with all, and the other one stays with all.
+
+    Args:
+        installation: On either database.
+        folder: Holds the files of the instance.
+    """
+
+    def list_leavings(run_id: str) -> set[str]:
+        return {path.name for path in folder.rglob("*") if run_id in path.name}
+
     old, young = execute_run(installation, "batch-old"), execute_run(installation, "batch-young")
     leavings = list_leavings(young)
+    assert young in leavings, "the folder of compute logs"
     assert {name.replace(young, old) for name in leavings} == list_leavings(old)
-    assert len(leavings) >= 2, "a file of events and a folder of logs"
     age_run(installation, old, 31)
     age_tables(installation, 31)
     assert tick(installation) == "Deleted: 1 runs, 1 partitions, 1 checks of deleted runs."
@@ -133,6 +169,16 @@ def test_an_old_run_goes_with_all_that_dagster_keeps_of_it_and_a_young_one_stays
     made = installation.instance.fetch_materializations(wanted, limit=10).records
     assert [record.run_id for record in made] == [young]
     assert tick(installation) == "Nothing is old enough."
+
+
+def test_an_old_run_goes_with_all_that_dagster_keeps_of_it_and_a_young_one_stays(installation: Installation) -> None:
+    home = Path(os.environ["DAGSTER_HOME"])
+    check_that_an_old_run_goes(installation, home)
+    assert len(list((home / "history/runs").glob("*-*.db"))) == 1, "each run has a file of events"
+
+
+def test_an_old_run_goes_on_postgresql_too(on_postgres: Installation, tmp_path: Path) -> None:
+    check_that_an_old_run_goes(on_postgres, tmp_path / "cluster")
 
 
 @pytest.mark.parametrize(("status", "days"), [(SUCCESS, 30), (FAILURE, 90), (CANCELED, 90)])
@@ -182,10 +228,14 @@ def test_needed_runs_do_not_hide_those_that_are_due(
     assert list_runs(installation) == set(needed)
 
 
-def test_a_partition_that_was_added_lately_stays_until_somebody_runs_it(installation: Installation) -> None:
-    installation.instance.add_dynamic_partitions(batches.name or "", ["batch-asked-for"])
-    tick(installation)
-    assert list_partitions(installation) == ["batch-asked-for"]
+def test_a_partition_without_a_run_goes_unless_it_is_young_or_its_batch_unfinished(installation: Installation) -> None:
+    """As it is between the request for a run and the run, and when a person adds the partition of an old batch."""
+    key, name = make_unfinished_batch(installation), batches.name or ""
+    installation.instance.add_dynamic_partitions(name, [key, "batch-finished"])
+    age_tables(installation, 31)
+    installation.instance.add_dynamic_partitions(name, ["batch-asked-for"])
+    assert tick(installation) == "Deleted: 1 partitions."
+    assert list_partitions(installation) == [key, "batch-asked-for"]
 
 
 def test_runs_of_other_code_locations_and_of_capacity_assets_stay(installation: Installation) -> None:
