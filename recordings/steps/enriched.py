@@ -21,6 +21,7 @@ from recordings.layout import (
 )
 from recordings.ledger.rows import Member, Recording
 from recordings.states import State, Step, has_reached
+from recordings.steps.concurrency import plan_concurrency
 from recordings.steps.report import ProgressTracker, StepReport
 from recordings.steps.runner import (
     INFRASTRUCTURE_ERRORS,
@@ -40,12 +41,16 @@ from speech.enrichment.registry import ANNOTATORS
 from speech.export.base import ExportFormat, ExportInput
 from speech.export.formats import FORMATS
 from speech.export.page.page import relative_href
+from speech.machine.resources import FreeMemory, measure_free_memory
 
 log = logging.getLogger("stt")
 
 STEP = Step.ENRICHED
 VERSION = "1"
 """Part of the work key: raise it when an output can change."""
+
+_RECORDING_BYTES, _WORD_BYTES, _EMBEDDED_MINUTE_BYTES = 12 * 2**20, 2_900, 3 * 2**19
+"""See ``estimate_memory_bytes``."""
 
 ANNOTATIONS_MISSING = "annotations_missing"
 """Flag of a recording with an annotation that failed or could not be had; its reason says which and why."""
@@ -100,10 +105,38 @@ def list_pending(workspace: Workspace, group: RecordingGroup, options: EnrichOpt
     return [each for each in options.annotators if _read_annotation(workspace, each, group.recording) is None]
 
 
+def estimate_memory_bytes(recording: Recording, options: EnrichOptions) -> int:
+    """Memory of making the outputs of one recording.
+
+    Measured with 1 to 600 minutes of speech in one and two channels on an AMD EPYC: ``python -m benchmarks memory``.
+    """
+    embedded_s = recording.seconds or 0.0
+    if not options.page or embedded_s > options.embed_minutes * 60:
+        embedded_s = 0.0
+    channels = min(2, recording.channels or 1)
+    return round(
+        _RECORDING_BYTES + _WORD_BYTES * (recording.words or 0) + _EMBEDDED_MINUTE_BYTES * channels * embedded_s / 60
+    )
+
+
 def run(
-    workspace: Workspace, batch_key: str, options: EnrichOptions, progress: Callable[[str], None], *, workers: int = 1
+    workspace: Workspace,
+    batch_key: str,
+    options: EnrichOptions,
+    progress: Callable[[str], None],
+    *,
+    workers: int = 1,
+    free: FreeMemory | None = None,
 ) -> StepReport:
-    """Make the outputs of every transcribed recording of a batch under each of its names, ``workers`` at a time.
+    """Make the outputs of each transcribed recording of a batch under all its names, ``workers`` at a time, as memory allows.
+
+    Args:
+        workspace: Where the bytes and states are.
+        batch_key: Which batch.
+        options: Which outputs.
+        progress: Takes a line of progress.
+        workers: Recordings at a time, where memory allows it.
+        free: Memory that may be used; None: what is free now.
 
     Raises:
         LookupError: There is no such batch.
@@ -111,6 +144,10 @@ def run(
     """
     found = group_by_recording(workspace.ledger.list_members(batch_key))
     tally = ProgressTracker(progress, len(found))
+    free = free or measure_free_memory()
+    sizes = [estimate_memory_bytes(group.recording, options) for group in found]
+    concurrency = plan_concurrency(workers, sizes, free.usable_bytes, free)
+    tally.note_concurrency(concurrency)
     faults = ErrorCollector(workspace, STEP)
 
     def work_on_group(group: RecordingGroup) -> None:
@@ -133,11 +170,12 @@ def run(
             return
         if recording.state is State.DONE:
             workspace.ledger.transition(recording.sha256, State.DONE, State.TRANSCRIBED)
-        faults.run_recording(
-            recording, State.TRANSCRIBED, partial(_enrich_recording, workspace, group, todo, key, options, tally)
-        )
+        with concurrency.gate.hold(estimate_memory_bytes(recording, options)):
+            faults.run_recording(
+                recording, State.TRANSCRIBED, partial(_enrich_recording, workspace, group, todo, key, options, tally)
+            )
 
-    run_parallel(work_on_group, found, workers)
+    run_parallel(work_on_group, found, concurrency.workers)
     faults.raise_or_mark_failed()
     return tally.make_report(STEP, batch_key, workspace.ledger)
 

@@ -97,12 +97,19 @@ class EngineConfig:
         compute_type: CTranslate2's name, such as ``int8`` or ``float16``.
         workers: Batches decoded at the same time: the number of CPUs that the process has, 1 on a GPU. Changes no text.
         batch_size: Chunks in a batch; None: the fastest size on the device. Changes no text.
+        detectors: Calls that look for speech at the same time; None: one for each CPU. Changes no text.
     """
 
     device: Literal["cpu", "cuda"] = "cpu"
     compute_type: str = "int8"
     workers: int = 1
     batch_size: int | None = None
+    detectors: int | None = None
+
+
+def get_batch_size(config: EngineConfig) -> int:
+    """Chunks in a batch: as configured, or the fastest size on the device."""
+    return config.batch_size or _DEFAULT_BATCH_SIZE[config.device]
 
 
 class ModelPool:
@@ -119,7 +126,7 @@ class ModelPool:
         self._config = config
         self._model: WhisperDecoder | None = None
         self._load_lock = Lock()
-        size = config.batch_size or _DEFAULT_BATCH_SIZE[config.device]
+        size = get_batch_size(config)
         self._batcher: Batcher[Hashable, Request[Any], Any] = Batcher(
             self._run_batch,
             workers=config.workers,
