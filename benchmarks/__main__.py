@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Protocol
 
-from benchmarks.lab import arrivals, first_transcript, long_file, long_speech, overhead, short_call
+from benchmarks.lab import arrivals, first_transcript, long_file, long_speech, memory, overhead, short_call
 from benchmarks.platform.machine import format_header
 
 
@@ -21,6 +21,7 @@ MEASUREMENTS: dict[str, tuple[str, Callable[[], Measurement]]] = {
     "overhead": ("What orchestration costs a recording", overhead.measure),
     "long-file": ("Normalizing a ten-hour recording", long_file.measure),
     "long-speech": ("Transcribing ten hours of speech", long_speech.measure),
+    "memory": ("Memory of each step, measured and estimated", memory.measure),
     "short-call": ("A short call beside a long recording", short_call.measure),
     "arrivals": ("The sensor on a bucket", arrivals.measure),
     "first-transcript": ("From make run in a fresh clone to the first transcript", first_transcript.measure),

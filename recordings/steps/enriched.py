@@ -39,7 +39,7 @@ from recordings.workspace import Workspace
 from speech.enrichment.base import Annotation, Annotator
 from speech.enrichment.registry import ANNOTATORS
 from speech.export.base import ExportFormat, ExportInput
-from speech.export.formats import FORMATS
+from speech.export.formats import FORMATS, estimate_memory_bytes
 from speech.export.page.page import relative_href
 from speech.machine.resources import FreeMemory, measure_free_memory
 
@@ -48,9 +48,6 @@ log = logging.getLogger("stt")
 STEP = Step.ENRICHED
 VERSION = "1"
 """Part of the work key: raise it when an output can change."""
-
-_RECORDING_BYTES, _WORD_BYTES, _EMBEDDED_MINUTE_BYTES = 12 * 2**20, 2_900, 3 * 2**19
-"""See ``estimate_memory_bytes``."""
 
 ANNOTATIONS_MISSING = "annotations_missing"
 """Flag of a recording with an annotation that failed or could not be had; its reason says which and why."""
@@ -105,20 +102,6 @@ def list_pending(workspace: Workspace, group: RecordingGroup, options: EnrichOpt
     return [each for each in options.annotators if _read_annotation(workspace, each, group.recording) is None]
 
 
-def estimate_memory_bytes(recording: Recording, options: EnrichOptions) -> int:
-    """Memory of making the outputs of one recording.
-
-    Measured with 1 to 600 minutes of speech in one and two channels on an AMD EPYC: ``python -m benchmarks memory``.
-    """
-    embedded_s = recording.seconds or 0.0
-    if not options.page or embedded_s > options.embed_minutes * 60:
-        embedded_s = 0.0
-    channels = min(2, recording.channels or 1)
-    return round(
-        _RECORDING_BYTES + _WORD_BYTES * (recording.words or 0) + _EMBEDDED_MINUTE_BYTES * channels * embedded_s / 60
-    )
-
-
 def run(
     workspace: Workspace,
     batch_key: str,
@@ -145,7 +128,7 @@ def run(
     found = group_by_recording(workspace.ledger.list_members(batch_key))
     tally = ProgressTracker(progress, len(found))
     free = free or measure_free_memory()
-    sizes = [estimate_memory_bytes(group.recording, options) for group in found]
+    sizes = [_estimate_bytes(group.recording, options) for group in found]
     concurrency = plan_concurrency(workers, sizes, free.usable_bytes, free)
     tally.note_concurrency(concurrency)
     faults = ErrorCollector(workspace, STEP)
@@ -170,7 +153,7 @@ def run(
             return
         if recording.state is State.DONE:
             workspace.ledger.transition(recording.sha256, State.DONE, State.TRANSCRIBED)
-        with concurrency.gate.hold(estimate_memory_bytes(recording, options)):
+        with concurrency.gate.hold(_estimate_bytes(recording, options)):
             faults.run_recording(
                 recording, State.TRANSCRIBED, partial(_enrich_recording, workspace, group, todo, key, options, tally)
             )
@@ -178,6 +161,12 @@ def run(
     run_parallel(work_on_group, found, concurrency.workers)
     faults.raise_or_mark_failed()
     return tally.make_report(STEP, batch_key, workspace.ledger)
+
+
+def _estimate_bytes(recording: Recording, options: EnrichOptions) -> int:
+    seconds = recording.seconds or 0.0
+    embedded_s = seconds if options.page and seconds <= options.embed_minutes * 60 else 0.0
+    return estimate_memory_bytes(recording.words or 0, embedded_s, recording.channels or 1)
 
 
 def _can_redo(workspace: Workspace, todo: list[Member]) -> bool:

@@ -23,11 +23,12 @@ _FRAMES = WINDOW_S * 50  # of the encoder, 20 ms each
 _TOKENS = 264  # the longest text of a window; see ``speech.asr.whisper``
 _BEAMS = 5
 
-_LOADING_BYTES = 65 * _MIB
+_CONVERTING_BYTES = 6
 _LOADED_BYTES = 60 * _MIB
 _DETECTING_BYTES = 80 * _MIB
-"""Beside the weights: while they are read; afterwards, with the tokenizer; and for a thread that looks for speech in a minute of
-audio. Measured with tiny.en and base in int8 on an AMD EPYC: ``python -m benchmarks memory``."""
+"""Beside the weights: while they are read, for each number of the largest matrix; afterwards, with the tokenizer; and for a thread
+that looks for speech in a minute of audio. Measured with tiny.en and base in int8, and with random weights in the dimensions of
+small and medium, on an AMD EPYC; ``python -m benchmarks memory`` repeats the first two."""
 
 _RECORDING_BYTES, _CHANNEL_BYTES, _HOUR_BYTES = 2 * _MIB, 10 * _MIB, 20 * _MIB
 """Of a recording in work: a part that is always there; the minute that is being searched, for each channel; and the results of an
@@ -43,6 +44,7 @@ class ModelShape:
         width: Of a frame or token inside the model, numbers.
         heads: Of the encoder's attention.
         parameters: Numbers in all weights.
+        largest: Numbers in the largest matrix.
         file_bytes: Size of the file.
     """
 
@@ -50,6 +52,7 @@ class ModelShape:
     width: int
     heads: int
     parameters: int
+    largest: int
     file_bytes: int
 
 
@@ -85,8 +88,8 @@ def read_shape(file: Path) -> ModelShape | None:
         heads = int.from_bytes(shapes["encoder/num_heads"][1], "little")
     except (OSError, struct.error, UnicodeDecodeError, KeyError, IndexError):
         return None
-    parameters = sum(math.prod(shape) for shape, _ in shapes.values())
-    return ModelShape(layers, width, heads, parameters, file.stat().st_size)
+    sizes = [math.prod(shape) for shape, _ in shapes.values()]
+    return ModelShape(layers, width, heads, sum(sizes), max(sizes), file.stat().st_size)
 
 
 def estimate_engine_bytes(shape: ModelShape, compute_type: str, workers: int, batch_size: int, detectors: int) -> int:
@@ -100,7 +103,7 @@ def estimate_engine_bytes(shape: ModelShape, compute_type: str, workers: int, ba
         detectors: Calls that look for speech at once.
     """
     weights = shape.parameters * _count_bytes(compute_type)
-    loading = shape.file_bytes + weights + _LOADING_BYTES
+    loading = max(shape.file_bytes, weights) + _CONVERTING_BYTES * shape.largest
     working = weights * 3 // 2 + _LOADED_BYTES + workers * _estimate_worker_bytes(shape, batch_size)
     return max(loading, working) + detectors * _DETECTING_BYTES
 

@@ -104,7 +104,7 @@ def test_steps_work_one_by_one_where_memory_allows_one(
         )
 
     with caplog.at_level(logging.WARNING, "stt"):
-        reports = run(FreeMemory(40 * MIB, 23 * MIB, "the limit of the cgroup"))
+        reports = run(FreeMemory(200 * MIB, int(85 / 0.9 * MIB), "the limit of the cgroup"))
     assert [(report.worked, report.most_at_once) for report in reports] == [(3, 1), (3, 1)]
     for decided in ("1 of the largest recordings at once in place of 3", "1 stereo recording at once in place of 3"):
         assert sum(f"Memory decides: {decided}" in line for line in said) == 1

@@ -179,7 +179,7 @@ def test_in_a_real_control_group_workers_follow_the_memory_that_is_left() -> Non
         "from speech.machine.resources import measure_free_memory\n"
         "from speech.models.registry import Weights\n"
         "from pathlib import Path\n"
-        "memory.read_shape = lambda file: ModelShape(6, 512, 8, 72_603_145, 145_217_532)\n"
+        "memory.read_shape = lambda file: ModelShape(6, 512, 8, 72_603_145, 26_554_880, 145_217_532)\n"
         "used = b'1' * 2**26\n"
         "free = measure_free_memory()\n"
         "fitted = fit_engine(EngineOptions(), Weights('base', Path('.'), '', None, 'model directory'), free)\n"
