@@ -67,7 +67,7 @@ def iter_all_missing(workspace: Workspace, options: EnrichOptions) -> Iterator[M
     """Look at every output of every finished recording; it takes a request to the store for each."""
     finished = workspace.ledger.iter_finished()
     for _, group in groupby(finished, lambda member: member.recording and member.recording.sha256):
-        yield from _find_missing(workspace, list(group), options)
+        yield from find_missing(workspace, list(group), options)
 
 
 def iter_missing_of(
@@ -82,23 +82,10 @@ def iter_missing_of(
         options: What the operator wants of the last step.
     """
     for sha256 in workspace.ledger.list_finished_named(names, folders):
-        yield from _find_missing(workspace, workspace.ledger.list_current(sha256), options)
+        yield from find_missing(workspace, workspace.ledger.list_current(sha256), options)
 
 
-def restore_outputs(workspace: Workspace, missing: Iterable[MissingOutputs]) -> Restoration:
-    """Let deliveries wait for a batch that makes what they lack. Nothing is done where it cannot be made."""
-    counts: Counter[str] = Counter()
-    impossible = []
-    for each in missing:
-        if not each.can_be_made:
-            impossible.append(each)
-            continue
-        kept = list_steps_before(each.step)
-        counts[each.step] += workspace.ledger.reset_outputs(each.member, kept)
-    return Restoration({step: counts[step] for step in Step if counts[step]}, tuple(impossible))
-
-
-def _find_missing(workspace: Workspace, members: Sequence[Member], options: EnrichOptions) -> list[MissingOutputs]:
+def find_missing(workspace: Workspace, members: Sequence[Member], options: EnrichOptions) -> list[MissingOutputs]:
     """What the deliveries of one recording lack. Those of an unfinished batch are left out: the batch makes it."""
     recording = members[0].recording if members else None
     if recording is None or recording.state is not State.DONE:
@@ -120,6 +107,19 @@ def _find_missing(workspace: Workspace, members: Sequence[Member], options: Enri
         )
         for (member, found), step in zip(lacking, steps, strict=True)
     ]
+
+
+def restore_outputs(workspace: Workspace, missing: Iterable[MissingOutputs]) -> Restoration:
+    """Let deliveries wait for a batch that makes what they lack. Nothing is done where it cannot be made."""
+    counts: Counter[str] = Counter()
+    impossible = []
+    for each in missing:
+        if not each.can_be_made:
+            impossible.append(each)
+            continue
+        kept = list_steps_before(each.step)
+        counts[each.step] += workspace.ledger.reset_outputs(each.member, kept)
+    return Restoration({step: counts[step] for step in Step if counts[step]}, tuple(impossible))
 
 
 def _look(workspace: Workspace, member: Member, recording: Recording, options: EnrichOptions) -> dict[Step, list[str]]:

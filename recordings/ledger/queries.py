@@ -90,6 +90,19 @@ class QueryLedger(LedgerEngine):
                 found.update(dict.fromkeys(connection.scalars(query)))
         return list(found)
 
+    def list_recordings_after(self, sha256: str, limit: int) -> list[tuple[str, State]]:
+        """The next recordings in the order of their sha256, in whatever state: sha256 and state of each."""
+        query = sa.select(recordings.c.sha256, recordings.c.state).where(recordings.c.sha256 > sha256)
+        with self._read() as connection:
+            rows = connection.execute(query.order_by(recordings.c.sha256).limit(limit))
+            return [(row.sha256, State(row.state)) for row in rows]
+
+    def list_names_after(self, name: str, limit: int) -> list[str]:
+        """The names of the next deliveries in the database's order of names; as often as it was delivered."""
+        query = sa.select(deliveries.c.name).where(deliveries.c.name > name).order_by(deliveries.c.name).limit(limit)
+        with self._read() as connection:
+            return list(connection.scalars(query))
+
     def count_totals(self) -> Totals:
         """The number of deliveries, in total and by state, as they were counted when they changed."""
         with self._read() as connection:

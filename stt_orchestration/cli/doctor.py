@@ -16,7 +16,7 @@ from k8s_run_launcher.cluster import NoClusterError, connect_to_cluster
 from k8s_run_launcher.deprecated_profiles import DEPRECATED_PROFILES, list_unstated_steps
 from k8s_run_launcher.preflight import IMAGE, run_preflight
 from k8s_run_launcher.profiles import StepProfile, read_profiles
-from recordings.intake.missing import iter_all_missing
+from recordings.intake.audit import audit_all_outputs
 from recordings.ledger.engine import LedgerError
 from recordings.ledger.ledger import Ledger
 from recordings.states import State
@@ -118,7 +118,7 @@ def check_outputs() -> Iterator[CheckResult]:
         settings = Settings.read()
         with Workspace.open(settings.store, settings.ledger) as workspace:
             lacking = 0
-            for each in iter_all_missing(workspace, settings.pick(EnrichOptions)):
+            for each in audit_all_outputs(workspace, settings.pick(EnrichOptions)):
                 lacking += 1
                 name = each.member.delivery.name
                 remedy = f"To have it made anew: stt retry {shlex.quote(name)}, then stt run."
@@ -133,7 +133,7 @@ def check_outputs() -> Iterator[CheckResult]:
         yield CheckResult(OUTPUTS, False, sentence, "Do what the message says, then look again.")
         return
     if not lacking:
-        yield CheckResult(OUTPUTS, True, f"all outputs of {done} finished recordings are there")
+        yield CheckResult(OUTPUTS, True, f"all outputs of {done:,} finished recordings are there")
 
 
 def check_cluster(image: str | None) -> Iterator[CheckResult]:

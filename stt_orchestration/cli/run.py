@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from recordings.batches import BatchLimits
+from recordings.intake.audit import audit_outputs
 from recordings.intake.intake import IntakeResult, form_batches, run_intake
 from recordings.intake.missing import MissingOutputs, iter_missing_of, restore_outputs
 from recordings.intake.reprocess import Reprocessing, plan
@@ -36,6 +37,8 @@ from stt_orchestration.settings import PROJECT_ROOT, Settings
 
 if TYPE_CHECKING:
     from stt_orchestration.cli.batch_runner import RunOutcome
+
+_MOST_IMPOSSIBLE = 3  # said one by one
 
 run_app = typer.Typer()
 
@@ -62,7 +65,7 @@ def run(
     """Take in what has arrived and transcribe it now, in this process. Goes on with whatever was left unfinished.
 
     What was finished under other settings than now is done again from the first step that they change; with PATHs, only those.
-    Outputs of PATHs that are gone are made anew.
+    Outputs that are gone are made anew: those of PATHs, or else those that a bounded look at finished recordings finds.
     """
     raise typer.Exit(_run(paths or [], only_new, batch or ()))
 
@@ -117,7 +120,8 @@ def _take_in_and_run(
             settings.model, model_dir=settings.model_dir, cache_dir=settings.cache_dir, progress=screen.print
         )
         check_options(weights, settings.pick(TranscribeOptions))
-        impossible = _restore_missing(workspace, taken, settings, limits, screen) if paths else ()
+        named = taken if paths else None
+        impossible = () if only_new and not paths else _restore_missing(workspace, named, settings, limits, screen)
         screen.print("Loading Dagster ...")
         # Importing Dagster takes seconds, so all validation is done before.
         from stt_orchestration.cli.batch_runner import (
@@ -135,8 +139,7 @@ def _take_in_and_run(
             with open_instance() as opened:
                 if not only_new and not again:
                     wanted = get_current_options(definitions, weights)
-                    named = (taken.names, taken.folders) if paths else None
-                    found = plan(workspace, wanted, limits, ORIGIN, named)
+                    found = plan(workspace, wanted, limits, ORIGIN, (named.names, named.folders) if named else None)
                     for line in _describe_reprocessing(found):
                         screen.print(line)
                     again = found.batches
@@ -174,18 +177,29 @@ def _check_batches(workspace: Workspace, keys: Sequence[str]) -> None:
 
 
 def _restore_missing(
-    workspace: Workspace, taken: IntakeResult, settings: Settings, limits: BatchLimits, screen: Console
+    workspace: Workspace, named: IntakeResult | None, settings: Settings, limits: BatchLimits, screen: Console
 ) -> Sequence[MissingOutputs]:
-    """Make batches of the finished recordings that the command names and that lack outputs; returns those it cannot help."""
-    missing = iter_missing_of(workspace, taken.names, taken.folders, settings.pick(EnrichOptions))
-    restored = restore_outputs(workspace, missing)
+    """Make batches of finished recordings that lack outputs: those that the command names, or those that a bounded look finds.
+
+    Returns:
+        Those that are named and cannot be helped. Of others it is said, and no exit code follows: what was delivered and its
+        outputs may have been removed on purpose.
+    """
+    options = settings.pick(EnrichOptions)
+    if named:
+        restored = restore_outputs(workspace, iter_missing_of(workspace, named.names, named.folders, options))
+    else:
+        restored = audit_outputs(workspace, options)
     for step, count in restored.recordings_by_step.items():
         screen.print(f"{count} finished with outputs that are gone now: done again from {step} on.")
-    for each in restored.impossible:
+    shown = restored.impossible if named else restored.impossible[:_MOST_IMPOSSIBLE]
+    for each in shown:
         screen.print(Text(describe_impossible(each)))
+    if more := len(restored.impossible) - len(shown):
+        screen.print(f"{more} more lack outputs that cannot be made anew; `stt doctor --deep` lists them all.")
     while form_batches(workspace, limits, "stt run", max_batches=1000):
         pass
-    return [each for each in restored.impossible if not each.has_results]
+    return [each for each in restored.impossible if not each.has_results] if named else ()
 
 
 def _describe_reprocessing(reprocessing: Reprocessing) -> Iterator[str]:

@@ -22,6 +22,7 @@ from stt_orchestration.cli.exit_codes import ExitCode, errors_to_exit_codes, exi
 from stt_orchestration.settings import Settings
 
 _MOST_BROKEN = 20  # rows listed at most
+_AUDIT_FIELDS = ("name", "ended_at", "looked_at", "wrong", "sentence")
 
 status_app = typer.Typer()
 
@@ -29,7 +30,10 @@ status_app = typer.Typer()
 @status_app.command()
 @errors_to_exit_codes
 def status(
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON: inputs, and how many are in each state.")] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="As JSON: inputs, how many are in each state, and the last result of each audit."),
+    ] = False,
 ) -> None:
     """How many recordings are in which state. Inputs always equal the sum over the states."""
     settings = Settings.read()
@@ -42,7 +46,9 @@ def status(
     counts, inputs = totals.states, totals.inputs
     more_broken = counts[State.QUARANTINED] + counts[State.FAILED] - len(broken)
     if as_json:
-        typer.echo(json.dumps({"inputs": inputs, "states": {str(state): n for state, n in counts.items()}}))
+        states = {str(state): n for state, n in counts.items()}
+        results = [{name: getattr(audit, name) for name in _AUDIT_FIELDS} for audit in audits]
+        typer.echo(json.dumps({"inputs": inputs, "states": states, "audits": results}))
     else:
         screen = make_console()
         table = Table(box=None, pad_edge=False, show_header=False)

@@ -41,6 +41,8 @@ def make_questions(ledger: Ledger, folder: Path) -> dict[str, Callable[[], Any]]
         "exact": lambda: ledger.find("2026/01/01/call-00007919.mp3"),
         "nothing": lambda: ledger.find("no such name"),
         "register": lambda: ledger.register([Delivery("new", 1, "1")]),
+        "next recordings": lambda: ledger.list_recordings_after("8", 20),
+        "next names": lambda: ledger.list_names_after("2026/01/01/call-5", 20),
         "transition": lambda: ledger.transition("0" * 64, State.RECEIVED, State.NORMALIZED),
     }
 
@@ -88,6 +90,13 @@ def test_a_long_history_is_filled_as_the_ledger_would(url: str) -> None:
     audit = ledger.audit_counts()
     assert (audit.looked_at, audit.wrong) == (1_300, 0), audit.sentence
     assert ledger.count_open_batches() == 21, "640 deliveries at work; the first batch of them has older ones too"
+    names, recordings = [""], [("", State.DONE)]
+    while page := ledger.list_names_after(names[-1], 500):
+        names += page
+    while part := ledger.list_recordings_after(recordings[-1][0], 500):
+        recordings += part
+    assert len(set(names)) == len(set(recordings)) == 1_301
+    assert {state for _, state in recordings} == {State.DONE, State.QUARANTINED, State.NORMALIZED}
     ledger.close()
 
 

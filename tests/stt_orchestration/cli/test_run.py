@@ -99,7 +99,7 @@ def forget_partitions(project: Project) -> None:
 
 
 def test_outputs_that_were_deleted_can_be_had_back(bare_project: Project) -> None:
-    """By ``stt run PATH`` and by ``stt retry NAME``; ``stt doctor --deep`` finds them all."""
+    """By ``stt run PATH``, ``stt retry NAME`` and a plain ``stt run``; ``stt doctor --deep`` finds them all."""
     for name in ("silence.wav", "lj-printing.mp3"):
         shutil.copyfile(SAMPLES / name, bare_project.workdir / name)
     code, output = bare_project.stt("run", "silence.wav", "lj-printing.mp3")
@@ -121,8 +121,12 @@ def test_outputs_that_were_deleted_can_be_had_back(bare_project: Project) -> Non
 
     code, output = bare_project.stt("retry", "silence")
     assert (code, "`stt run` does them again from enriched on" in output) == (0, True), output
-    assert bare_project.stt("run")[0] == 0
-    assert page.exists()
+    assert "1 wait for a batch" in bare_project.stt("status")[1]
+    text.unlink()
+    code, output = bare_project.stt("run")
+    assert code == 0, output
+    assert "1 finished with outputs that are gone now: done again from enriched on." in output
+    assert (text.read_bytes(), page.exists()) == (said, True)
 
     for path in (bare_project.raw / "silence.wav", bare_project.data / "input_audio/silence.wav.wav", page):
         path.unlink()
@@ -132,6 +136,13 @@ def test_outputs_that_were_deleted_can_be_had_back(bare_project: Project) -> Non
     assert code == 0, output
     assert page.exists()
     assert "all outputs of 2 finished recordings are there" in bare_project.stt("doctor", "--deep")[1]
+    told = " ".join(bare_project.stt("status")[1].split()).split("Last audit of ")[1:]
+    assert [line.strip().partition(" UTC: ")[2] for line in told] == [
+        "of 2 finished recordings in folders that changed 1 lacked outputs and are made anew.",
+        "the states of 2 deliveries were counted, and the stored counts are the same.",
+        "all outputs of 2 finished recordings are there.",
+        "of 2 of 2 finished recordings 1 lacked outputs and are made anew.",
+    ]
 
 
 def read_mtimes(data: Path, pattern: str) -> dict[str, int]:
