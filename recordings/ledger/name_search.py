@@ -10,6 +10,7 @@ import re
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Connection
 
 from recordings.ledger.schema import deliveries, recordings
@@ -19,11 +20,16 @@ _NEWEST = 5_000
 
 _TRIGRAM = 3
 
+_SAMPLE, _RAREST = 300, 4
+"""See ``_list_rarest``."""
+
 _SHA256_BEGINNING = re.compile(r"[0-9a-f]{4,64}")
 
 
 def find_ids(connection: Connection, text: str, limit: int) -> list[str]:
-    """Ids of deliveries by name, part of a name, id, or beginning of a sha256 of at least four digits; unsorted.
+    """Ids of deliveries by name, id or beginning of a sha256 of at least four digits, and by part of a name; unsorted.
+
+    Old names are searched for the part where nothing has the name, the id or the sha256.
 
     Args:
         connection: To the ledger.
@@ -35,11 +41,13 @@ def find_ids(connection: Connection, text: str, limit: int) -> list[str]:
         for query in _select_by_sha256(text, limit):
             found.update(dict.fromkeys(connection.scalars(query)))
     in_newest = list(connection.scalars(_select_newest(text, limit)))
+    # Where something is called so, nobody means an old name that has it as a part.
+    is_searched = not found and len(in_newest) < limit and len(text) >= _TRIGRAM
     found.update(dict.fromkeys(in_newest))
-    if len(in_newest) < limit and len(text) >= _TRIGRAM:
-        is_postgres = connection.dialect.name == "postgresql"
-        query = _select_by_index_postgres(text, limit) if is_postgres else _select_by_index_sqlite(text, limit)
-        found.update(dict.fromkeys(connection.scalars(query)))
+    if is_searched and connection.dialect.name == "postgresql":
+        found.update(dict.fromkeys(connection.scalars(_select_by_index_postgres(connection, text, limit))))
+    elif is_searched:
+        found.update(dict.fromkeys(connection.scalars(_select_by_index_sqlite(text, limit))))
     return list(found)
 
 
@@ -84,8 +92,8 @@ def _select_by_index_sqlite(text: str, limit: int) -> sa.Select[Any]:
     return sa.select(deliveries.c.id).join(names, names.c.name == deliveries.c.name).limit(limit)
 
 
-def _select_by_index_postgres(text: str, limit: int) -> sa.Select[Any]:
-    trigrams = sa.func.stt_list_trigrams(sa.cast(text, sa.Text))
+def _select_by_index_postgres(connection: Connection, text: str, limit: int) -> sa.Select[Any]:
+    trigrams = sa.cast(_list_rarest(connection, text), postgresql.ARRAY(sa.Text))
     # Materialized: the planner else may walk all deliveries by date, the newest first, in hope of an early match.
     matches = (
         sa.select(deliveries.c.id, deliveries.c.received_at)
@@ -94,3 +102,21 @@ def _select_by_index_postgres(text: str, limit: int) -> sa.Select[Any]:
         .prefix_with("MATERIALIZED")
     )
     return sa.select(matches.c.id).order_by(matches.c.received_at.desc()).limit(limit)
+
+
+def _list_rarest(connection: Connection, text: str) -> list[str]:
+    """The trigrams of a text that the fewest of some names have. The index reads a long list for each that many names have."""
+    values = {"text": text, "sample": _SAMPLE, "rarest": _RAREST}
+    return list(connection.scalars(_RAREST_QUERY, values))
+
+
+_RAREST_QUERY = sa.text("""
+    SELECT own FROM unnest(stt_list_trigrams(CAST(:text AS text))) AS own
+    LEFT JOIN (
+        SELECT of_name, count(*) AS number
+        FROM (SELECT name FROM deliveries ORDER BY received_at DESC LIMIT :sample) AS newest,
+            unnest(stt_list_trigrams(name)) AS of_name
+        GROUP BY of_name
+    ) AS counted ON of_name = own
+    ORDER BY coalesce(number, 0) LIMIT :rarest
+""")
