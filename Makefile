@@ -48,7 +48,7 @@ docs: $(VENV)/ready-dev ## Write the reference pages anew from the code, and bui
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "The site is in site/. To read it with its search: $(BIN)/python -m http.server -b 127.0.0.1 -d site 8000"
 
-bench: $(VENV)/ready ## Measure the orchestration's cost on this machine (about ten minutes)
+bench: $(VENV)/ready ## Measure the orchestration's cost on this machine (about a quarter of an hour)
 	@$(BIN)/python -m benchmarks
 
 # Of each library the newest version that every supported Python can have, so that all of them run the same.
