@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
-from benchmarks.lab import arrivals, first_transcript, history, long_file, long_speech, overhead, short_call
+from benchmarks.lab import arrivals, first_transcript, history, long_file, long_speech, memory, overhead, short_call
 from benchmarks.platform.machine import format_header
 
 
@@ -26,6 +26,7 @@ MEASUREMENTS: dict[str, tuple[str, Callable[[], Measurement]]] = {
     "overhead": ("What orchestration costs a recording", overhead.measure),
     "long-file": ("Normalizing a ten-hour recording", long_file.measure),
     "long-speech": ("Transcribing ten hours of speech", long_speech.measure),
+    "memory": ("Memory of each step, measured and estimated", memory.measure),
     "short-call": ("A short call beside a long recording", short_call.measure),
     "arrivals": ("The sensor on a bucket", arrivals.measure),
     "history": ("A ledger with a long history", history.measure),

@@ -19,8 +19,15 @@ from recordings.batches import BatchLimits
 from speech.asr.model_pool import EngineOptions
 from speech.transcript import TranscribeOptions
 from stt_orchestration.jobs import build_janitor, measure_platform, transcribe_batch
+from stt_orchestration.retention import RetentionRules
 from stt_orchestration.schedules import build_benchmark_monthly, build_janitor_daily, build_transcribe_every_6h
-from stt_orchestration.sensors import benchmark_results, build_audio_bucket, build_audio_directory, capacity_automation
+from stt_orchestration.sensors import (
+    benchmark_results,
+    build_audio_bucket,
+    build_audio_directory,
+    build_retention,
+    capacity_automation,
+)
 from stt_orchestration.settings import Settings
 
 # One process for the four steps on one machine: a process of its own costs each step 3 to 4 s of imports.
@@ -44,6 +51,7 @@ def build_defs(settings: Settings) -> dg.Definitions:
             build_sensor(settings.sensor_interval_s, settings.sensor_enabled, limits),
             benchmark_results,
             capacity_automation,
+            build_retention(get_retention_rules(settings)),
         ],
         schedules=[
             build_transcribe_every_6h(
@@ -52,13 +60,17 @@ def build_defs(settings: Settings) -> dg.Definitions:
                 settings.schedule_enabled,
                 settings.schedule_deadline_s,
                 limits,
-                settings.keep_runs,
             ),
             build_benchmark_monthly(make_platform_key(settings.model), enabled=settings.benchmark_monthly),
             *(build_janitor_daily(job, settings.schedule_timezone) for job in janitors),
         ],
         resources=build_resources(settings),
     )
+
+
+def get_retention_rules(settings: Settings) -> RetentionRules:
+    """When ended runs are deleted, as the settings have it."""
+    return RetentionRules(settings.keep_succeeded_days, settings.keep_failed_days, settings.keep_runs)
 
 
 def build_resources(settings: Settings) -> dict[str, dg.ConfigurableResource]:  # type: ignore[type-arg]

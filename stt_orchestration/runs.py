@@ -1,8 +1,14 @@
-"""Runs as the schedule and the commands see them: which run, which were abandoned, which are old enough to delete."""
+"""Runs as sensors, the schedule and the commands see them: which run, which were abandoned, how a batch's runs ended."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from datetime import UTC
+
 import dagster as dg
+import sqlalchemy as sa
+from dagster._core.storage.runs.schema import RunsTable, RunTagsTable
+from dagster._core.storage.runs.sql_run_storage import SqlRunStorage
 
 from assets.common.step import PROCESS_TAG, is_abandoned
 from recordings.intake.backoff import PastRuns
@@ -18,8 +24,6 @@ LIVE_STATUSES = [
 ENDED_STATUSES = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 PARTITION_TAG = "dagster/partition"
 
-_REMEMBERED = 12  # ended runs of a batch; well past the longest delay between two of them
-
 
 def find_live_runs(instance: dg.DagsterInstance, batch_key: str | None = None) -> list[dg.DagsterRun]:
     """Runs of the batch job that are queued or at work; with a key, those of that batch.
@@ -28,9 +32,12 @@ def find_live_runs(instance: dg.DagsterInstance, batch_key: str | None = None) -
     tag and marked failed here, so that it blocks neither its batch nor the queue.
     """
     tags = {PARTITION_TAG: batch_key} if batch_key else {}
-    runs = instance.get_runs(dg.RunsFilter(job_name=JOB_NAME, statuses=LIVE_STATUSES, tags=tags))
+    # Without the job's name: with it, SQLite reads all runs of the job that there ever were.
+    runs = instance.get_runs(dg.RunsFilter(statuses=LIVE_STATUSES, tags=tags))
     alive = []
     for run in runs:
+        if run.job_name != JOB_NAME:
+            continue
         if is_abandoned(run):
             instance.report_run_failed(run, f"The process {run.tags[PROCESS_TAG]} that executed it is gone.")
         else:
@@ -38,30 +45,37 @@ def find_live_runs(instance: dg.DagsterInstance, batch_key: str | None = None) -
     return alive
 
 
-def get_past_runs(instance: dg.DagsterInstance, batch_key: str) -> PastRuns:
-    """The ended runs of a batch, as far as Dagster remembers them."""
-    ended = dg.RunsFilter(job_name=JOB_NAME, tags={PARTITION_TAG: batch_key}, statuses=ENDED_STATUSES)
-    records = instance.get_run_records(ended, limit=_REMEMBERED)
-    if not records:
-        return PastRuns()
-    newest = records[0]
-    return PastRuns(
-        count=len(records),
-        newest=newest.dagster_run.run_id,
-        ended_at=newest.end_time or newest.update_timestamp.timestamp(),
-        cancelled=newest.dagster_run.status is dg.DagsterRunStatus.CANCELED,
-    )
+def get_past_runs(instance: dg.DagsterInstance, batch_keys: Sequence[str]) -> Mapping[str, PastRuns]:
+    """The ended runs of batches, as far as Dagster remembers them; a batch without any is left out.
 
-
-def prune_runs(instance: dg.DagsterInstance, keep: int) -> int:
-    """Delete ended runs of the batch job beyond the newest ``keep`` of each outcome, as a CronJob's history limits do.
-
-    Dagster forgets a run's materializations with it; outputs and ledger stay as they are. Returns how many were deleted.
+    Two queries for all batches, in Dagster's tables: its API has one query for each batch, and reads every run whole.
     """
-    deleted = 0
-    for status in ENDED_STATUSES:
-        records = instance.get_run_records(dg.RunsFilter(job_name=JOB_NAME, statuses=[status]))
-        for record in records[keep:]:
-            instance.delete_run(record.dagster_run.run_id)
-            deleted += 1
-    return deleted
+    storage, runs, tags = instance.run_storage, RunsTable.c, RunTagsTable.c
+    if not isinstance(storage, SqlRunStorage):
+        raise TypeError(
+            f"Runs cannot be counted in {type(storage).__name__}: only SQLite and PostgreSQL can keep them."
+        )
+    numbers = (
+        sa.select(tags.value, sa.func.count().label("ended"), sa.func.max(runs.id).label("newest"))
+        .select_from(RunTagsTable.join(RunsTable, tags.run_id == runs.run_id))
+        .where(tags.key == PARTITION_TAG, tags.value.in_(batch_keys))
+        .where(runs.pipeline_name == JOB_NAME, runs.status.in_([status.value for status in ENDED_STATUSES]))
+        .group_by(tags.value)
+    )
+    columns = (runs.id, runs.run_id, runs.status, runs.end_time, runs.update_timestamp)
+    with storage.connect() as connection:
+        counted = connection.execute(numbers).all()
+        newest = {
+            row.id: row
+            for row in connection.execute(sa.select(*columns).where(runs.id.in_([row.newest for row in counted])))
+        }
+    return {
+        row.value: PastRuns(
+            count=row.ended,
+            newest=found.run_id,
+            ended_at=found.end_time or found.update_timestamp.replace(tzinfo=UTC).timestamp(),
+            cancelled=found.status == dg.DagsterRunStatus.CANCELED.value,
+        )
+        for row in counted
+        if (found := newest.get(row.newest)) is not None
+    }

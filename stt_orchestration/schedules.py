@@ -2,7 +2,8 @@
 
 Each field of a CronJob has its counterpart. ``schedule`` and ``timeZone`` are its cron and time zone; ``concurrencyPolicy: Forbid``
 is the skip while a batch runs; ``startingDeadlineSeconds`` is the deadline below (and ``max_catchup_runs`` in dagster.yaml: a
-missed tick is made up for once); ``suspend`` is whether it is on; the history limits are ``STT_KEEP_RUNS``.
+missed tick is made up for once); ``suspend`` is whether it is on; the history limits are ``STT_KEEP_RUNS``, which the sensor
+``retention`` applies.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from recordings.intake.intake import (
 )
 from recordings.workspace import Workspace
 from stt_orchestration.jobs import measure_platform, transcribe_batch
-from stt_orchestration.runs import find_live_runs, get_past_runs, prune_runs
+from stt_orchestration.runs import find_live_runs, get_past_runs
 from stt_orchestration.sensors import make_run_request
 
 SCHEDULE_NAME = "transcribe_every_6h"
@@ -41,7 +42,7 @@ it is known: a bucket of a million in five days."""
 
 
 def build_transcribe_every_6h(
-    cron: str, timezone: str, enabled: bool, deadline_s: int, limits: BatchLimits, keep_runs: int | None
+    cron: str, timezone: str, enabled: bool, deadline_s: int, limits: BatchLimits
 ) -> dg.ScheduleDefinition:
     """The schedule: takes in what has arrived and starts its batches, unless a batch is at work."""
 
@@ -70,8 +71,6 @@ def build_transcribe_every_6h(
             wanted = {key: key for key in form_batches(opened, limits, SCHEDULE_NAME, _RUNS_PER_TICK)}
             room = _RUNS_PER_TICK - len(wanted)
             wanted |= find_unattended_batches(opened, (), partial(get_past_runs, context.instance), room)
-        if keep_runs is not None:
-            prune_runs(context.instance, keep_runs)
         if not wanted:
             return dg.SkipReason(f"No new recordings; {left}.")
         # A schedule cannot ask for partitions in its answer as a sensor can.

@@ -1,4 +1,4 @@
-"""Sensors: they request runs for the batches that ``recordings.intake.intake`` finds, and for new results of benchmarks."""
+"""Sensors: they request runs for batches that ``recordings.intake.intake`` finds and for new benchmarks, and delete old runs."""
 
 from __future__ import annotations
 
@@ -21,11 +21,16 @@ from recordings.intake.intake import RUNS_PER_TICK, find_unattended_batches, for
 from recordings.intake.settling import SettlingCursor, SettlingLimits
 from recordings.workspace import Workspace
 from stt_orchestration.jobs import transcribe_batch
+from stt_orchestration.retention import RetentionRules, apply_retention, list_unfinished_batches
 from stt_orchestration.runs import PARTITION_TAG, find_live_runs, get_past_runs
 
 SENSOR_NAME = "audio_directory"
 BUCKET_SENSOR_NAME = "audio_bucket"
 BENCHMARK_SENSOR_NAME = "benchmark_results"
+RETENTION_SENSOR_NAME = "retention"
+
+_RETENTION_S = 10.0
+"""Longest work of a tick of ``retention``. Dagster's daemon allows 60 s, and on a laptop other sensors wait meanwhile."""
 
 _DATA_VERSION_TAG = "dagster/data_version"
 """Where Dagster looks for the version of what was observed; assets downstream of a changed version are shown as out of date."""
@@ -127,6 +132,31 @@ def _result(wanted: Mapping[str, str], looked: _ScanResult) -> dg.SensorResult:
 def make_run_request(key: str, run_key: str) -> dg.RunRequest:
     """The request for a batch's run. Dagster starts one run for a run key, however often it is asked."""
     return dg.RunRequest(run_key=run_key, partition_key=key)
+
+
+def build_retention(rules: RetentionRules) -> dg.SensorDefinition:
+    """The sensor that deletes what is old: it starts no runs, so that it leaves nothing behind itself."""
+
+    @dg.sensor(
+        name=RETENTION_SENSOR_NAME,
+        minimum_interval_seconds=60,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Deletes ended runs of the transcription that are old, with their events, compute logs and partitions. "
+        f"Succeeded: {_describe_days(rules.succeeded_days)}; failed or cancelled: {_describe_days(rules.failed_days)}. "
+        "Outputs and states stay. A tick works for 10 s at most; the next one goes on.",
+    )
+    def retention(context: dg.SensorEvaluationContext, workspace: WorkspaceResource) -> dg.SkipReason:
+        def list_unfinished() -> frozenset[str]:
+            with workspace.open() as opened:
+                return frozenset(list_unfinished_batches(opened))
+
+        return dg.SkipReason(apply_retention(context.instance, rules, list_unfinished, _RETENTION_S).describe())
+
+    return retention
+
+
+def _describe_days(days: int) -> str:
+    return f"after {days} days" if days else "never"
 
 
 capacity_automation = dg.AutomationConditionSensorDefinition(

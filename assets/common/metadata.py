@@ -30,6 +30,10 @@ def make_metadata(report: StepReport, pages_url: str) -> Mapping[str, dg.Metadat
     if report.realtime_factor is not None:
         metadata["times_realtime"] = dg.MetadataValue.float(round(report.realtime_factor, 2))
     metadata.update({name: dg.MetadataValue.int(number) for name, number in sorted(report.figures.items())})
+    if report.most_at_once:
+        metadata["most_at_once"] = dg.MetadataValue.int(report.most_at_once)
+    if report.memory_decided:
+        metadata["memory_decided"] = dg.MetadataValue.text(report.memory_decided)
     if report.throttling is not None:
         counted = report.throttling
         metadata["cpu_periods"] = dg.MetadataValue.int(counted.periods)

@@ -21,8 +21,10 @@ from recordings.steps.transcript import EngineFactory
 from recordings.workspace import Workspace
 from speech.asr.capabilities import check_options, check_options_of_catalogued
 from speech.asr.engine import Engine, join_options
+from speech.asr.memory import fit_engine
 from speech.asr.model_pool import EngineOptions
 from speech.asr.vad import VAD_MODEL
+from speech.machine.resources import measure_free_memory
 from speech.models.registry import resolve
 from speech.transcript import Options, TranscribeOptions
 
@@ -55,13 +57,15 @@ class EngineResource(TranscribeOptions, EngineOptions, dg.ConfigurableResource):
             WeightsError: They are wrong or nowhere to be had.
             UnsupportedOptionError: The model cannot do what the options ask for.
         """
-        config, options = self.make_config(), self.transcribe_options()
+        options = self.transcribe_options()
         check_options_of_catalogued(self.model, options)
         model_dir, cache_dir = Path(self.model_dir) if self.model_dir else None, Path(self.cache_dir)
         weights = resolve(self.model, model_dir=model_dir, cache_dir=cache_dir, progress=log.info)
         vad = resolve(VAD_MODEL, kind="vad", model_dir=model_dir, cache_dir=cache_dir, progress=log.info)
         check_options(weights, options)
-        return EngineFactory(weights.sha256, config, options, lambda: Engine(weights, config, vad_weights=vad))
+        fitted = fit_engine(self, weights, measure_free_memory())
+        config = fitted.config
+        return EngineFactory(weights.sha256, config, options, lambda: Engine(weights, config, vad_weights=vad), fitted)
 
     def transcribe_options(self) -> TranscribeOptions:
         """How recordings are transcribed."""

@@ -18,9 +18,10 @@ from recordings.steps.runner import StepFailedError
 from recordings.storage.errors import NOT_WRITABLE_ERRNOS, explain
 from recordings.workspace import Workspace
 from speech.asr.capabilities import UnsupportedOptionError
+from speech.asr.runtime.allocator import give_back_memory
 from speech.asr.whisper import DeviceUnavailableError
 from speech.checks import CheckResult
-from speech.machine.resources import detect_resources
+from speech.machine.resources import detect_resources, measure_free_memory
 from speech.models.errors import UnknownModelError, WrongWeightsError
 
 GROUP = "transcription"
@@ -96,7 +97,10 @@ def run_step(
     key, say = context.partition_key, context.log.info
     # Log which process does the work. benchmarks/lab/cluster also uses the time of this line to measure the launch time.
     say(f"At work on {key}, process {host_and_pid()}.")
-    say(detect_resources().sentence)
+    give_back_memory()  # of an earlier step of this process, so that what is free is found free
+    found = detect_resources().sentence
+    say(found)
+    say(measure_free_memory().sentence)
     context.instance.add_run_tags(context.run.run_id, {PROCESS_TAG: make_process_tag(context.run.run_id)})
     with record_memory_peak(), _translate_errors(), workspace.open() as opened, opened.ledger.lock_batch(key, say):
         report = step(opened, key, say)
@@ -107,6 +111,6 @@ def run_step(
         if not verdict.passed:
             context.log.warning("%s: %s", verdict.check.name, verdict.sentence)
     return dg.MaterializeResult(
-        metadata=make_metadata(report, workspace.pages_url),
+        metadata={**make_metadata(report, workspace.pages_url), "resources": dg.MetadataValue.text(found)},
         check_results=[to_check_result(verdict) for verdict in verdicts],
     )

@@ -22,8 +22,8 @@ import soundfile
 from speech.asr.calls import Call, CallCancelledError, Priority
 from speech.asr.engine import Engine, RecordingIdentity
 from speech.asr.model_pool import EngineConfig
-from speech.asr.runtime.affinity import get_usable_cores
 from speech.audio.normalize import SAMPLE_RATE, normalize
+from speech.machine.resources import detect_resources
 from speech.models.registry import get_default_cache_dir, resolve
 from speech.transcript import TranscribeOptions
 
@@ -58,7 +58,7 @@ class ShortCalls:
 
 def measure() -> ShortCalls:
     """Time short calls alone, and beside a long recording at both priorities."""
-    workers = len(get_usable_cores())
+    workers = detect_resources().cpus
     weights = resolve("base", model_dir=None, cache_dir=get_default_cache_dir())
     with (
         tempfile.TemporaryDirectory() as folder,

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from speech.asr.runtime.affinity import get_usable_cores
 from speech.machine.host import Host
+from speech.machine.resources import detect_resources
 
 _ARCHITECTURES = {"aarch64": "ARM64", "arm64": "ARM64", "amd64": "x86_64", "x86_64": "x86_64"}
 
@@ -123,14 +123,15 @@ def read_steal_seconds(host: Host) -> float | None:
 
 
 def collect_facts() -> dict[str, str]:
-    """Name -> value of what a figure depends on: processor, cores, memory, load, versions, commit."""
+    """Name -> value of what a figure depends on: processor, cores and memory that the process has, load, versions, commit."""
     host = Host.here()
+    resources = detect_resources(host)
     load = " ".join(f"{value:.2f}" for value in os.getloadavg())
     return {
         "when": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "processor": f"{read_cpu_model(host)} ({host.machine})",
-        "cores": str(len(get_usable_cores())),
-        "memory": f"{host.memory_bytes / 1024**3:.0f} GiB",
+        "cores": str(resources.cpus),
+        "memory": f"{resources.memory_bytes / 1024**3:.0f} GiB",
         "load before": load,
         "system": f"{host.system} {host.release}, Python {platform.python_version()}",
         "versions": ", ".join(f"{name} {version(name)}" for name in ("dagster", "faster-whisper", "ctranslate2", "av")),

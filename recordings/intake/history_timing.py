@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import islice, repeat
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,6 @@ from typing import Any
 import sqlalchemy as sa
 
 from recordings.batches import BatchLimits, Delivery
-from recordings.intake.backoff import PastRuns
 from recordings.intake.intake import find_unattended_batches, form_batches
 from recordings.intake.reprocess import CurrentOptions, plan
 from recordings.ledger.ledger import Ledger
@@ -99,7 +99,7 @@ def time_questions(workspace: Workspace, rows: int) -> dict[str, float]:
 def _tick(workspace: Workspace) -> None:
     form_batches(workspace, BatchLimits(), "timing", 20)
     live = set(workspace.ledger.list_open_batches(time.time(), 20))
-    find_unattended_batches(workspace, live, lambda _: PastRuns(), 20)
+    find_unattended_batches(workspace, live, lambda _: {}, 20)
 
 
 class _Arrivals:
@@ -163,7 +163,7 @@ def fill(ledger: Ledger, rows: int, recipes: Recipes) -> None:
     """
     write = _copy_to_postgres if ledger.address.startswith("postgresql") else _insert_into_sqlite
     engine = sa.create_engine(ledger._engine.url)  # noqa: SLF001 - with the password, which the address hides
-    with engine.begin() as connection:
+    with engine.begin() as connection, _without_indexes(connection):
         write(connection, "recordings", _RECORDING_COLUMNS, (_make_recording(i, rows, recipes) for i in range(rows)))
         write(connection, "deliveries", _DELIVERY_COLUMNS, (_make_delivery(i, rows) for i in range(rows)))
         batches = range(0, rows, _BATCH)
@@ -176,6 +176,25 @@ def fill(ledger: Ledger, rows: int, recipes: Recipes) -> None:
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.exec_driver_sql("VACUUM ANALYZE")  # as its daemon does by itself
     engine.dispose()
+
+
+@contextmanager
+def _without_indexes(connection: sa.Connection) -> Iterator[None]:
+    """Take away what is kept for each row, and make it anew at the end, which is faster."""
+    is_postgres = connection.dialect.name == "postgresql"
+    query = (
+        "SELECT 'INDEX', indexname, indexdef FROM pg_indexes WHERE indexname LIKE 'ix_%%' AND schemaname = current_schema()"
+        if is_postgres
+        else "SELECT type, name, sql FROM sqlite_master WHERE type IN ('index', 'trigger') AND sql IS NOT NULL"
+    )
+    kept = connection.exec_driver_sql(query).all()
+    for kind, name, _ in kept:
+        connection.exec_driver_sql(f"DROP {kind} {name}")
+    yield
+    if not is_postgres:
+        connection.exec_driver_sql("INSERT INTO delivery_names (name) SELECT name FROM deliveries")
+    for _, _, statement in kept:
+        connection.exec_driver_sql(statement)
 
 
 def _state(i: int, rows: int) -> State:
@@ -255,7 +274,7 @@ def _make_delivery(i: int, rows: int) -> Row:
 
 
 def _insert_into_sqlite(connection: sa.Connection, table: str, columns: tuple[str, ...], rows: Iterator[Row]) -> None:
-    connection.exec_driver_sql("PRAGMA cache_size = -2000000")  # KiB: the indexes of millions of rows
+    connection.exec_driver_sql("PRAGMA cache_size = -2000000")  # KiB: the keys of millions of rows
     marks = ", ".join(repeat("?", len(columns)))
     statement = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608
     cursor = connection.connection.cursor()

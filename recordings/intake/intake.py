@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -45,6 +45,9 @@ _MAX_LISTING_S = 20.0
 _MAX_OPEN_BATCHES = (
     10**6
 )  # batches: no real limit; the oldest may all be waiting for a retry, and must not hide later ones
+
+_BATCHES_AT_ONCE = 500
+"""Batches whose past runs are asked for together."""
 
 _ORPHANED_AFTER_S = 60.0
 """If no run was requested for a batch within this time, the process that created the batch has died: a tick takes only seconds."""
@@ -156,27 +159,34 @@ def form_batches(workspace: Workspace, limits: BatchLimits, origin: str, max_bat
 
 
 def find_unattended_batches(
-    workspace: Workspace, active_batches: Container[str], get_past_runs: Callable[[str], PastRuns], max_batches: int
+    workspace: Workspace,
+    active_batches: Container[str],
+    get_past_runs: Callable[[Sequence[str]], Mapping[str, PastRuns]],
+    max_batches: int,
 ) -> dict[str, str]:
     """Unfinished batches without an active run: the process that created them died before it requested a run, or their runs failed.
 
     Args:
         workspace: Store and ledger.
         active_batches: Batches with a run that is queued or at work.
-        get_past_runs: Tells which ended runs of a batch the orchestrator remembers.
+        get_past_runs: Tells which ended runs of batches the orchestrator remembers, asked for hundreds of batches at a time.
         max_batches: How many to return.
 
     Returns:
         Batch key -> run key of those that are due, oldest first.
     """
     now = time.time()
-    idle = (
-        key
-        for key in workspace.ledger.list_open_batches(now - _ORPHANED_AFTER_S, _MAX_OPEN_BATCHES)
-        if key not in active_batches
-    )
-    due = ((key, runs) for key in idle if is_due(runs := get_past_runs(key), now))
-    return {key: make_run_key(key, runs) for key, runs in islice(due, max(max_batches, 0))}
+    unfinished = workspace.ledger.list_open_batches(now - _ORPHANED_AFTER_S, _MAX_OPEN_BATCHES)
+    idle = [key for key in unfinished if key not in active_batches]
+    due: dict[str, str] = {}
+    for start in range(0, len(idle), _BATCHES_AT_ONCE):
+        if len(due) >= max_batches:
+            break
+        keys = idle[start : start + _BATCHES_AT_ONCE]
+        past = get_past_runs(keys)
+        runs = {key: past.get(key, PastRuns()) for key in keys}
+        due |= {key: make_run_key(key, runs[key]) for key in keys if is_due(runs[key], now)}
+    return dict(islice(due.items(), max(max_batches, 0)))
 
 
 @dataclass(frozen=True, slots=True)

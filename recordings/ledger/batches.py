@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from recordings.batches import Delivery
-from recordings.ledger.engine import CLOCKS_DIFFER_S, LedgerEngine, split_variables
+from recordings.ledger.engine import CLOCKS_DIFFER_S, LedgerEngine, retry_deadlocks, split_variables
 from recordings.ledger.rows import (
     Member,
     delivery_from_row,
@@ -20,13 +20,14 @@ from recordings.ledger.rows import (
     select_members,
 )
 from recordings.ledger.schema import INPUTS, IS_WAITING, batch_members, batches, deliveries
-from recordings.ledger.upkeep import change_counts, update_derived
+from recordings.ledger.upkeep import change_counts, hold, update_derived
 from recordings.states import State
 
 
 class BatchLedger(LedgerEngine):
     """Registers deliveries and makes batches of them."""
 
+    @retry_deadlocks  # another process may bring a delivery of one of these names after their rows were held
     def register(self, arrivals: Iterable[Delivery]) -> int:
         """Note deliveries; those already known stay as they are. Returns how many are new.
 
@@ -54,6 +55,8 @@ class BatchLedger(LedgerEngine):
         # same deliveries cannot deadlock.
         rows.sort(key=itemgetter("id"))
         with self._write() as connection:
+            for some in split_variables(sorted({str(row["name"]) for row in rows})):
+                hold(connection, (), deliveries.c.name.in_(some))
             returned: list[str] = []
             for ids in split_variables([str(row["id"]) for row in rows]):
                 absent = deliveries.c.id.in_(ids) & ~is_present()
@@ -164,6 +167,18 @@ class BatchLedger(LedgerEngine):
             raise LookupError(f"There is no batch {batch_key!r} in the ledger {self.address}.")
         return members
 
+    def find_newest_batch(self, delivery_id: str) -> str | None:
+        """The newest batch that a delivery is or was in; None where it waits for its first one."""
+        query = (
+            sa.select(batches.c.key)
+            .join(batch_members, batch_members.c.batch_key == batches.c.key)
+            .where(batch_members.c.delivery_id == delivery_id)
+            .order_by(batches.c.made_at.desc())
+            .limit(1)
+        )
+        with self._read() as connection:
+            return connection.scalar(query)
+
     def count_members(self, batch_key: str) -> int:
         """How many deliveries a batch was made of, whatever their state is now."""
         query = sa.select(sa.func.count()).select_from(batch_members).where(batch_members.c.batch_key == batch_key)
@@ -197,11 +212,13 @@ def _select_open_batches() -> sa.Select[tuple[str | None]]:
     return sa.select(deliveries.c.batch_key).where(deliveries.c.open, ~IS_WAITING).distinct()
 
 
+_OTHER = deliveries.alias("other")
+
+
 def _find_newest_other(ids: Sequence[str] = ()) -> sa.ScalarSelect[float]:
     """When the newest other delivery of a delivery's name was received, without those of ``ids``; null where there is none."""
-    other = deliveries.alias("other")
-    is_other = (other.c.name == deliveries.c.name) & (other.c.id != deliveries.c.id) & other.c.id.not_in(ids)
-    return sa.select(sa.func.max(other.c.received_at)).where(is_other).correlate(deliveries).scalar_subquery()
+    is_other = (_OTHER.c.name == deliveries.c.name) & (_OTHER.c.id != deliveries.c.id) & _OTHER.c.id.not_in(ids)
+    return sa.select(sa.func.max(_OTHER.c.received_at)).where(is_other).correlate(deliveries).scalar_subquery()
 
 
 def _date_after_others(ids: Sequence[str] = ()) -> sa.ColumnElement[float]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, ParamSpec, Self, TypeVar
 from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Engine
+from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 from recordings.ledger.locks import AdvisoryLock, FileLock, Lock, hold_lock
 from recordings.ledger.reconnect import with_reconnect
@@ -25,10 +26,20 @@ _HEAD = _VERSIONS[-1]
 
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
 class LedgerError(Exception):
     """The ledger cannot be used: unreachable, locked, read-only, or of another version. Never a recording's fault."""
+
+
+class DeadlockError(LedgerError):
+    """PostgreSQL ended a transaction because it and another one waited for each other. Nothing of it was done."""
+
+
+def retry_deadlocks(method: Callable[P, T]) -> Callable[P, T]:
+    """Repeat a method that is one transaction when it ends in a deadlock, three times at most."""
+    return retry(retry=retry_if_exception_type(DeadlockError), stop=stop_after_attempt(4), reraise=True)(method)
 
 
 class LedgerEngine:
@@ -124,7 +135,8 @@ class LedgerEngine:
             remedy = self._find_remedy(error, cause)
             if remedy is None:
                 raise
-            raise LedgerError(
+            error_type = DeadlockError if "deadlock" in cause else LedgerError
+            raise error_type(
                 f"The ledger {self.address} cannot be used: {cause}. {remedy}, then run again: nothing is lost."
             ) from error
 
@@ -139,6 +151,8 @@ class LedgerEngine:
             return None
         if "locked" in cause:
             return f"Another process held it for over {_busy_seconds(self._engine.url):g} s; find it with `lsof`"
+        if "deadlock" in cause:
+            return "Two processes changed the same recordings at once"
         if "full" in cause:
             return "Make room there"
         return "Check that it is reachable and that its place can be written"

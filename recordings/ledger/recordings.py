@@ -13,10 +13,10 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from recordings.batches import Delivery, split_version
-from recordings.ledger.engine import LedgerEngine, split_variables
+from recordings.ledger.engine import LedgerEngine, retry_deadlocks, split_variables
 from recordings.ledger.rows import OPTIONS_KIND, Member, Recipes, Recording, recording_from_row
 from recordings.ledger.schema import IS_DONE, RECIPES, deliveries, recordings
-from recordings.ledger.upkeep import update_derived
+from recordings.ledger.upkeep import hold, update_derived
 from recordings.options import RecordingOptions
 from recordings.states import PIPELINE, State, Step, check_transition, list_steps_before
 
@@ -46,6 +46,7 @@ class RecordingFacts(TypedDict, total=False):
 class RecordingLedger(LedgerEngine):
     """Changes the states of recordings."""
 
+    @retry_deadlocks
     def assign_recording(
         self, delivery: Delivery, bytes_sha256: str, size: int, options: RecordingOptions | None = None
     ) -> Recording:
@@ -61,7 +62,8 @@ class RecordingLedger(LedgerEngine):
             fresh |= {"bytes_sha256": bytes_sha256, "options": options.dump()}
         with self._write() as connection:
             connection.execute(self._insert_new(recordings).values(**fresh, flags={}, timings={}, changed_at=now))
-            _hold_recordings(connection, [sha256])
+            # Earlier deliveries of the same bytes under this name may be changed too.
+            hold(connection, [sha256], (deliveries.c.sha256 == sha256) | (deliveries.c.name == delivery.name))
             row = connection.execute(sa.select(recordings).where(recordings.c.sha256 == sha256)).one()
             flags = {} if row.name == delivery.name else {"duplicate": f"same bytes as {row.name}"}
             connection.execute(
@@ -85,6 +87,7 @@ class RecordingLedger(LedgerEngine):
             update_derived(connection, deliveries.c.sha256 == sha256)
         return recording_from_row(row)
 
+    @retry_deadlocks
     def reject(self, delivery: Delivery, kind: str, reason: str, *, bound_to: str | None = None) -> None:
         """Quarantine one delivery (not its recording), for example because outputs cannot be written under its name.
 
@@ -97,10 +100,11 @@ class RecordingLedger(LedgerEngine):
         """
         as_known = (deliveries.c.id == delivery.id) & (deliveries.c.sha256.is_not_distinct_from(bound_to))
         with self._write() as connection:
-            _hold_recordings(connection, [bound_to] if bound_to else [])
+            hold(connection, [bound_to] if bound_to else [], deliveries.c.id == delivery.id)
             connection.execute(sa.update(deliveries).where(as_known).values(sha256=None, kind=kind, reason=reason))
             update_derived(connection, deliveries.c.id == delivery.id)
 
+    @retry_deadlocks
     def transition(self, sha256: str, source: State, target: State, **facts: Unpack[RecordingFacts]) -> bool:
         """Move a recording from one state to another and note facts about it, in one compare-and-set statement.
 
@@ -119,14 +123,17 @@ class RecordingLedger(LedgerEngine):
             ValueError: This transition is not allowed.
         """
         check_transition(source, target)
+        of_recording = deliveries.c.sha256 == sha256
         with self._write() as connection:
+            hold(connection, [sha256], of_recording)
             moved = _transition(connection, sha256, source, target, facts)
             if moved and target in PIPELINE and source in PIPELINE and PIPELINE.index(target) < PIPELINE.index(source):
                 _replace_flags(connection, sha256, list(Step)[: PIPELINE.index(target) + 1], {})
             if moved:
-                update_derived(connection, deliveries.c.sha256 == sha256)
+                update_derived(connection, of_recording)
         return moved
 
+    @retry_deadlocks
     def complete_step(
         self,
         sha256: str,
@@ -157,29 +164,38 @@ class RecordingLedger(LedgerEngine):
             False when another process changed the recording's state; nothing was changed here.
         """
         check_transition(source, target)
+        of_recording = deliveries.c.sha256 == sha256
         with self._write() as connection:
+            hold(connection, [sha256], of_recording)
             moved = _transition(connection, sha256, source, target, facts)
             if moved:
                 _replace_flags(connection, sha256, list_steps_before(step), {step: dict(flags)} if flags else {})
                 _record_outputs(connection, step, key, members)
-                update_derived(connection, deliveries.c.sha256 == sha256)
+                update_derived(connection, of_recording)
         return moved
 
+    @retry_deadlocks
     def record_outputs(self, step: str, key: str, members: Sequence[Member]) -> None:
         """Record that these deliveries now have the outputs of a step that were made with this work key."""
+        are_members = deliveries.c.id.in_([member.delivery.id for member in members])
         with self._write() as connection:
-            _hold_recordings(connection, [m.recording.sha256 for m in members if m.recording])
+            hold(connection, [m.recording.sha256 for m in members if m.recording], are_members)
             _record_outputs(connection, step, key, members)
-            for ids in split_variables([member.delivery.id for member in members]):
-                update_derived(connection, deliveries.c.id.in_(ids))
+            update_derived(connection, are_members)
 
     def reset_for_retry(self, members: Sequence[Member]) -> int:
         """Reset quarantined and failed deliveries to ``received`` for a retry in a new batch. Returns how many were reset."""
-        reset_count = 0
         broken = [member for member in members if member.state in (State.QUARANTINED, State.FAILED)]
+        return sum(self._reset_for_retry(part) for part in split_variables(broken))
+
+    @retry_deadlocks
+    def _reset_for_retry(self, members: Sequence[Member]) -> int:
+        reset_count = 0
+        sha256s = [member.recording.sha256 for member in members if member.recording]
+        are_affected = deliveries.c.id.in_([m.delivery.id for m in members]) | deliveries.c.sha256.in_(sha256s)
         with self._write() as connection:
-            _hold_recordings(connection, [m.recording.sha256 for m in broken if m.recording])
-            for member in broken:
+            hold(connection, sha256s, are_affected)
+            for member in members:
                 if member.recording is not None:
                     connection.execute(
                         sa.update(recordings)
@@ -200,11 +216,10 @@ class RecordingLedger(LedgerEngine):
                     .where(deliveries.c.id == member.delivery.id)
                     .values(batch_key=None, kind=None, reason=None, attempt=deliveries.c.attempt + 1)
                 ).rowcount
-            for part in split_variables(broken):
-                of_recordings = deliveries.c.sha256.in_([m.recording.sha256 for m in part if m.recording])
-                update_derived(connection, deliveries.c.id.in_([m.delivery.id for m in part]) | of_recordings)
+            update_derived(connection, are_affected)
         return reset_count
 
+    @retry_deadlocks
     def reset_outputs(self, member: Member, kept_steps: Sequence[Step]) -> int:
         """Forget the outputs of a finished delivery, but for those of some steps, and let it wait for a new batch.
 
@@ -215,9 +230,10 @@ class RecordingLedger(LedgerEngine):
         placed = {step: key for step, key in member.placed.items() if step in kept_steps}
         values = {"batch_key": None, "attempt": member.delivery.attempt + 1, "placed": placed}
         with self._write() as connection:
-            _hold_recordings(connection, [member.recording.sha256] if member.recording else [])
+            is_it = deliveries.c.id == member.delivery.id
+            hold(connection, [member.recording.sha256] if member.recording else [], is_it)
             reset_count = connection.execute(sa.update(deliveries).where(is_unchanged).values(**values)).rowcount
-            update_derived(connection, deliveries.c.id == member.delivery.id)
+            update_derived(connection, is_it)
         return reset_count
 
     def note_recipes(self, looked_at: Iterable[Recording], recipes: Recipes) -> None:
@@ -233,13 +249,6 @@ class RecordingLedger(LedgerEngine):
         if rows:
             with self._write() as connection:
                 connection.execute(sa.update(recordings).where(is_it).values(**values), rows)
-
-
-def _hold_recordings(connection: Connection, sha256s: Iterable[str]) -> None:
-    """Hold the rows of recordings until the transaction ends; SQLite has one writer anyway."""
-    for part in split_variables(sorted(set(sha256s))):
-        rows = sa.select(recordings.c.sha256).where(recordings.c.sha256.in_(part)).order_by(recordings.c.sha256)
-        connection.execute(rows.with_for_update(key_share=True)).all()
 
 
 def _transition(connection: Connection, sha256: str, source: State, target: State, facts: RecordingFacts) -> bool:

@@ -21,6 +21,7 @@ from recordings.layout import (
 )
 from recordings.ledger.rows import Member, Recording
 from recordings.states import State, Step, has_reached
+from recordings.steps.concurrency import plan_concurrency
 from recordings.steps.report import ProgressTracker, StepReport
 from recordings.steps.runner import (
     INFRASTRUCTURE_ERRORS,
@@ -38,8 +39,9 @@ from recordings.workspace import Workspace
 from speech.enrichment.base import Annotation, Annotator
 from speech.enrichment.registry import ANNOTATORS
 from speech.export.base import ExportFormat, ExportInput
-from speech.export.formats import FORMATS
+from speech.export.formats import FORMATS, estimate_memory_bytes
 from speech.export.page.page import relative_href
+from speech.machine.resources import FreeMemory, measure_free_memory
 
 log = logging.getLogger("stt")
 
@@ -107,9 +109,23 @@ def list_pending(workspace: Workspace, group: RecordingGroup, options: EnrichOpt
 
 
 def run(
-    workspace: Workspace, batch_key: str, options: EnrichOptions, progress: Callable[[str], None], *, workers: int = 1
+    workspace: Workspace,
+    batch_key: str,
+    options: EnrichOptions,
+    progress: Callable[[str], None],
+    *,
+    workers: int = 1,
+    free: FreeMemory | None = None,
 ) -> StepReport:
-    """Make the outputs of every transcribed recording of a batch under each of its names, ``workers`` at a time.
+    """Make the outputs of each transcribed recording of a batch under all its names, ``workers`` at a time, as memory allows.
+
+    Args:
+        workspace: Where the bytes and states are.
+        batch_key: Which batch.
+        options: Which outputs.
+        progress: Takes a line of progress.
+        workers: Recordings at a time, where memory allows it.
+        free: Memory that may be used; None: what is free now.
 
     Raises:
         LookupError: There is no such batch.
@@ -117,6 +133,10 @@ def run(
     """
     found = group_by_recording(workspace.ledger.list_members(batch_key))
     tally = ProgressTracker(progress, len(found))
+    free = free or measure_free_memory()
+    sizes = [_estimate_bytes(group.recording, options) for group in found]
+    concurrency = plan_concurrency(workers, sizes, free.usable_bytes, free)
+    tally.note_concurrency(concurrency)
     faults = ErrorCollector(workspace, STEP)
 
     def work_on_group(group: RecordingGroup) -> None:
@@ -139,13 +159,20 @@ def run(
             return
         if recording.state is State.DONE:
             workspace.ledger.transition(recording.sha256, State.DONE, State.TRANSCRIBED)
-        faults.run_recording(
-            recording, State.TRANSCRIBED, partial(_enrich_recording, workspace, group, todo, key, options, tally)
-        )
+        with concurrency.gate.hold(_estimate_bytes(recording, options)):
+            faults.run_recording(
+                recording, State.TRANSCRIBED, partial(_enrich_recording, workspace, group, todo, key, options, tally)
+            )
 
-    run_parallel(work_on_group, found, workers)
+    run_parallel(work_on_group, found, concurrency.workers)
     faults.raise_or_mark_failed()
     return tally.make_report(STEP, batch_key, workspace.ledger)
+
+
+def _estimate_bytes(recording: Recording, options: EnrichOptions) -> int:
+    seconds = recording.seconds or 0.0
+    embedded_s = seconds if options.page and seconds <= options.embed_minutes * 60 else 0.0
+    return estimate_memory_bytes(recording.words or 0, embedded_s, recording.channels or 1)
 
 
 def _can_redo(workspace: Workspace, todo: list[Member]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -11,7 +12,10 @@ from threading import Lock
 from recordings.ledger.ledger import Ledger
 from recordings.ledger.rows import Member
 from recordings.states import State
+from recordings.steps.concurrency import Concurrency
 from speech.machine.cgroups import CpuCounters
+
+log = logging.getLogger("stt")
 
 _LOG_INTERVAL_S = 10.0
 
@@ -29,6 +33,8 @@ class StepReport:
         wall_seconds: How long the step took, with everything.
         figures: What the step counts beside that, by name.
         throttling: What the kernel counted of the CPU limit meanwhile; None without a limit, or where it was not looked at.
+        most_at_once: Most recordings that were in work at the same time.
+        memory_decided: What memory decided of it, or what does not fit into it, as a sentence; None where all fits.
     """
 
     step: str
@@ -39,6 +45,8 @@ class StepReport:
     wall_seconds: float
     figures: Mapping[str, int] = field(default_factory=dict)
     throttling: CpuCounters | None = None
+    most_at_once: int = 0
+    memory_decided: str | None = None
 
     @property
     def counts(self) -> dict[State, int]:
@@ -74,10 +82,19 @@ class ProgressTracker:
     worked: int = 0
     audio_seconds: float = 0.0
     figures: Counter[str] = field(default_factory=Counter)
+    concurrency: Concurrency = field(default_factory=lambda: Concurrency(1))
     _partial_seconds: dict[str, float] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
     _started_at: float = field(default_factory=time.monotonic)
     _last_logged_at: float = field(default_factory=time.monotonic)
+
+    def note_concurrency(self, concurrency: Concurrency) -> None:
+        """Note how many recordings are worked on at once, and log what memory decides of it and what does not fit."""
+        self.concurrency = concurrency
+        if concurrency.decided:
+            self.progress(concurrency.decided)
+        if concurrency.warning:
+            log.warning("%s", concurrency.warning)
 
     def add(self, name: str, audio_seconds: float) -> None:
         """Note a recording worked on."""
@@ -126,6 +143,8 @@ class ProgressTracker:
             audio_seconds=self.audio_seconds,
             wall_seconds=time.monotonic() - self._started_at,
             figures=dict(self.figures),
+            most_at_once=self.concurrency.gate.most,
+            memory_decided=" ".join(filter(None, (self.concurrency.decided, self.concurrency.warning))) or None,
         )
 
 

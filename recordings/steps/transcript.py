@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -16,6 +16,7 @@ from recordings.ledger.rows import Recording
 from recordings.ledger.runs import StepRun
 from recordings.options import RecordingOptions
 from recordings.states import State, Step, has_reached
+from recordings.steps.concurrency import Concurrency, plan_concurrency
 from recordings.steps.report import ProgressTracker, StepReport, shorten_text
 from recordings.steps.runner import (
     ErrorCollector,
@@ -30,7 +31,8 @@ from recordings.steps.work_key import make_recipe, make_work_key
 from recordings.workspace import Workspace
 from speech.asr.checkpoint import Checkpoint
 from speech.asr.engine import ENGINE_VERSION, Engine, RecordingIdentity, join_options
-from speech.asr.model_pool import EngineConfig
+from speech.asr.memory import FittedEngine, estimate_recording_bytes
+from speech.asr.model_pool import EngineConfig, get_batch_size
 from speech.asr.scripts import split_words
 from speech.machine.cgroups import read_cpu_counters
 from speech.machine.host import Host
@@ -49,12 +51,14 @@ class EngineFactory:
         config: Where and how the model runs.
         options: How recordings are transcribed.
         create: Makes it; called at most once a step, and not at all when there is nothing to transcribe.
+        fitted: How it was made to fit into memory, and what that leaves; None: memory is not looked at.
     """
 
     model_sha256: str
     config: EngineConfig
     options: TranscribeOptions
     create: Callable[[], AbstractContextManager[Engine]]
+    fitted: FittedEngine | None = None
 
     @property
     def key_options(self) -> Options:
@@ -104,15 +108,23 @@ def run(
         todo.sort(key=lambda item: -(item[0].recording.seconds or 0.0))
         with engine_factory.create() as engine:
             stopping = Event()
+            concurrency = _plan_concurrency(
+                engine.max_in_flight, [group.recording for group, _ in todo], engine_factory
+            )
+            tally.note_concurrency(concurrency)
+            tally.add_figures(
+                {"workers": engine_factory.config.workers, "batch_size": get_batch_size(engine_factory.config)}
+            )
 
             def transcribe_group(item: tuple[RecordingGroup, str]) -> None:
                 group, key = item
                 options = apply_own_options(group.recording, engine_factory.options)
                 work = partial(_transcribe_recording, workspace, group, key, recipe, engine, options, stopping, tally)
-                faults.run_recording(group.recording, State.NORMALIZED, work)
+                with concurrency.gate.hold(_estimate_bytes(group.recording)):
+                    faults.run_recording(group.recording, State.NORMALIZED, work)
                 tally.add(group.recording.name, group.recording.seconds or 0.0)
 
-            run_parallel(transcribe_group, todo, engine.max_in_flight, stopping)
+            run_parallel(transcribe_group, todo, concurrency.workers, stopping)
     faults.raise_or_mark_failed()
     report = tally.make_report(STEP, batch_key, workspace.ledger)
     if counters and (now := read_cpu_counters(host)):
@@ -132,6 +144,24 @@ def run(
             )
         )
     return report
+
+
+def _plan_concurrency(wanted: int, recordings: Sequence[Recording], engine_factory: EngineFactory) -> Concurrency:
+    fitted = engine_factory.fitted
+    if fitted is None:
+        return Concurrency(wanted)
+    sizes = [_estimate_bytes(recording) for recording in recordings]
+    planned = plan_concurrency(wanted, sizes, fitted.usable_bytes, fitted.free)
+    # Of several sentences the engine's comes first: it decides how much the recordings have.
+    return replace(
+        planned,
+        decided=" ".join(each for each in (fitted.decided, planned.decided) if each) or None,
+        warning=fitted.warning or planned.warning,
+    )
+
+
+def _estimate_bytes(recording: Recording) -> int:
+    return estimate_recording_bytes(recording.seconds or 0.0, recording.channels or 1)
 
 
 def _find_work_key(group: RecordingGroup, engine_factory: EngineFactory) -> str | None:

@@ -142,7 +142,7 @@ class Engine:
         self._vad_model = vad_weights.file if vad_weights else None
         self._pool = ModelPool(weights, self.config)
         # Many more calls are open than there are CPUs, and all begin with the detector, in their own threads.
-        self._detector_slots = BoundedSemaphore(detect_resources().cpus)
+        self._detector_slots = BoundedSemaphore(self.config.detectors or detect_resources().cpus)
 
     def __enter__(self) -> Self:
         return self

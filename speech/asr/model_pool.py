@@ -56,13 +56,19 @@ class EngineOptions(BaseModel):
         default=None,
         ge=1,
         le=256,
-        description="How many batches are decoded at once, 1 to 256; default: one for each CPU of the process, on a GPU 1.",
+        description=(
+            "How many batches are decoded at once, 1 to 256; default: one for each CPU of the process, fewer where memory is "
+            "short, on a GPU 1."
+        ),
     )
     batch: int | None = Field(
         default=None,
         ge=1,
         le=256,
-        description="How many chunks are decoded together, 1 to 256; it changes no text; default: 4, on a GPU 16.",
+        description=(
+            "How many chunks are decoded together, 1 to 256; it changes no text; default: 4, fewer where memory is "
+            "short, on a GPU 16."
+        ),
     )
 
     @field_validator("device", mode="before")
@@ -95,14 +101,21 @@ class EngineConfig:
     Attributes:
         device: A missing device is an error; no other one is used instead.
         compute_type: CTranslate2's name, such as ``int8`` or ``float16``.
-        workers: Batches decoded at the same time: the number of CPUs that the process has, 1 on a GPU. Changes no text.
+        workers: Batches decoded at the same time. Changes no text.
         batch_size: Chunks in a batch; None: the fastest size on the device. Changes no text.
+        detectors: Calls that look for speech at the same time; None: one for each CPU. Changes no text.
     """
 
     device: Literal["cpu", "cuda"] = "cpu"
     compute_type: str = "int8"
     workers: int = 1
     batch_size: int | None = None
+    detectors: int | None = None
+
+
+def get_batch_size(config: EngineConfig) -> int:
+    """Chunks in a batch: as configured, or the fastest size on the device."""
+    return config.batch_size or _DEFAULT_BATCH_SIZE[config.device]
 
 
 class ModelPool:
@@ -119,7 +132,7 @@ class ModelPool:
         self._config = config
         self._model: WhisperDecoder | None = None
         self._load_lock = Lock()
-        size = config.batch_size or _DEFAULT_BATCH_SIZE[config.device]
+        size = get_batch_size(config)
         self._batcher: Batcher[Hashable, Request[Any], Any] = Batcher(
             self._run_batch,
             workers=config.workers,

@@ -115,6 +115,28 @@ def read_memory_limit(host: Host) -> int | None:
     return min(limits, default=None)
 
 
+def read_memory_left(host: Host) -> tuple[int, int] | None:
+    """Of the group with the least left below its limit: (bytes left, its limit in bytes); None without a limit.
+
+    What the group keeps of files does not count as used: the kernel drops it before it kills. Files that are mapped do count,
+    because libraries and programs lie in them.
+    """
+    hierarchy = _groups(host, "memory")
+    if hierarchy is None:
+        return None
+    version, groups = hierarchy
+    limit_name, usage_name = (
+        ("memory.limit_in_bytes", "memory.usage_in_bytes") if version == 1 else ("memory.max", "memory.current")
+    )
+    lefts = []
+    for group in groups:
+        limit, usage = (host.read(group / name) or "" for name in (limit_name, usage_name))
+        if limit.isdigit() and usage.isdigit() and int(limit) < _UNLIMITED:
+            used = int(usage) - _read_droppable(host, version, group)
+            lefts.append((max(0, int(limit) - used), int(limit)))
+    return min(lefts, default=None)
+
+
 def own_paths(host: Host) -> tuple[str, ...]:
     """The process's groups as the kernel names them, one for each hierarchy."""
     return tuple(path for _, _, path in _memberships(host))
@@ -128,6 +150,16 @@ def _quota(host: Host, version: int, group: PurePosixPath) -> float | None:
     if not quota or not period or not quota.isdigit() or not period.isdigit() or not int(period):
         return None  # "max", -1, or no such file: the root of version 2 has none
     return int(quota) / int(period)
+
+
+def _read_droppable(host: Host, version: int, group: PurePosixPath) -> int:
+    text = host.read(group / "memory.stat") or ""
+    values = {
+        name: int(value) for name, _, value in (line.partition(" ") for line in text.splitlines()) if value.isdigit()
+    }
+    prefix, mapped = ("total_", "total_mapped_file") if version == 1 else ("", "file_mapped")
+    files = values.get(f"{prefix}inactive_file", 0) + values.get(f"{prefix}active_file", 0)
+    return max(0, files - values.get(mapped, 0))
 
 
 def _groups(host: Host, controller: str) -> tuple[Literal[1, 2], list[PurePosixPath]] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -9,6 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import dagster as dg
+from sqlalchemy.exc import SQLAlchemyError
 
 from assets.common.partitions import batches
 from assets.common.step import PROCESS_TAG, make_process_tag
@@ -17,11 +19,17 @@ from recordings.ledger.rows import Member
 from recordings.workspace import Workspace
 from speech.models.registry import Weights
 from stt_orchestration.jobs import JOB_NAME
+from stt_orchestration.retention import RetentionRules, apply_retention, list_unfinished_batches
 from stt_orchestration.runs import find_live_runs
+
+log = logging.getLogger("stt")
 
 ORIGIN = "stt run"
 
 _LOOK_EVERY_S = 1.0
+
+_RETENTION_S = 0.3
+"""Longest work of a command on old runs. A run takes about 10 ms, so that every command deletes more than it makes."""
 
 _QUEUE = "QUEUED_RUN_COORDINATOR"
 """The daemon that starts queued runs, as Dagster calls it."""
@@ -74,10 +82,10 @@ def run_batches(
     here: list[str] = []
     failures: list[str] = []
     seconds = 0.0
-    for key in dict.fromkeys((*_unfinished(workspace), *reprocessed)):
+    for key in dict.fromkeys((*list_unfinished_batches(workspace), *reprocessed)):
         with around(key):
             waited = _wait_for_others(instance, key, on_wait, interrupted)
-            if waited and key not in _unfinished(workspace):
+            if waited and key not in list_unfinished_batches(workspace):
                 done.append(key)
             else:
                 began = time.monotonic()
@@ -100,15 +108,19 @@ def run_batches(
     return RunOutcome(_members(workspace, done), _members(workspace, here), seconds)
 
 
+def delete_old_runs(workspace: Workspace, instance: dg.DagsterInstance, rules: RetentionRules) -> None:
+    """Delete some of what is old. For machines without Dagster's daemon, whose sensor ``retention`` does it."""
+    try:
+        apply_retention(instance, rules, lambda: frozenset(list_unfinished_batches(workspace)), _RETENTION_S)
+    except (OSError, SQLAlchemyError) as error:
+        log.warning("Old runs could not be deleted: %s", error)  # the recordings are done all the same
+
+
 def get_current_options(definitions: dg.Definitions, weights: Weights) -> CurrentOptions:
     """The options that the definitions' steps work under."""
     resources = definitions.resources or {}
     options, engine = resources["options"], resources["engine"]
     return CurrentOptions(options.normalize_options(), weights.sha256, engine.key_options(), options.enrich_options())
-
-
-def _unfinished(workspace: Workspace) -> list[str]:
-    return workspace.ledger.list_open_batches(made_before=float("inf"), limit=10**6)
 
 
 def _members(workspace: Workspace, keys: Sequence[str]) -> tuple[Member, ...]:

@@ -28,7 +28,7 @@ from recordings.workspace import Workspace
 from speech.asr.vad import VAD_MODEL
 from speech.checks import Check, CheckResult
 from speech.machine.host import Host
-from speech.machine.resources import detect_resources
+from speech.machine.resources import detect_resources, measure_free_memory
 from speech.models.catalogue import ModelKind
 from speech.models.errors import UnavailableWeightsError, WeightsError
 from speech.models.registry import get_temporary_home, resolve
@@ -89,7 +89,7 @@ def check_installation() -> Iterator[CheckResult]:
         )
     for check in (_check_store, _check_ledger, _check_dagster_home, _check_weights, _check_detector, _check_device):
         yield check(settings)
-    yield CheckResult(RESOURCES, True, detect_resources().sentence)
+    yield CheckResult(RESOURCES, True, f"{detect_resources().sentence} {measure_free_memory().sentence}")
     yield _describe_processor()
     yield from _check_versions()
 
@@ -291,10 +291,11 @@ def _check_device(settings: Settings) -> CheckResult:
             f"{settings.device} cannot compute in {settings.effective_compute_type}",
             remedy,
         )
+    cpus = detect_resources().cpus
     return CheckResult(
         DEVICE,
         True,
-        f"{settings.device}, {os.cpu_count()} cores, {settings.effective_compute_type} supported",
+        f"{settings.device}, {cpus} CPU{'' if cpus == 1 else 's'}, {settings.effective_compute_type} supported",
     )
 
 

@@ -53,13 +53,21 @@ def run(
     only_new: Annotated[
         bool, typer.Option("--only-new", help="Leave finished recordings alone, whatever options they were made with.")
     ] = False,
+    batch: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--batch",
+            help="Run this batch again, even if it is finished or Dagster has forgotten it; `stt show` has its key. "
+            "May be given several times.",
+        ),
+    ] = None,
 ) -> None:
     """Take in what has arrived and transcribe it now, in this process. Goes on with whatever was left unfinished.
 
     What was finished under other settings than now is done again from the first step that they change; with PATHs, only those.
     Outputs that are gone are made anew: those of PATHs, or else those that a bounded look at finished recordings finds.
     """
-    raise typer.Exit(_run(paths or [], only_new))
+    raise typer.Exit(_run(paths or [], only_new, batch or ()))
 
 
 @run_app.command()
@@ -81,20 +89,26 @@ def samples() -> None:
     )
 
 
-def _run(paths: Sequence[Path], only_new: bool = False) -> ExitCode:
+def _run(paths: Sequence[Path], only_new: bool = False, again: Sequence[str] = ()) -> ExitCode:
     settings = Settings.read()
     screen = make_console()
     with interrupts.watch_interrupts(screen) as interrupted:
         try:
-            return _take_in_and_run(settings, paths, only_new, screen, interrupted.is_set)
+            return _take_in_and_run(settings, paths, only_new, again, screen, interrupted.is_set)
         except KeyboardInterrupt:
             exit_with(f"Interrupted. {interrupts.RESUME_HINT}", ExitCode.INTERRUPTED)
 
 
 def _take_in_and_run(
-    settings: Settings, paths: Sequence[Path], only_new: bool, screen: Console, interrupted: Callable[[], bool]
+    settings: Settings,
+    paths: Sequence[Path],
+    only_new: bool,
+    again: Sequence[str],
+    screen: Console,
+    interrupted: Callable[[], bool],
 ) -> ExitCode:
     with Workspace.open(settings.store, settings.ledger) as workspace:
+        _check_batches(workspace, again)
         limits = BatchLimits(settings.batch_recordings, settings.batch_bytes)
         taken = run_intake(workspace, paths, limits, "stt run")
         if taken.unsettled:
@@ -110,15 +124,20 @@ def _take_in_and_run(
         impossible = () if only_new and not paths else _restore_missing(workspace, named, settings, limits, screen)
         screen.print("Loading Dagster ...")
         # Importing Dagster takes seconds, so all validation is done before.
-        from stt_orchestration.cli.batch_runner import ORIGIN, RunFailedError, get_current_options, run_batches
-        from stt_orchestration.definitions import build_defs
+        from stt_orchestration.cli.batch_runner import (
+            ORIGIN,
+            RunFailedError,
+            delete_old_runs,
+            get_current_options,
+            run_batches,
+        )
+        from stt_orchestration.definitions import build_defs, get_retention_rules
         from stt_orchestration.instance import InstanceUnusableError, open_instance
 
         definitions = build_defs(settings)
         try:
             with open_instance() as opened:
-                again: Sequence[str] = ()
-                if not only_new:
+                if not only_new and not again:
                     wanted = get_current_options(definitions, weights)
                     found = plan(workspace, wanted, limits, ORIGIN, (named.names, named.folders) if named else None)
                     for line in _describe_reprocessing(found):
@@ -133,6 +152,7 @@ def _take_in_and_run(
                     screen.print,
                     interrupted,
                 )
+                delete_old_runs(workspace, opened, get_retention_rules(settings))
         except (RunFailedError, InstanceUnusableError) as error:
             exit_with(str(error), ExitCode.MACHINE)
         members = outcome.members or tuple(workspace.ledger.list_newest(20))
@@ -148,6 +168,12 @@ def _take_in_and_run(
             screen.print(line)
     broken = [m for m in outcome.members if m.state in (State.QUARANTINED, State.FAILED)]
     return ExitCode.SOME_BROKEN if broken or taken.refused or impossible else ExitCode.DONE
+
+
+def _check_batches(workspace: Workspace, keys: Sequence[str]) -> None:
+    for key in keys:
+        if not workspace.ledger.count_members(key):
+            exit_with(f"There is no batch {key!r}. `stt show NAME` says which batch a recording is in.", ExitCode.USAGE)
 
 
 def _restore_missing(

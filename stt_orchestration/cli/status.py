@@ -78,10 +78,22 @@ def status(
 
 @status_app.command()
 @errors_to_exit_codes
-def show(recording: Annotated[str, typer.Argument(help="A name, part of one, or the beginning of a sha256.")]) -> None:
-    """Everything known of a recording: its state and why, its figures, where its outputs are, what was said."""
+def show(
+    recording: Annotated[
+        str, typer.Argument(help="A name, part of one, the beginning of a sha256, or the key of a batch.")
+    ],
+) -> None:
+    """Everything known of a recording: its state and why, its figures, where its outputs are, what was said.
+
+    Of a batch, its recordings; also when Dagster has forgotten it.
+    """
     settings = Settings.read()
     with Workspace.open(settings.store, settings.ledger) as workspace:
+        if workspace.ledger.count_members(recording):
+            screen = make_console()
+            screen.print(make_recordings_table(workspace.ledger.list_members(recording)))
+            screen.print(f"`stt run --batch {recording}` runs this batch again.")
+            return
         meant = guess_names(recording)
         found = [member for name in meant for member in workspace.ledger.find(name)]
         if not found:
@@ -105,6 +117,7 @@ def _facts(workspace: Workspace, member: Member) -> Iterator[tuple[str, str]]:
     if member.shown_reason:
         yield "why", member.shown_reason
     yield from {**member.flags, **(recording.flags if recording else {})}.items()
+    yield "batch", workspace.ledger.find_newest_batch(member.delivery.id) or "none yet"
     yield "bytes", str(member.delivery.size)
     if recording is None:
         return

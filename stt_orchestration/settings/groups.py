@@ -167,11 +167,30 @@ class TriggerSettings(BaseModel):
         validation_alias=make_aliases("SCHEDULE_DEADLINE_S"),
         description="A whole number of seconds: a tick missed by more is skipped (the CronJob's startingDeadlineSeconds).",
     )
+
+
+class RetentionSettings(BaseModel):
+    """How long Dagster remembers ended runs."""
+
+    keep_succeeded_days: int = Field(
+        default=30,
+        ge=0,
+        validation_alias=make_aliases("KEEP_SUCCEEDED_DAYS"),
+        description="A whole number of days: runs that succeeded are deleted after so many, with their events, compute logs and "
+        "partitions; 0: never.",
+    )
+    keep_failed_days: int = Field(
+        default=90,
+        ge=0,
+        validation_alias=make_aliases("KEEP_FAILED_DAYS"),
+        description="A whole number of days: runs that failed or were cancelled are deleted after so many; 0: never.",
+    )
     keep_runs: int | None = Field(
         default=None,
         ge=1,
         validation_alias=make_aliases("KEEP_RUNS"),
-        description="A whole number: how many ended runs are kept of each outcome, older ones are deleted; default: keep all.",
+        description="A whole number: how many ended runs are kept of each outcome, older ones are deleted; default: as many as "
+        "their age allows.",
     )
 
 
@@ -228,6 +247,11 @@ GROUPS = (
     SettingsGroup("Checks", "Which check of a batch becomes a gate.", (CheckSettings,)),
     SettingsGroup("Batches", "How large a batch may become.", (BatchSettings,)),
     SettingsGroup("Sensor and schedule", "What starts runs by itself.", (TriggerSettings,)),
+    SettingsGroup(
+        "Retention",
+        "How long Dagster remembers ended runs. Transcripts, and what the ledger knows of recordings, stay.",
+        (RetentionSettings,),
+    ),
     SettingsGroup(
         "Kubernetes", "Where the steps of a run work, and what is removed afterwards.", (KubernetesSettings,)
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,13 +34,24 @@ class Installation:
         return self.data / "raw_audio"
 
 
+@pytest.fixture(scope="session")
+def made_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home of Dagster with its empty databases. To make them takes more than a second, and to copy them no time."""
+    home = tmp_path_factory.mktemp("dagster")
+    (home / "dagster.yaml").write_bytes((PROJECT / "dagster.yaml").read_bytes())
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        instance.get_runs(limit=1)
+    return home
+
+
 @pytest.fixture
-def installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, base_weights: Weights) -> Iterator[Installation]:
+def installation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, base_weights: Weights, made_home: Path
+) -> Iterator[Installation]:
     for name in list_environment_names():
         monkeypatch.delenv(name, raising=False)
     home = tmp_path / "dagster"
-    home.mkdir()
-    (home / "dagster.yaml").write_bytes((PROJECT / "dagster.yaml").read_bytes())
+    shutil.copytree(made_home, home)
     monkeypatch.setenv("DAGSTER_HOME", str(home))
     monkeypatch.setenv("STT_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("STT_MODEL_DIR", str(base_weights.path))

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.lab.peers.corpus import CorpusItem
-from speech.asr.runtime.affinity import get_usable_cores
+from speech.machine.resources import detect_resources
 
-CORES = len(get_usable_cores())
+CORES = detect_resources().cpus
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from speech.asr.runtime.affinity import get_usable_cores
 from speech.asr.vad import VadOptions, VoiceActivityDetector, get_speech_spans
 from speech.audio.normalize import SAMPLE_RATE, normalize
 from speech.audio.wav import WavReader, WavWriter
+from speech.machine.resources import detect_resources
 
 SAMPLES = Path(__file__).resolve().parents[3] / "samples"
 _SOURCES = ("lj-printing.mp3", "austen.m4a", "video.webm", "nested/lj-long.flac")
@@ -142,8 +143,9 @@ def start_workers(weights: Path, servers: int) -> Iterator[WorkerPool]:
         RuntimeError: An engine did not start.
     """
     cores = get_usable_cores()
-    if servers > len(cores):
-        raise ValueError(f"{servers} workers need a core each, and this process may use {len(cores)}.")
+    usable = min(len(cores), detect_resources().cpus)
+    if servers > usable:
+        raise ValueError(f"{servers} workers need a core each, and this process may use {usable}.")
     workers = WorkerPool(weights, cores[-servers:])
     try:
         yield workers

@@ -26,3 +26,14 @@ def keep_memory() -> bool:
         mallopt(name, value)
         for name, value in ((_ARENA_MAX, 1), (_MMAP_THRESHOLD, _LARGEST), (_TRIM_THRESHOLD, _NEVER))
     )
+
+
+def give_back_memory() -> bool:
+    """Give all that is freed back to the system now; False where there is no glibc.
+
+    It is wanted where one process does several things one after another, since ``keep_memory`` keeps what was freed.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    ctypes.CDLL(None).malloc_trim(0)
+    return True

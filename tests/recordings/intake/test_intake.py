@@ -126,8 +126,8 @@ def test_only_unfinished_batches_without_a_run_are_requested_again(
         keys.append(pipeline.form_batch())
     pipeline.run(keys[0])
 
-    def never_run(_: str) -> PastRuns:
-        return PastRuns()
+    def never_run(_: object) -> dict[str, PastRuns]:
+        return {}
 
     assert find_unattended_batches(pipeline.workspace, (), never_run, 10) == {}, (
         "the process that formed them may be about to request a run"
@@ -138,7 +138,7 @@ def test_only_unfinished_batches_without_a_run_are_requested_again(
     assert find_unattended_batches(pipeline.workspace, (), never_run, 1) == {keys[1]: keys[1]}
     assert find_unattended_batches(pipeline.workspace, (), never_run, -1) == {}
     failed = {keys[1]: PastRuns(1, "just", time.time()), keys[2]: PastRuns(1, "long-ago", 0.0)}
-    assert find_unattended_batches(pipeline.workspace, (), failed.__getitem__, 1) == {
+    assert find_unattended_batches(pipeline.workspace, (), lambda _: failed, 1) == {
         keys[2]: f"{keys[2]}-after-long-ago"
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ import pytest
 import sqlalchemy as sa
 
 from recordings.batches import BatchLimits, Delivery
-from recordings.intake.backoff import PastRuns
 from recordings.intake.history_timing import fill
 from recordings.intake.intake import find_unattended_batches, form_batches
 from recordings.intake.reprocess import CurrentOptions, plan
@@ -31,7 +31,7 @@ def make_questions(ledger: Ledger, folder: Path) -> dict[str, Callable[[], Any]]
     workspace = Workspace(DirectoryStore(folder), ledger)
     return {
         "form batches": lambda: form_batches(workspace, BatchLimits(), "test", 20),
-        "unattended": lambda: find_unattended_batches(workspace, (), lambda _: PastRuns(), 5),
+        "unattended": lambda: find_unattended_batches(workspace, (), lambda _: {}, 5),
         "totals": ledger.count_totals,
         "waiting": ledger.count_waiting,
         "open": ledger.count_open_batches,
@@ -105,6 +105,7 @@ class _Life:
 
     def __init__(self, ledger: Ledger, seed: int) -> None:
         self.ledger = ledger
+        self.seed = seed
         self.random = random.Random(seed)  # noqa: S311
         self.version = 0
         self.batches = 0
@@ -128,7 +129,7 @@ class _Life:
     def claim(self) -> None:
         if waiting := self.ledger.list_waiting(3):
             self.batches += 1
-            assert self.ledger.claim(f"batch-{self.batches}", waiting, "test")
+            self.ledger.claim(f"batch-{self.seed}-{self.batches}", waiting, "test")
 
     def work(self) -> None:
         member = self.pick()
@@ -177,6 +178,18 @@ def test_counts_and_open_work_stay_those_of_the_rows_whatever_happens(ledger: Le
     assert audit.wrong == 0, audit.sentence
     assert ledger.count_totals().is_consistent
     assert audit.looked_at == ledger.count_totals().inputs > 0
+
+
+def test_counts_stay_true_when_several_change_the_same_recordings_at_once(ledger: Ledger) -> None:
+    def live(seed: int) -> None:
+        life = _Life(ledger, seed)
+        for _ in range(60):
+            life.step()
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(live, (10, 11, 12)))
+    audit = ledger.audit_counts()
+    assert audit.wrong == 0, audit.sentence
 
 
 def test_the_audit_corrects_what_another_program_broke_and_says_so(ledger: Ledger) -> None:

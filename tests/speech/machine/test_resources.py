@@ -11,8 +11,8 @@ import pytest
 
 from speech.asr.model_pool import EngineOptions
 from speech.machine.host import Host
-from speech.machine.resources import CPU_REQUEST_ENV_VAR, detect_resources
-from tests.speech.machine.control_group import control_group, run_in
+from speech.machine.resources import CPU_REQUEST_ENV_VAR, detect_resources, measure_free_memory
+from tests.speech.machine.control_group import control_group, memory_group, run_in
 from tests.speech.machine.recorded import GIB, UNLIMITED_V1, make_cgroup_v1, make_cgroup_v2, make_linux, make_mac
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -78,6 +78,52 @@ def test_memory_is_the_limit_or_that_of_the_machine(tmp_path: Path) -> None:
     assert detect_resources(make_node(tmp_path / "1", unlimited)).memory_bytes == 256 * GIB
 
 
+MEMINFO = {"/proc/meminfo": "MemTotal: 268435456 kB\nMemFree: 1 kB\nMemAvailable: 209715200 kB\n"}
+
+
+def test_free_is_what_is_below_the_limit_and_files_that_can_be_dropped_are_free(tmp_path: Path) -> None:
+    new = {
+        "a/memory.max": str(4 * GIB),
+        "a/memory.current": str(3 * GIB),
+        "a/memory.stat": f"anon {GIB}\ninactive_file {GIB}\nactive_file {GIB}\nfile_mapped {GIB // 2}",
+        "memory.max": str(16 * GIB),
+        "memory.current": str(4 * GIB),
+    }
+    found = measure_free_memory(make_node(tmp_path / "2", {**make_cgroup_v2("/a", new), **MEMINFO}))
+    assert (found.total_bytes, found.free_bytes, found.source) == (4 * GIB, 2.5 * GIB, "the limit of the cgroup")
+    old = {
+        "memory/memory.limit_in_bytes": str(4 * GIB),
+        "memory/memory.usage_in_bytes": str(3 * GIB),
+        "memory/memory.stat": f"inactive_file 5\ntotal_inactive_file {GIB}\ntotal_active_file 0\ntotal_mapped_file 0",
+    }
+    found = measure_free_memory(make_node(tmp_path / "1", make_cgroup_v1("/", old)))
+    assert found.sentence == "2.0 GiB of 4.0 GiB of memory are free (the limit of the cgroup)."
+    assert found.usable_bytes < found.free_bytes
+
+
+def test_of_several_groups_the_one_with_the_least_left_counts(tmp_path: Path) -> None:
+    """Another container of the pod may use up what the pod has."""
+    groups = {
+        "a/b/memory.max": str(4 * GIB),
+        "a/b/memory.current": str(GIB),
+        "a/memory.max": str(6 * GIB),
+        "a/memory.current": str(7 * GIB),
+    }
+    found = measure_free_memory(make_node(tmp_path, make_cgroup_v2("/a/b", groups)))
+    assert (found.total_bytes, found.free_bytes) == (6 * GIB, 0)
+
+
+def test_without_a_limit_what_the_machine_has_available_is_free(tmp_path: Path) -> None:
+    found = measure_free_memory(make_node(tmp_path / "1", MEMINFO))
+    assert (found.total_bytes, found.free_bytes, found.source) == (256 * GIB, 200 * GIB, "all of the machine")
+    loose = make_cgroup_v2("/", {"memory.max": str(255 * GIB), "memory.current": str(GIB)})
+    assert measure_free_memory(make_node(tmp_path / "2", {**loose, **MEMINFO})).free_bytes == 200 * GIB
+    unreadable = {**make_cgroup_v2("/", {"memory.max": str(GIB)}), "/proc/meminfo": "MemAvailable: much\n"}
+    assert measure_free_memory(make_node(tmp_path / "3", unreadable)).free_bytes == 256 * GIB
+    mac = measure_free_memory(make_mac(tmp_path, "arm64", {}))
+    assert mac.free_bytes == mac.total_bytes
+
+
 def test_the_least_of_affinity_and_quota_counts(tmp_path: Path) -> None:
     eight = make_cgroup_v2("/", {"cpu.max": "800000 100000"})
     pinned = detect_resources(make_node(tmp_path, eight, affinity=frozenset({3, 5})))
@@ -123,3 +169,27 @@ def test_in_a_real_control_group_threads_follow_its_quota_and_a_setting_wins() -
         finally:
             inner.rmdir()
     assert EngineOptions().make_config().workers == detect_resources().cpus
+
+
+def test_in_a_real_control_group_workers_follow_the_memory_that_is_left() -> None:
+    code = (
+        "from speech.asr.memory import ModelShape, fit_engine\n"
+        "import speech.asr.memory as memory\n"
+        "from speech.asr.model_pool import EngineOptions\n"
+        "from speech.machine.resources import measure_free_memory\n"
+        "from speech.models.registry import Weights\n"
+        "from pathlib import Path\n"
+        "memory.read_shape = lambda file: ModelShape(6, 512, 8, 72_603_145, 26_554_880, 145_217_532)\n"
+        "used = b'1' * 2**26\n"
+        "free = measure_free_memory()\n"
+        "fitted = fit_engine(EngineOptions(), Weights('base', Path('.'), '', None, 'model directory'), free)\n"
+        "print(free.total_bytes, free.free_bytes, fitted.config.workers, fitted.config.batch_size, fitted.warning)"
+    )
+    with memory_group(400 * 2**20) as group:
+        result = run_in(group, [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(PROJECT)}, timeout=60)
+    assert result.returncode == 0, result.stderr
+    total, free, workers, batch_size, warning = result.stdout.split(maxsplit=4)
+    assert int(total) == 400 * 2**20
+    assert 200 * 2**20 < int(free) < 336 * 2**20
+    assert (workers, batch_size) == ("1", "1")
+    assert warning.startswith("base with 1 worker with batches of 1 needs about ")

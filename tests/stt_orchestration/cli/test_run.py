@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import sqlite3
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -50,10 +53,19 @@ def test_a_folder_becomes_transcripts_and_each_recording_has_a_state(bare_projec
     )
     assert "loudest sample at " in bare_project.invoke("show", "again").stdout
 
+    shown = bare_project.invoke("show", "silence.wav").stdout
+    (key,) = re.findall("batch-[0-9a-f]{16}", shown)
+    assert read_history(bare_project) == ([key], [key])
+    date_history_back(bare_project)
     mtimes = {path: path.stat().st_mtime_ns for path in data.rglob("*.*") if "ledger" not in path.name}
     again = bare_project.invoke("run", "inbox")
     assert again.returncode == 0, again.stderr
     assert "Nothing new" in again.stdout
+    assert read_history(bare_project) == ([], [key]), "without a daemon, the command deletes old runs"
+    forget_partitions(bare_project)
+    assert "inbox/again.opus" in bare_project.invoke("show", key).stdout
+    assert bare_project.invoke("run", "--batch", key).returncode == 3, "its broken recording is still broken"
+    assert read_history(bare_project) == ([key], [key]), "what Dagster has forgotten can still be asked for"
     assert {path: path.stat().st_mtime_ns for path in data.rglob("*.*") if "ledger" not in path.name} == mtimes
 
     listed = bare_project.invoke("status").stdout
@@ -63,6 +75,27 @@ def test_a_folder_becomes_transcripts_and_each_recording_has_a_state(bare_projec
     assert bare_project.read_states() == {"done": 3, "received": 1}
     assert bare_project.invoke("run").returncode == 3
     assert bare_project.read_states() == {"done": 3, "quarantined": 1}
+
+
+def read_history(project: Project) -> tuple[list[str], list[str]]:
+    """The batches that Dagster has runs of, and its partitions."""
+    with closing(sqlite3.connect(project.home / "history/runs.db")) as runs:
+        of_runs = runs.execute("SELECT value FROM run_tags WHERE key = 'dagster/partition'").fetchall()
+    with closing(sqlite3.connect(project.home / "history/runs/index.db")) as events:
+        partitions = events.execute("SELECT partition FROM dynamic_partitions").fetchall()
+    return [row[0] for row in of_runs], [row[0] for row in partitions]
+
+
+def date_history_back(project: Project) -> None:
+    """Let all runs be forty days old."""
+    with closing(sqlite3.connect(project.home / "history/runs.db")) as runs, runs:
+        runs.execute("UPDATE runs SET update_timestamp = datetime('now', '-40 days')")
+
+
+def forget_partitions(project: Project) -> None:
+    """What the next look for leftovers does, a day later."""
+    with closing(sqlite3.connect(project.home / "history/runs/index.db")) as events, events:
+        events.execute("DELETE FROM dynamic_partitions")
 
 
 def test_outputs_that_were_deleted_can_be_had_back(bare_project: Project) -> None:
@@ -207,6 +240,7 @@ def test_a_refused_file_is_named_and_the_other_arguments_are_processed(bare_proj
     ("arguments", "variables", "code", "sentence"),
     [
         (["run", "nowhere.wav"], {}, 2, "nowhere.wav does not exist"),
+        (["run", "--batch", "batch-x"], {}, 2, "There is no batch 'batch-x'"),
         (["run"], {"STT_DEVICE": "gpu"}, 2, "STT_DEVICE='gpu' is not allowed"),
         (["run"], {"STT_STORE_URL": "ftp://x"}, 2, "No store is known for 'ftp://x'"),
         (["run"], {"STT_MODEL": "gigantic"}, 2, "gigantic"),

@@ -1,0 +1,1 @@
+"""What Dagster costs with a year of batches, before and after old runs are deleted."""
