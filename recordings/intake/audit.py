@@ -49,7 +49,8 @@ class AuditLimits:
 
     Attributes:
         recordings: The most that the sample takes.
-        seconds: After so long no other recording is begun; the sample and the changed folders have so long each.
+        seconds: After so long no other recording is begun, but all names of one are looked at. The sample and the changed folders
+            have so long each.
     """
 
     recordings: int = 200
@@ -95,7 +96,9 @@ class _Look:
     def finish(self, name: str, whose: str, cursor: str) -> Restoration:
         """Have made anew what people read, as far as it can be, and keep the result."""
         restored = restore_outputs(self.workspace, [each for each in self.unseen if not each.has_results])
-        sentence = _describe(whose, Counter(map(_get_kind, self.missing)), "lacked outputs and are made anew")
+        sentence = "there was nothing to look at"
+        if self.looked_at:
+            sentence = _describe(whose, Counter(map(_get_kind, self.missing)), "lacked outputs that are made anew")
         self.workspace.ledger.record_audit(
             Audit(name, time.time(), self.looked_at, len(self.missing), sentence, cursor)
         )
@@ -143,7 +146,7 @@ def audit_all_outputs(workspace: Workspace, options: EnrichOptions) -> Iterator[
         kinds[_get_kind(missing)] += 1
         yield missing
     done = workspace.ledger.count_totals().states[State.DONE]
-    sentence = _describe(f"{done:,} finished recordings", kinds, "lack outputs that `stt retry NAME` has made anew")
+    sentence = _describe(f"{done:,} finished recordings", kinds, "lacked outputs that `stt retry NAME` has made anew")
     workspace.ledger.record_audit(Audit(WHOLE_AUDIT, time.time(), done, kinds.total(), sentence))
 
 
@@ -270,8 +273,8 @@ def _describe(whose: str, kinds: Counter[str], remedy: str) -> str:
     """
     phrases = {
         "lacking": remedy,
-        "impossible": "lack outputs that cannot be made anew, because what was delivered is gone or changed",
-        "tidied": "lack only what later steps read, and are left alone",
+        "impossible": "lacked outputs that cannot be made anew, because what was delivered is gone or changed",
+        "tidied": "lacked only what later steps read, which stays away",
     }
     found = [f"{kinds[kind]:,} {phrase}" for kind, phrase in phrases.items() if kinds[kind]]
-    return f"of {whose} {'; '.join(found)}" if found else f"all outputs of {whose} are there"
+    return f"among {whose}, {'; '.join(found)}" if found else f"all outputs of {whose} are there"

@@ -79,7 +79,7 @@ def test_the_sample_finds_what_no_folder_shows(pipeline: StepPipeline) -> None:
     assert audit(pipeline) == Restoration({"enriched": 1}, ())
     found = read_audit(pipeline, SAMPLE_AUDIT)
     assert (found.looked_at, found.wrong) == (2, 1)
-    assert found.sentence == "of 2 of 2 finished recordings 1 lacked outputs and are made anew"
+    assert found.sentence == "among 2 of 2 finished recordings, 1 lacked outputs that are made anew"
 
 
 def test_a_deletion_shows_in_its_folder_and_other_folders_cost_nothing(pipeline: StepPipeline) -> None:
@@ -93,7 +93,7 @@ def test_a_deletion_shows_in_its_folder_and_other_folders_cost_nothing(pipeline:
     assert audit(pipeline, NO_SAMPLE) == NOTHING, "nobody reads the audio"
     found = read_audit(pipeline, FOLDER_AUDIT)
     assert (found.looked_at, found.wrong) == (1, 1)
-    assert found.sentence.endswith("1 lack only what later steps read, and are left alone")
+    assert found.sentence.endswith("1 lacked only what later steps read, which stays away")
     (pipeline.data / "kept").rename(pipeline.data / "input_audio/old/a.wav.wav")
     let_pass(pipeline.data, 100_000)
 
@@ -119,7 +119,7 @@ def test_what_cannot_be_made_is_told(pipeline: StepPipeline) -> None:
     for _ in range(2):
         (only,) = audit(pipeline).impossible
         assert only.member.delivery.name == "a.wav"
-    assert "1 lack outputs that cannot be made anew" in read_audit(pipeline, SAMPLE_AUDIT).sentence
+    assert "1 lacked outputs that cannot be made anew" in read_audit(pipeline, SAMPLE_AUDIT).sentence
 
 
 def test_a_bucket_has_the_sample_alone(

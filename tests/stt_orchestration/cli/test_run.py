@@ -138,10 +138,10 @@ def test_outputs_that_were_deleted_can_be_had_back(bare_project: Project) -> Non
     assert "all outputs of 2 finished recordings are there" in bare_project.stt("doctor", "--deep")[1]
     told = " ".join(bare_project.stt("status")[1].split()).split("Last audit of ")[1:]
     assert [line.strip().partition(" UTC: ")[2] for line in told] == [
-        "of 2 finished recordings in folders that changed 1 lacked outputs and are made anew.",
+        "among 2 finished recordings in folders that changed, 1 lacked outputs that are made anew.",
         "the states of 2 deliveries were counted, and the stored counts are the same.",
         "all outputs of 2 finished recordings are there.",
-        "of 2 of 2 finished recordings 1 lacked outputs and are made anew.",
+        "among 2 of 2 finished recordings, 1 lacked outputs that are made anew.",
     ]
 
 
