@@ -1,9 +1,13 @@
-"""Rows of the ledger as Python objects, and the SQL expressions that several queries share."""
+"""Rows of the ledger as Python objects, and the SQL expressions that several queries share.
+
+The expressions never change, so each is built once: building one takes longer than the database takes to evaluate it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -115,11 +119,13 @@ class Member:
         return self.recording.reason if self.recording is not None else self.reason
 
 
+@cache
 def join_recordings() -> sa.FromClause:
     """Every delivery with its recording, or without one where the bytes were not read yet."""
     return deliveries.outerjoin(recordings, recordings.c.sha256 == deliveries.c.sha256)
 
 
+@cache
 def visible_state() -> sa.ColumnElement[str]:
     """The state a delivery shows: its recording's, or quarantined when nobody could read it, or received.
 
@@ -129,6 +135,7 @@ def visible_state() -> sa.ColumnElement[str]:
     return sa.func.coalesce(recordings.c.state, unread)
 
 
+@cache
 def has_work_left() -> sa.ColumnElement[bool]:
     """Whether a delivery has not ended: its state is no last one, or its outputs do not stand under its name.
 
@@ -141,6 +148,7 @@ def has_work_left() -> sa.ColumnElement[bool]:
     return visible_state().not_in([str(state) for state in TERMINAL_STATES]) | is_unplaced
 
 
+@cache
 def is_superseded() -> sa.ColumnElement[bool]:
     """Whether a newer delivery has come under the same name."""
     newer = deliveries.alias("newer")
@@ -151,6 +159,7 @@ def is_superseded() -> sa.ColumnElement[bool]:
     )
 
 
+@cache
 def is_present() -> sa.ColumnElement[bool]:
     """Whether, as far as the ledger knows, the delivery's file is still unchanged under its name (not superseded, not missing)."""
     missed = sa.exists().where(recordings.c.sha256 == deliveries.c.sha256, recordings.c.kind == CHANGED_KIND)

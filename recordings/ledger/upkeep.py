@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
+from functools import cache
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -16,6 +17,7 @@ from recordings.ledger.rows import has_work_left, join_recordings, visible_state
 from recordings.ledger.schema import counts, deliveries
 
 
+@cache
 def is_derived_wrong() -> sa.ColumnElement[bool]:
     """Whether a delivery, joined with its recording, has another ``state`` or ``open`` than it should."""
     return (deliveries.c.state != visible_state()) | (deliveries.c.open != has_work_left())
