@@ -60,7 +60,7 @@ def measure(rows: int, url: str | None) -> dict[str, Any]:
             return {
                 "rows": rows,
                 "database": ledger.address.partition(":")[0],
-                "bytes": _get_size(ledger),
+                "bytes": get_size(ledger),
                 "filled_s": filled_s,
                 "seconds": seconds,
             }
@@ -161,7 +161,7 @@ def fill(ledger: Ledger, rows: int, recipes: Recipes) -> None:
         rows: How many deliveries.
         recipes: Under which the finished ones are up to date.
     """
-    write = _copy_to_postgres if ledger.address.startswith("postgresql") else _insert_into_sqlite
+    write = copy_to_postgres if ledger.address.startswith("postgresql") else _insert_into_sqlite
     engine = sa.create_engine(ledger._engine.url)  # noqa: SLF001 - with the password, which the address hides
     with engine.begin() as connection, _without_indexes(connection):
         write(connection, "recordings", _RECORDING_COLUMNS, (_make_recording(i, rows, recipes) for i in range(rows)))
@@ -282,14 +282,16 @@ def _insert_into_sqlite(connection: sa.Connection, table: str, columns: tuple[st
         cursor.executemany(statement, part)
 
 
-def _copy_to_postgres(connection: sa.Connection, table: str, columns: tuple[str, ...], rows: Iterator[Row]) -> None:
+def copy_to_postgres(connection: sa.Connection, table: str, columns: tuple[str, ...], rows: Iterator[Row]) -> None:
+    """Write rows of JSON texts, numbers and texts without tabs into a table; None is null."""
     cursor = connection.connection.cursor()
     while part := list(islice(rows, 50_000)):
         lines = ("\t".join("\\N" if value is None else str(value) for value in row) for row in part)
         cursor.copy_expert(f"COPY {table} ({', '.join(columns)}) FROM STDIN", io.StringIO("\n".join(lines) + "\n"))
 
 
-def _get_size(ledger: Ledger) -> int:
+def get_size(ledger: Ledger) -> int:
+    """Bytes of the database."""
     with ledger._read() as connection:  # noqa: SLF001
         if connection.dialect.name == "postgresql":
             return int(connection.exec_driver_sql("SELECT pg_database_size(current_database())").scalar() or 0)

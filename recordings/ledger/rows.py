@@ -1,4 +1,7 @@
-"""Rows of the ledger as Python objects, and the SQL expressions that several queries share."""
+"""Rows of the ledger as Python objects, and the SQL expressions that several queries share.
+
+The expressions never change, so each is built once: building one takes longer than the database takes to evaluate it.
+"""
 
 from __future__ import annotations
 
@@ -122,7 +125,7 @@ def join_recordings() -> sa.FromClause:
     return deliveries.outerjoin(recordings, recordings.c.sha256 == deliveries.c.sha256)
 
 
-@cache  # building it takes longer than running it
+@cache
 def visible_state() -> sa.ColumnElement[str]:
     """The state a delivery shows: its recording's, or quarantined when nobody could read it, or received.
 
