@@ -34,10 +34,7 @@ _ASSET_JOB = "__ASSET_JOB"
 _REPOSITORY_TAGS = {".dagster/repository": f"__repository__@{CODE_LOCATION}"}
 
 _RUNS = 100
-"""Runs that are read together."""
-
-_DELETED_AT_ONCE = 20
-"""Runs that are deleted together, between two looks at the time."""
+"""Runs that are read and deleted together, between two looks at the time. A busy disk needs longer to flush than for the rest."""
 
 _KEPT_OF_UNFINISHED = 12
 """Newest runs of an unfinished batch that stay, however old: they say when it is asked for again. From the seventh on, the time
@@ -153,10 +150,9 @@ def apply_retention(
     work = _Work(instance, rules, _UnfinishedBatches(list_unfinished), lambda: time.monotonic() > deadline)
     result = Retained()
     for due in _iter_due(work):
-        for start in range(0, len(due), _DELETED_AT_ONCE):
-            chunk = due[start : start + _DELETED_AT_ONCE]
-            delete_runs(instance, chunk)
-            result.runs += len(chunk)
+        if due:
+            delete_runs(instance, due)
+            result.runs += len(due)
             if work.is_over():
                 result.has_more = True
                 return result

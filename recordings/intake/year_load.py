@@ -62,6 +62,7 @@ _BAD_OPTIONS = 5  # have options that cannot be used at first
 _FAILING = 10  # fail at first
 
 # Of 100 runs so many ...
+_STUCK = 0.2  # die, and so do the next ones of their batch for a long time
 _LOST = 1  # are never started: the process died before it asked for them
 _SLOW = 2  # last until the next tick
 _DYING = 3  # die in the middle
@@ -79,7 +80,7 @@ class LoadPlan:
         ticks_per_day: How often the sensor looks.
         listed_days: Days after which a file is removed from the input folder.
         remembered_days: Days after which Dagster forgets a run.
-        stuck_days: Days for which the runs of a stuck batch die. One batch in 500 is stuck.
+        stuck_days: Days for which the runs of a stuck batch die.
         trouble: So many times as often as usual something is not ordinary; at most 15.
         seed: Of all chance.
     """
@@ -211,6 +212,7 @@ class Load:
         self.names = 0
         self.own_calls_s: list[float] = []
         self._last_batch = ""
+        self._is_draining = False
         # Connections of its own, so that the larger cache serves nobody whose time is taken.
         self._bulk_engine = sa.create_engine(ledger._engine.url)  # noqa: SLF001
         if self._bulk_engine.dialect.name == "sqlite":
@@ -234,6 +236,7 @@ class Load:
     def drain(self, most_days: int = 30) -> bool:
         """Let ticks pass without arrivals until nothing waits and no batch is open. Returns whether that came."""
         self._stuck.clear()
+        self._is_draining = True
         ledger = self.workspace.ledger
         for _ in range(most_days * self._plan.ticks_per_day):
             self.tick(0)
@@ -330,7 +333,7 @@ class Load:
     def _run(self, key: str) -> None:
         """A run of a batch, as Dagster would have it."""
         lot = self._random.random() * 100 / self._plan.trouble
-        if lot < 0.2 and self._plan.stuck_days:
+        if lot < _STUCK and not self._is_draining:
             self._stuck[key] = self._clock.now + self._plan.stuck_days * DAY_S
         if self._clock.now < self._stuck.get(key, 0.0):
             self.events["runs that died"] += 1

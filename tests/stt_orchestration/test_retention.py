@@ -289,15 +289,18 @@ def test_leftovers_of_unknown_runs_are_removed_by_age_once_a_day(
     assert not list_leavings(later)
 
 
-def test_a_call_ends_when_its_time_is_up_and_the_next_one_goes_on(installation: Installation) -> None:
-    create_runs(installation, SUCCESS, 40, 25)
+def test_a_call_ends_when_its_time_is_up_and_the_next_one_goes_on(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stt_orchestration.retention._RUNS", 3)
+    create_runs(installation, SUCCESS, 40, 5)
     rules = RetentionRules(30, 90)
 
     def apply() -> tuple[int, bool]:
         result = apply_retention(installation.instance, rules, list, seconds=0)
         return result.runs, result.has_more
 
-    assert [apply(), apply()] == [(20, True), (5, True)]
+    assert [apply(), apply()] == [(3, True), (2, True)]
     for _ in range(4):  # partitions, checks, logs, files
         last = apply()
     assert last == (0, False)

@@ -188,7 +188,7 @@ def _webserver(environment: Mapping[str, str]) -> Iterator[tuple[str, int]]:
             server.terminate()
 
 
-def _wait(url: str, seconds: float = 180.0) -> None:
+def _wait(url: str, seconds: float = 600.0) -> None:
     deadline = time.monotonic() + seconds
     while True:
         try:
