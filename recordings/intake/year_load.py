@@ -594,7 +594,8 @@ def _insert(connection: sa.Connection, table: str, columns: tuple[str, ...], row
 
 def _write_many(connection: sa.Connection, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
     mark = "%s" if connection.dialect.name == "postgresql" else "?"
-    connection.connection.cursor().executemany(statement.replace("?", mark), rows)
+    # By way of SQLAlchemy, which then knows that there is something to commit.
+    connection.exec_driver_sql(statement.replace("?", mark), list(rows))
 
 
 def _get_sha256(delivery: Delivery) -> str:

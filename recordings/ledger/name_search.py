@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 
 from recordings.ledger.schema import deliveries, recordings
 
-_NEWEST = 5_000
+_NEWEST = 3_000
 """Deliveries looked at one by one, the newest first. A text that many names have is found there; the index serves a rare one."""
 
 _TRIGRAM = 3

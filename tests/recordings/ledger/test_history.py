@@ -72,7 +72,7 @@ def test_no_question_of_a_tick_or_a_command_costs_more_with_a_longer_history(
     tmp_path: Path, count_steps: Callable[[Ledger, Callable[[], Any]], int]
 ) -> None:
     costs: list[dict[str, int]] = []
-    for rows in (6_000, 18_000):  # more than the newest that a search looks at one by one
+    for rows in (4_000, 12_000):  # more than the newest that a search looks at one by one
         ledger = Ledger.open(f"sqlite:///{tmp_path / f'{rows}.db'}")
         fill(ledger, rows, CURRENT.recipes)
         questions = make_questions(ledger, tmp_path / "data")
@@ -80,7 +80,7 @@ def test_no_question_of_a_tick_or_a_command_costs_more_with_a_longer_history(
         ledger.close()
     shorter, longer = costs
     grown = {name: (shorter[name], longer[name]) for name in shorter if longer[name] > 1.2 * shorter[name] + 10}
-    assert grown == {}, "hundreds of instructions with 6,000 and with 18,000 deliveries"
+    assert grown == {}, "hundreds of instructions with 4,000 and with 12,000 deliveries"
 
 
 def test_a_long_history_is_filled_as_the_ledger_would(url: str) -> None:
@@ -169,7 +169,7 @@ class _Life:
             self.ledger.reset_outputs(member, [Step.RAW])
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_counts_and_open_work_stay_those_of_the_rows_whatever_happens(ledger: Ledger, seed: int) -> None:
     life = _Life(ledger, seed)
     for _ in range(120):
@@ -180,7 +180,9 @@ def test_counts_and_open_work_stay_those_of_the_rows_whatever_happens(ledger: Le
     assert audit.looked_at == ledger.count_totals().inputs > 0
 
 
-def test_counts_stay_true_when_several_change_the_same_recordings_at_once(ledger: Ledger) -> None:
+def test_counts_stay_true_when_several_change_the_same_recordings_at_once(postgres_url: str) -> None:
+    ledger = Ledger.open(postgres_url)
+
     def live(seed: int) -> None:
         life = _Life(ledger, seed)
         for _ in range(60):
@@ -190,6 +192,7 @@ def test_counts_stay_true_when_several_change_the_same_recordings_at_once(ledger
         list(pool.map(live, (10, 11, 12)))
     audit = ledger.audit_counts()
     assert audit.wrong == 0, audit.sentence
+    ledger.close()
 
 
 def test_the_audit_corrects_what_another_program_broke_and_says_so(ledger: Ledger) -> None:
@@ -210,9 +213,9 @@ def test_the_audit_corrects_what_another_program_broke_and_says_so(ledger: Ledge
 
 def test_parts_of_names_are_found_however_old_they_are(ledger: Ledger) -> None:
     ledger.register([Delivery("old/Besprechung 会議録音 50%.wav", 1, "1"), Delivery('a"b', 1, "1")])
-    ledger.register([Delivery(f"new/call-{i:05}.wav", 1, "1") for i in range(5_100)])
+    ledger.register([Delivery(f"new/call-{i:05}.wav", 1, "1") for i in range(3_100)])
     for text in ("Besprechung", "besprech", "会議録", "50%.w", "old/Besp", "old/Besprechung 会議録音 50%.wav"):
         assert [m.delivery.name for m in ledger.find(text)] == ["old/Besprechung 会議録音 50%.wav"], text
     assert [m.delivery.name for m in ledger.find('a"b')] == ['a"b']
     assert ledger.find("50_.w") == []
-    assert [m.delivery.name for m in ledger.find("call", limit=2)] == ["new/call-05099.wav", "new/call-05098.wav"]
+    assert [m.delivery.name for m in ledger.find("call", limit=2)] == ["new/call-03099.wav", "new/call-03098.wav"]
