@@ -502,7 +502,7 @@ class Load:
             facts = (sha256, delivery.name, delivery.size, str(State.DONE), "{}", "{}", *_BULK_FACTS)
             rows.append((*facts, *keys.values(), *recipes, _TIMINGS, self._clock.now))
             places.append((sha256, f"{{{quoted}}}", delivery.id))
-        with self.workspace.ledger._write() as connection:  # noqa: SLF001
+        with self._bulk_engine.begin() as connection:
             _insert(connection, "recordings", _BULK_COLUMNS, rows)
             done = "UPDATE deliveries SET sha256 = ?, placed = ?, state = 'done', open = FALSE WHERE id = ?"
             _write_many(connection, done, places)
