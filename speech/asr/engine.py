@@ -235,7 +235,7 @@ class Engine:
         bandwidth_db = measure_bandwidth_db([read_chunk(chunk) for chunk in pick_evenly(heard_at_once)])
         with self._pool.open_session(call) as session:
             language = self._find_language(session, heard_at_once, read_chunk, bandwidth_db, options)
-            strategy = choose_strategy(language.code, bandwidth_db, careful=options.careful, task=options.task)
+            strategy = _choose_strategy(options, language.code, bandwidth_db)
             decode_options = _make_decode_options(options, language.code)
             transcriber = ChunkTranscriber(read_chunk, decode_options, detected, strategy.window_policy or SHORT)
             strategy, hypotheses = _try_strategy(session, strategy, transcriber, heard_at_once, language.hypotheses)
@@ -285,10 +285,10 @@ class Engine:
         if is_for_english(self.weights) or not self._pool.model.is_multilingual:
             return _Language("en", LanguageDetection("en", 1.0, ()), {})
         # The bandwidth already decides part of the strategy. Chunks whose window will not change are decoded in the same request.
-        policy = choose_strategy("en", bandwidth_db, careful=options.careful, task=options.task).window_policy
+        policy = _choose_strategy(options, "en", bandwidth_db).window_policy
         window = policy or SHORT
         accepted = frozenset(
-            code for code in LANGUAGES if choose_strategy(code, bandwidth_db, careful=False).window_policy == window
+            code for code in LANGUAGES if _choose_strategy(options, code, bandwidth_db).window_policy == window
         )
 
         def sample(chunk: Chunk, *, decode: bool) -> Work[tuple[LanguageProbabilities, SegmentHypothesis | None]]:
@@ -350,6 +350,10 @@ class Engine:
 def join_options(options: TranscribeOptions, config: EngineConfig) -> Options:
     """Everything that can change a text, as transcripts and work keys have it."""
     return Options(**options.model_dump(), device=config.device, compute_type=config.compute_type)
+
+
+def _choose_strategy(options: TranscribeOptions, language: str, bandwidth_db: float) -> DecodingStrategy:
+    return choose_strategy(language, bandwidth_db, careful=options.careful, task=options.task, speed=options.speed)
 
 
 def _try_strategy(

@@ -13,9 +13,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from speech.asr.encoder_window import LONG, SHORT, WindowPolicy
+from speech.asr.encoder_window import LONG, SHORT, WHOLE, WindowPolicy
 from speech.audio.normalize import SAMPLE_RATE
-from speech.transcript import Task
+from speech.transcript import Speed, Task
 
 SHORTEST_WINDOW_LANGUAGE = "en"
 """Two thirds of the speech that Whisper was trained on are English (Radford et al., 2022: 438,000 of 680,000 hours). In
@@ -87,7 +87,7 @@ class FirstResults:
 
 
 def choose_strategy(
-    language: str, bandwidth_db: float, *, careful: bool, task: Task = "transcribe"
+    language: str, bandwidth_db: float, *, careful: bool, task: Task = "transcribe", speed: Speed = "balanced"
 ) -> DecodingStrategy:
     """Choose the strategy that a recording begins with.
 
@@ -96,18 +96,29 @@ def choose_strategy(
         bandwidth_db: See ``measure_bandwidth_db``.
         careful: Whether the user asked for the careful strategy.
         task: Whether to transcribe or to translate.
+        speed: What the user asked for. It decides about the window, in place of the sound and the language.
     """
     if careful:
         return DecodingStrategy("careful", "The careful path was asked for.")
     if task == "translate":
         return DecodingStrategy("careful", "No faster path is proven for translations.")
-    min_avg_logprob = None if language in PROVEN_LANGUAGES else MIN_AVG_LOGPROB
+    name, why, window_policy = _choose_window(language, bandwidth_db, speed)
+    return DecodingStrategy(name, why, window_policy, None if language in PROVEN_LANGUAGES else MIN_AVG_LOGPROB)
+
+
+def _choose_window(
+    language: str, bandwidth_db: float, speed: Speed
+) -> tuple[Literal["fast", "ample"], str, WindowPolicy]:
+    """Name of the strategy, the rule as a sentence, and the window."""
+    if speed == "accurate":
+        return "ample", "The most accurate batches were asked for.", WHOLE
+    if speed == "fast":
+        return "fast", "The fastest batches were asked for.", SHORT
     if bandwidth_db < NARROW_BAND_DB:
-        why = f"Telephone-band sound ({bandwidth_db:.0f} dB above 4.3 kHz) needs more context."
-        return DecodingStrategy("ample", why, LONG, min_avg_logprob)
+        return "ample", f"Telephone-band sound ({bandwidth_db:.0f} dB above 4.3 kHz) needs more context.", LONG
     if language != SHORTEST_WINDOW_LANGUAGE:
-        return DecodingStrategy("ample", f"The language {language} needs more context.", LONG, min_avg_logprob)
-    return DecodingStrategy("fast", "Wide-band speech in a language for which the fast path is proven.", SHORT)
+        return "ample", f"The language {language} needs more context.", LONG
+    return "fast", "Wide-band speech in a language for which the fast path is proven.", SHORT
 
 
 def revise_strategy(strategy: DecodingStrategy, first: FirstResults) -> DecodingStrategy:

@@ -144,6 +144,15 @@ def test_a_forced_language_is_used_and_recorded(engine: Engine, audio_dir: Path,
     assert "country" not in transcript.text
 
 
+def test_a_speed_that_is_asked_for_is_used_and_recorded(engine: Engine, audio_dir: Path, jfk: Transcript) -> None:
+    options = TranscribeOptions(language="en", speed="accurate")
+    transcript = transcribe(engine, audio_dir / "jfk.opus", options)
+    assert transcript.meta.options.speed == "accurate"
+    assert (transcript.meta.decoding.path, transcript.meta.decoding.why[:17]) == ("ample", "The most accurate")
+    assert extract_words(transcript.text) == extract_words(jfk.text)
+    assert '"speed"' not in jfk.to_json(), "what was not asked for changes no transcript"
+
+
 @pytest.mark.parametrize(("step", "path"), [(-1, "careful"), (1, "ample")])
 def test_a_recording_that_is_doubted_in_most_places_is_decoded_carefully(
     engine: Engine, audio_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int, path: str

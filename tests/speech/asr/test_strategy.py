@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from speech.asr.encoder_window import LONG
+from speech.asr.encoder_window import LONG, SHORT, WHOLE, WindowPolicy, compute_context_s
 from speech.asr.language import LANGUAGES
 from speech.asr.strategy import FirstResults, choose_strategy, measure_bandwidth_db, revise_strategy
 from speech.audio.normalize import SAMPLE_RATE, normalize
+from speech.transcript import Speed
 
 SAMPLES = Path(__file__).resolve().parents[3] / "samples"
 
@@ -48,6 +49,19 @@ def test_every_other_language_gets_more_context() -> None:
 def test_the_option_and_translations_lead_to_the_careful_path() -> None:
     assert choose_strategy("en", 0.0, careful=True).why == "The careful path was asked for."
     assert choose_strategy("de", 0.0, careful=False, task="translate").window_policy is None
+
+
+@pytest.mark.parametrize(("speed", "policy", "context_s"), [("fast", SHORT, 8), ("accurate", WHOLE, 30)])
+def test_a_speed_that_is_asked_for_decides_about_the_window(speed: Speed, policy: WindowPolicy, context_s: int) -> None:
+    """In every language and band; the balanced one is that of a recording that nobody asks anything for."""
+    for language in LANGUAGES:
+        for bandwidth_db in (0.0, -60.0):
+            strategy = choose_strategy(language, bandwidth_db, careful=False, speed=speed)
+            assert strategy.window_policy == policy
+            balanced = choose_strategy(language, bandwidth_db, careful=False, speed="balanced")
+            assert strategy.min_avg_logprob == balanced.min_avg_logprob
+    assert compute_context_s(2.0, policy) == context_s
+    assert choose_strategy("en", 0.0, careful=True, speed=speed).window_policy is None, "careful means sequential"
 
 
 def test_a_recording_is_decoded_carefully_if_most_of_its_first_chunks_are_doubted() -> None:
