@@ -133,6 +133,10 @@ Task = Literal["transcribe", "translate"]
 """``transcribe``: in the language that is spoken. ``translate``: to English."""
 
 
+Speed = Literal["fast", "balanced", "accurate"]
+"""How much of the model's window a chunk gets; see ``speech/asr/strategy.py``."""
+
+
 class TranscribeOptions(_Record):
     """How one recording is transcribed. Calls of one engine may have different ones.
 
@@ -157,6 +161,12 @@ class TranscribeOptions(_Record):
     careful: bool = Field(
         default=False,
         description="true or false: decode everything sequentially on whole windows, at twice the cost.",
+    )
+    speed: Speed = Field(
+        default="balanced",
+        description="fast: the shortest windows in every language; balanced: as long as the sound and the language need; accurate: "
+        "whole windows. All three decode in batches.",
+        exclude_if=lambda speed: speed == "balanced",
     )
     task: Task = Field(
         default="transcribe",

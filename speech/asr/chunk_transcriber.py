@@ -93,12 +93,20 @@ class ChunkTranscriber:
         """Whisper's code of the language of the text; the hallucination checks depend on it."""
         return "en" if self.options.task == "translate" else self.options.language
 
+    def decode_first(self, chunk: Chunk) -> Work[SegmentHypothesis]:
+        """What ``transcribe_fast`` begins with: the text on the shortened window, before any check."""
+        return self._decode_fast(chunk, self.options)
+
+    def is_suspect(self, chunk: Chunk, hypothesis: SegmentHypothesis) -> bool:
+        """Whether the text speaks against what ``decode_first`` gave."""
+        return bool(find_suspicions(ChunkHypothesis((hypothesis,), chunk.seconds), self.text_language))
+
     def transcribe_fast(self, chunk: Chunk, first_hypothesis: SegmentHypothesis | None = None) -> Work[ChunkResult]:
         """Decode fast; a suspect result is decoded again sequentially.
 
         Args:
             chunk: What to decode.
-            first_hypothesis: Its text, if it was already decoded when the language was detected.
+            first_hypothesis: Its text, if it was already decoded when the language was detected or the strategy was tried.
         """
         segments: list[DecodedSegment] = []
         suspect = False

@@ -31,8 +31,11 @@ SHORT = WindowPolicy(pad_s=3.0, min_s=8)
 """For wide-band English. Measured: no more word errors than with the full window."""
 
 LONG = WindowPolicy(pad_s=5.0, min_s=10)
-"""For telephone recordings and Vietnamese. Word error rate on our Vietnamese recordings: 31.5 %, with ``SHORT`` 31.8 %, with
-faster-whisper 32.7 %; no difference between the two on telephone prompts."""
+"""For telephone recordings and every language but English. Word error rate on our Vietnamese recordings: 31.5 %, with ``SHORT``
+31.8 %, with faster-whisper 32.7 %; no difference between the two on telephone prompts."""
+
+WHOLE = WindowPolicy(pad_s=float(WINDOW_S), min_s=WINDOW_S)
+"""The window that Whisper was trained on, whatever the chunk's length."""
 
 CONTEXT_STEP_S = 2
 """Windows are rounded up to a multiple of this many seconds, so that chunks of similar length can be decoded in one batch (four

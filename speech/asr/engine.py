@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from statistics import mean
 from threading import BoundedSemaphore
 from types import TracebackType
 from typing import Self
@@ -24,10 +25,22 @@ from speech.asr.chunks import FAST_CHUNK_S, MAX_CHUNK_S, Chunk
 from speech.asr.detected_speech import DetectedSpeech, detect_speech
 from speech.asr.encoder_window import SHORT, compute_context_s
 from speech.asr.hypothesis import ChunkResult, SegmentHypothesis
-from speech.asr.language import LanguageDetection, decide_language, get_likeliest_language, pick_evenly
+from speech.asr.language import (
+    LANGUAGES,
+    LanguageDetection,
+    decide_language,
+    get_likeliest_language,
+    pick_evenly,
+)
 from speech.asr.model_pool import EngineConfig, ModelPool, Session
 from speech.asr.requests import DetectAndDecode, DetectLanguage, LanguageProbabilities, Work, ask
-from speech.asr.strategy import SHORT_WINDOW_LANGUAGES, DecodingStrategy, choose_strategy, measure_bandwidth_db
+from speech.asr.strategy import (
+    DecodingStrategy,
+    FirstResults,
+    choose_strategy,
+    measure_bandwidth_db,
+    revise_strategy,
+)
 from speech.asr.vad import (
     VadOptions,
     measure_union_s,
@@ -48,7 +61,7 @@ from speech.transcript import (
     Transcript,
 )
 
-ENGINE_VERSION = "7"
+ENGINE_VERSION = "8"
 """Part of the work key: raise it with any change that can change a transcript."""
 
 _MAX_NAMED_PLACES = 5
@@ -222,21 +235,17 @@ class Engine:
         bandwidth_db = measure_bandwidth_db([read_chunk(chunk) for chunk in pick_evenly(heard_at_once)])
         with self._pool.open_session(call) as session:
             language = self._find_language(session, heard_at_once, read_chunk, bandwidth_db, options)
-            strategy = choose_strategy(language.code, bandwidth_db, careful=options.careful, task=options.task)
+            strategy = _choose_strategy(options, language.code, bandwidth_db)
             decode_options = _make_decode_options(options, language.code)
+            transcriber = ChunkTranscriber(read_chunk, decode_options, detected, strategy.window_policy or SHORT)
+            strategy, hypotheses = _try_strategy(session, strategy, transcriber, heard_at_once, language.hypotheses)
             if strategy.window_policy is None:
                 chunks = detected.cut_chunks(MAX_CHUNK_S)
-                begin = ChunkTranscriber(read_chunk, decode_options, detected).transcribe_careful
-            else:
-                transcriber = ChunkTranscriber(read_chunk, decode_options, detected, strategy.window_policy)
-
-                def begin(chunk: Chunk) -> Work[ChunkResult]:
-                    return transcriber.transcribe_fast(chunk, language.hypotheses.get(chunk))
-
+            works = _plan_works(strategy, transcriber, chunks, hypotheses)
             writes_checkpoint = open_checkpoint is not None and len(chunks) >= _MIN_CHECKPOINT_CHUNKS
             with open_checkpoint() if writes_checkpoint and open_checkpoint else nullcontext() as checkpoint:
                 results = checkpoint.read()[: len(chunks)] if checkpoint else []
-                for result in session.run_in_order([begin(chunk) for chunk in chunks[len(results) :]]):
+                for result in session.run_in_order(works[len(results) :]):
                     if checkpoint:
                         checkpoint.append(result)
                     results.append(result)
@@ -276,12 +285,10 @@ class Engine:
         if is_for_english(self.weights) or not self._pool.model.is_multilingual:
             return _Language("en", LanguageDetection("en", 1.0, ()), {})
         # The bandwidth already decides part of the strategy. Chunks whose window will not change are decoded in the same request.
-        policy = choose_strategy("en", bandwidth_db, careful=options.careful, task=options.task).window_policy
+        policy = _choose_strategy(options, "en", bandwidth_db).window_policy
         window = policy or SHORT
         accepted = frozenset(
-            code
-            for code in SHORT_WINDOW_LANGUAGES
-            if choose_strategy(code, bandwidth_db, careful=False).window_policy == window
+            code for code in LANGUAGES if _choose_strategy(options, code, bandwidth_db).window_policy == window
         )
 
         def sample(chunk: Chunk, *, decode: bool) -> Work[tuple[LanguageProbabilities, SegmentHypothesis | None]]:
@@ -343,6 +350,55 @@ class Engine:
 def join_options(options: TranscribeOptions, config: EngineConfig) -> Options:
     """Everything that can change a text, as transcripts and work keys have it."""
     return Options(**options.model_dump(), device=config.device, compute_type=config.compute_type)
+
+
+def _choose_strategy(options: TranscribeOptions, language: str, bandwidth_db: float) -> DecodingStrategy:
+    return choose_strategy(language, bandwidth_db, careful=options.careful, task=options.task, speed=options.speed)
+
+
+def _try_strategy(
+    session: Session,
+    strategy: DecodingStrategy,
+    transcriber: ChunkTranscriber,
+    chunks: Sequence[Chunk],
+    known: Mapping[Chunk, SegmentHypothesis],
+) -> tuple[DecodingStrategy, Mapping[Chunk, SegmentHypothesis]]:
+    """Decode some chunks from all over the recording first; what they say decides about the strategy for the whole of it.
+
+    Args:
+        session: The model.
+        strategy: What the recording begins with.
+        transcriber: Transcribes its chunks.
+        chunks: Those to choose from.
+        known: First hypotheses that there are already.
+
+    Returns:
+        The strategy, and all first hypotheses that there are now. So no first hypothesis is decoded twice.
+    """
+    sampled = pick_evenly(chunks)
+    if strategy.window_policy is None or len(sampled) < strategy.min_sampled_chunks:
+        return strategy, known
+    missing = [chunk for chunk in sampled if chunk not in known]
+    found = session.run_in_order([transcriber.decode_first(chunk) for chunk in missing])
+    hypotheses = {**known, **dict(zip(missing, found, strict=True))}
+    first = FirstResults(
+        sampled=len(sampled),
+        suspects=sum(transcriber.is_suspect(chunk, hypotheses[chunk]) for chunk in sampled),
+        avg_logprob=mean(hypotheses[chunk].avg_logprob for chunk in sampled),
+    )
+    return revise_strategy(strategy, first), hypotheses
+
+
+def _plan_works(
+    strategy: DecodingStrategy,
+    transcriber: ChunkTranscriber,
+    chunks: Sequence[Chunk],
+    hypotheses: Mapping[Chunk, SegmentHypothesis],
+) -> list[Work[ChunkResult]]:
+    """For each chunk the work on it, which is not begun."""
+    if strategy.window_policy is None:
+        return [transcriber.transcribe_careful(chunk) for chunk in chunks]
+    return [transcriber.transcribe_fast(chunk, hypotheses.get(chunk)) for chunk in chunks]
 
 
 def _make_decode_options(

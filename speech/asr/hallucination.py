@@ -211,10 +211,12 @@ def judge(
     reasons = _sort_suspicions(suspicions)
     if is_repeated and is_voiced:
         reasons = tuple(reason for reason in reasons if reason not in TIMED_SUSPICIONS)
-    is_loop = "repetition" in reasons and not _LOOP_SIGNS.isdisjoint(reasons)
+    has_words = bool(split_words(segment.text))
+    # Hundreds of full stops repeat no word, but nobody has said them.
+    is_loop = "repetition" in reasons and (not _LOOP_SIGNS.isdisjoint(reasons) or not has_words)
     is_weak = segment.avg_logprob < WEAK_LOG_PROB_THRESHOLD or segment.no_speech_prob > NO_SPEECH_THRESHOLD
     is_phantom = "phantom_phrase" in reasons and (is_weak or "too_much_text" in reasons)
-    is_sure = is_voiced and bool(split_words(segment.text))
+    is_sure = is_voiced and has_words
     has_too_much = "too_much_text" in reasons and (is_weak or not _LOOP_SIGNS.isdisjoint(reasons))
     if has_too_much or (not is_sure and ("not_speech" in reasons or is_loop or is_phantom)):
         return "drop", reasons

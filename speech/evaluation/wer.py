@@ -40,7 +40,12 @@ class WordErrors:
 
 
 def count_word_errors(
-    reference: str, text: str, language: str | None, *, keep_parenthesised: bool = False
+    reference: str,
+    text: str,
+    language: str | None,
+    *,
+    keep_parenthesised: bool = False,
+    ignore_accents: bool = False,
 ) -> WordErrors:
     """Count the word errors of a text.
 
@@ -50,10 +55,12 @@ def count_word_errors(
         language: Whisper's code; ``en`` gets the English normalizer, every other one and None the basic one.
         keep_parenthesised: Words in parentheses in the reference were spoken, as in LJ Speech. Both normalizers take them for
             stage directions and would drop them.
+        ignore_accents: Letters with and without accents are the same, for references that were typed without. The English
+            normalizer always takes accents out.
     """
     import jiwer
 
-    normalize = get_normalizer(language)
+    normalize = get_normalizer(language, ignore_accents=ignore_accents)
     if keep_parenthesised:
         reference = reference.replace("(", " ").replace(")", " ")
     alignment = jiwer.process_words(normalize(reference), normalize(text))
@@ -116,11 +123,11 @@ def _load_english_normalizer() -> Callable[[str], str]:
     return normalizer
 
 
-def get_normalizer(language: str | None) -> Callable[[str], str]:
+def get_normalizer(language: str | None, *, ignore_accents: bool = False) -> Callable[[str], str]:
     """Whisper's own normalizer for texts of a language: the English one for ``en``, else the basic one."""
     if language == "en":
         return _load_english_normalizer()
     from whisper_normalizer.basic import BasicTextNormalizer
 
-    basic: Callable[[str], str] = BasicTextNormalizer()
+    basic: Callable[[str], str] = BasicTextNormalizer(remove_diacritics=ignore_accents)
     return basic

@@ -124,7 +124,7 @@ class Settings(
             raise ValueError("no address with a host")
         return value
 
-    @field_validator("language", "task", mode="before")
+    @field_validator("language", "task", "speed", mode="before")
     @classmethod
     def _lower_case(cls, value: Any) -> Any:
         return to_lower_case(value)

@@ -43,7 +43,7 @@ def load_ours(task: dict[str, Any]) -> Callable[[Sequence[Job]], Texts]:
                 number, (file, language) = numbered
                 wav = Path(folder, f"{number}.wav")
                 normalize(Path(file), wav)
-                options = TranscribeOptions(language=language, word_timestamps=task["words"])
+                options = TranscribeOptions(language=language, word_timestamps=task["words"], speed=task["speed"])
                 return file, engine.transcribe(wav, RecordingIdentity(file, "0" * 64), options).text
 
             with ThreadPoolExecutor(engine.max_in_flight) as pool:

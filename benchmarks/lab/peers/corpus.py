@@ -11,6 +11,10 @@ SETS: dict[str, tuple[str, ...]] = {
     "13 minutes": ("long_13min",),
     "Vietnamese": ("vivos_vi", "vi_30s"),
     "telephone": ("asterisk_tel8k",),
+    "Spanish": ("prompts_es",),
+    "French": ("prompts_fr",),
+    "Italian": ("prompts_it",),
+    "Russian": ("prompts_ru",),
 }
 """What is compared -> the sets of the manifest it is made of."""
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from benchmarks.lab.peers.corpus import CorpusItem
 from speech.machine.resources import detect_resources
+from speech.transcript import Speed
 
 CORES = detect_resources().cpus
 
@@ -26,12 +27,14 @@ class Setup:
         contestant: Which of ``contestants.CONTESTANTS``.
         processes: How many run at once; they share the recordings.
         vad: Whether the plain contestant's voice activity detection is on.
+        speed: The engine's option of that name.
     """
 
     name: str
     contestant: str
     processes: int = 1
     vad: bool = False
+    speed: Speed = "balanced"
 
     @property
     def threads(self) -> int:
@@ -41,6 +44,8 @@ class Setup:
 
 SETUPS = (
     Setup("ours", "ours"),
+    Setup("ours, fast", "ours", speed="fast"),
+    Setup("ours, accurate", "ours", speed="accurate"),
     Setup("faster-whisper, as typed", "plain"),
     Setup("faster-whisper, a process per core", "plain", processes=CORES),
     Setup("faster-whisper, a process per core, voice activity on", "plain", processes=CORES, vad=True),
@@ -75,6 +80,7 @@ def run_setup(setup: Setup, items: Sequence[CorpusItem], weights: Path, *, words
             "threads": setup.threads if setup.contestant != "ours" else CORES,
             "words": words,
             "vad": setup.vad,
+            "speed": setup.speed,
             "jobs": share,
         }
         racer = subprocess.Popen(

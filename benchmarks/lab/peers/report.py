@@ -22,10 +22,20 @@ _BLOCK_WORDS = 25
 """A single long recording is cut into blocks of so many reference words, and those are what the bootstrap draws."""
 
 
+_TYPED_WITHOUT_ACCENTS = frozenset({"es"})
+"""Languages whose references in the corpus mostly lack accents."""
+
+
 def errors_of(items: Sequence[CorpusItem], texts: Mapping[str, str]) -> list[WordErrors]:
     """Word errors of each recording."""
     return [
-        count_word_errors(item.reference, texts[str(item.path)], item.language, keep_parenthesised=True)
+        count_word_errors(
+            item.reference,
+            texts[str(item.path)],
+            item.language,
+            keep_parenthesised=True,
+            ignore_accents=item.language in _TYPED_WITHOUT_ACCENTS,
+        )
         for item in items
     ]
 

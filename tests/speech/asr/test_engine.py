@@ -17,6 +17,7 @@ from speech.asr.checkpoint import Checkpoint
 from speech.asr.engine import Engine, RecordingIdentity
 from speech.asr.model_pool import EngineConfig
 from speech.asr.vad import VAD_MODEL, VoiceActivityDetector
+from speech.asr.whisper import WhisperDecoder
 from speech.audio.normalize import SAMPLE_RATE
 from speech.evaluation.wer import count_word_errors
 from speech.machine.resources import Resources
@@ -138,7 +139,41 @@ def test_a_forced_language_is_used_and_recorded(engine: Engine, audio_dir: Path,
     transcript = transcribe(engine, path, TranscribeOptions(language="es"))
     assert (transcript.language, transcript.meta.options.language) == ("es", "es")
     assert (transcript.meta.language_probability, transcript.meta.language_alternatives) == (None, ())
+    assert transcript.meta.decoding.path == "careful"
+    assert "improbable" in transcript.meta.decoding.why, "it is not the language that is spoken"
     assert "country" not in transcript.text
+
+
+def test_a_speed_that_is_asked_for_is_used_and_recorded(engine: Engine, audio_dir: Path, jfk: Transcript) -> None:
+    options = TranscribeOptions(language="en", speed="accurate")
+    transcript = transcribe(engine, audio_dir / "jfk.opus", options)
+    assert transcript.meta.options.speed == "accurate"
+    assert (transcript.meta.decoding.path, transcript.meta.decoding.why[:17]) == ("ample", "The most accurate")
+    assert extract_words(transcript.text) == extract_words(jfk.text)
+    assert '"speed"' not in jfk.to_json(), "what was not asked for changes no transcript"
+
+
+@pytest.mark.parametrize(("step", "path"), [(-1, "careful"), (1, "ample")])
+def test_a_recording_that_is_doubted_in_most_places_is_decoded_carefully(
+    engine: Engine, audio_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int, path: str
+) -> None:
+    """Speech played backwards gives text without any meaning, and the guard doubts it."""
+    monkeypatch.setattr("speech.asr.engine.FAST_CHUNK_S", 3.0)
+    decoded: list[object] = []
+    decode_batch = WhisperDecoder.decode_batch
+    monkeypatch.setattr(
+        WhisperDecoder,
+        "decode_batch",
+        lambda model, batch, *rest: decoded.extend(batch) or decode_batch(model, batch, *rest),
+    )
+    transcript = transcribe(engine, write(tmp_path / "x.wav", read_samples(audio_dir / "jfk.opus")[::step]), ENGLISH)
+    decoding = transcript.meta.decoding
+    assert decoding.path == path
+    if path == "careful":
+        assert decoding.chunks == 1, "in chunks of that path"
+        assert "of the first" in decoding.why
+    else:
+        assert len(decoded) == decoding.chunks >= 4, "what was decoded to see is not decoded again"
     assert transcript.segments
 
 

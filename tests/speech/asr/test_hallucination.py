@@ -185,3 +185,11 @@ def test_inside_the_margin_nothing_is_dropped_and_a_loop_ranks_below_an_improbab
         ChunkHypothesis((make_segment("Press one.", logprob=between),), 6.0),
     )
     assert rank(unsure, "en") < rank(looped, "en")
+
+
+@pytest.mark.parametrize("sign", [".", "۔", "。", "♪ "])
+def test_signs_without_a_word_that_are_written_over_and_over_are_dropped(sign: str) -> None:
+    """Also where somebody surely speaks: Whisper writes hundreds of them in languages that it hardly knows."""
+    fate, reasons = judge(make_segment(sign * 200), "hi", 17.0, is_voiced=True)
+    assert (fate, reasons[0]) == ("drop", "repetition")
+    assert judge(make_segment(sign * 3), "hi", 17.0, is_voiced=True)[0] != "drop", "a few are harmless"

@@ -27,6 +27,8 @@ def test_other_languages_keep_their_words_unchanged() -> None:
     """The English rules would turn words into numbers and drop fillers. Vietnamese diacritics carry meaning."""
     assert count_word_errors("Xin chào, các bạn!", "xin chào các bạn", "vi") == WordErrors(0, 0, 0, 4)
     assert count_word_errors("Xin chào các bạn", "xin chao cac ban", "vi").errors == 3
+    assert count_word_errors("numero ultimo", "número, último", "es").errors == 2
+    assert count_word_errors("numero ultimo", "número, último", "es", ignore_accents=True).errors == 0
     assert count_word_errors("um two of them", "two of them", "en").errors == 0
     assert count_word_errors("um two of them", "two of them", "de").errors == 1
 
