@@ -294,13 +294,14 @@ def test_a_call_ends_when_its_time_is_up_and_the_next_one_goes_on(
 ) -> None:
     monkeypatch.setattr("stt_orchestration.retention._RUNS", 3)
     create_runs(installation, SUCCESS, 40, 5)
+    create_runs(installation, FAILURE, 100)
     rules = RetentionRules(30, 90)
 
     def apply() -> tuple[int, bool]:
         result = apply_retention(installation.instance, rules, list, seconds=0)
         return result.runs, result.has_more
 
-    assert [apply(), apply()] == [(3, True), (2, True)]
+    assert [apply(), apply(), apply()] == [(3, True), (2, True), (1, True)]
     for _ in range(4):  # partitions, checks, logs, files
         last = apply()
     assert last == (0, False)

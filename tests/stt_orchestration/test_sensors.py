@@ -204,6 +204,12 @@ def test_the_schedule_is_skipped_while_a_batch_is_at_work(installation: Installa
     assert run.run_id[:8] in str(skipped.skip_message)
 
 
+def test_runs_of_other_jobs_keep_no_batch_waiting(installation: Installation) -> None:
+    run = dg.DagsterRun(job_name="measure_platform", run_id=str(uuid.uuid4()), status=dg.DagsterRunStatus.STARTED)
+    installation.instance.add_run(run)
+    assert find_live_runs(installation.instance) == []
+
+
 def test_a_run_whose_process_was_killed_counts_as_failed(installation: Installation) -> None:
     dead = create_run(installation, "batch-x")
     installation.instance.add_run_tags(dead.run_id, {PROCESS_TAG: f"{dead.run_id}/{make_ended_process()}"})
