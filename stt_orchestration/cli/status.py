@@ -89,7 +89,7 @@ def show(
     """
     settings = Settings.read()
     with Workspace.open(settings.store, settings.ledger) as workspace:
-        if workspace.ledger.count_members(recording):
+        if recording.isascii() and workspace.ledger.count_members(recording):
             screen = make_console()
             screen.print(make_recordings_table(workspace.ledger.list_members(recording)))
             screen.print(f"`stt run --batch {recording}` runs this batch again.")

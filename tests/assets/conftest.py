@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.stt_orchestration.conftest import capacity_folder, installation
+from tests.stt_orchestration.conftest import capacity_folder, installation, made_home
 
-__all__ = ["capacity_folder", "installation"]
+__all__ = ["capacity_folder", "installation", "made_home"]
