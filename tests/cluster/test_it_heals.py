@@ -71,7 +71,8 @@ class Delivery:
 
     def states(self) -> list[str]:
         joined = "deliveries JOIN recordings USING (sha256)"
-        states = self.stt.sql("ledger", f"SELECT state FROM {joined} WHERE deliveries.name LIKE '{self.folder}/%'")  # noqa: S608
+        is_ours = f"deliveries.name LIKE '{self.folder}/%'"
+        states = self.stt.sql("ledger", f"SELECT recordings.state FROM {joined} WHERE {is_ours}")  # noqa: S608
         return states.splitlines()
 
     def list_alive(self) -> list[str]:
