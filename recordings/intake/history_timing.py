@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import islice, repeat
+from itertools import count, islice, pairwise, repeat
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from recordings.intake.intake import find_unattended_batches, form_batches
 from recordings.intake.reprocess import CurrentOptions, plan
 from recordings.ledger.ledger import Ledger
 from recordings.ledger.rows import Recipes
-from recordings.states import State
+from recordings.states import PIPELINE, State
 from recordings.steps.enriched import EnrichOptions
 from recordings.steps.normalized import NormalizeOptions
 from recordings.storage.directory import DirectoryStore
@@ -89,10 +89,11 @@ def time_questions(workspace: Workspace, rows: int) -> dict[str, float]:
         "find a part that no name has": lambda: ledger.find("call-99999999"),
         "find the beginning of a sha256": lambda: ledger.find(_sha256(rows // 3)[:12]),
     }
-    seconds = {question: _time(ask) for question, ask in questions.items()}
-    seconds["register a delivery"] = _time(_Arrivals(ledger))
-    seconds["a recording through all states"] = _time(_Recordings(ledger))
-    seconds["audit of the counts"] = _time(ledger.audit_counts, times=1)
+    numbers = count()
+    questions["register a delivery"] = lambda: _register(ledger, next(numbers))
+    questions["a recording through all states"] = lambda: _take_through(ledger, next(numbers))
+    seconds = {question: take_time(ask, _TIMES) for question, ask in questions.items()}
+    seconds["audit of the counts"] = take_time(ledger.audit_counts, 1)
     return seconds
 
 
@@ -102,40 +103,24 @@ def _tick(workspace: Workspace) -> None:
     find_unattended_batches(workspace, live, lambda _: {}, 20)
 
 
-class _Arrivals:
-    """Registers a new delivery at each call."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
-        self._number = 0
-
-    def __call__(self) -> Delivery:
-        self._number += 1
-        delivery = Delivery(f"new/call-{self._number}.mp3", 480_000, str(self._number))
-        self._ledger.register([delivery])
-        return delivery
+def _register(ledger: Ledger, number: int) -> Delivery:
+    delivery = Delivery(f"new/call-{number}.mp3", 480_000, str(number))
+    ledger.register([delivery])
+    return delivery
 
 
-class _Recordings:
-    """Takes a new recording through all states at each call: eight transactions."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
-        self._number = 0
-
-    def __call__(self) -> None:
-        self._number += 1
-        delivery = Delivery(f"newer/call-{self._number}.mp3", 480_000, str(self._number))
-        self._ledger.register([delivery])
-        self._ledger.claim(f"timing-{self._number}", [delivery], "timing")
-        sha256 = hashlib.sha256(delivery.name.encode()).hexdigest()
-        self._ledger.assign_recording(delivery, sha256, delivery.size)
-        for source, target in ((0, 1), (1, 2), (2, 3)):
-            states = (State.RECEIVED, State.NORMALIZED, State.TRANSCRIBED, State.DONE)
-            self._ledger.transition(sha256, states[source], states[target], enriched_key="0" * 64)
+def _take_through(ledger: Ledger, number: int) -> None:
+    """A new recording through all states: six transactions."""
+    delivery = _register(ledger, number)
+    ledger.claim(f"timing-{number}", [delivery], "timing")
+    sha256 = hashlib.sha256(delivery.name.encode()).hexdigest()
+    ledger.assign_recording(delivery, sha256, delivery.size)
+    for source, target in pairwise(PIPELINE):
+        ledger.transition(sha256, source, target, enriched_key="0" * 64)
 
 
-def _time(ask: Callable[[], Any], times: int = _TIMES) -> float:
+def take_time(ask: Callable[[], Any], times: int) -> float:
+    """Seconds of a call by the clock, the median of so many."""
     seconds = []
     for _ in range(times):
         began = time.perf_counter()
@@ -249,20 +234,18 @@ def _key(sha256: str) -> str:
 
 
 _DELIVERY_COLUMNS = (
-    *(
-        "id",
-        "name",
-        "size",
-        "version",
-        "sha256",
-        "batch_key",
-        "attempt",
-        "flags",
-        "placed",
-        "received_at",
-        "state",
-        "open",
-    ),
+    "id",
+    "name",
+    "size",
+    "version",
+    "sha256",
+    "batch_key",
+    "attempt",
+    "flags",
+    "placed",
+    "received_at",
+    "state",
+    "open",
 )
 
 

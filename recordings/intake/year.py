@@ -19,7 +19,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from recordings.batches import BatchLimits
-from recordings.intake.history_timing import get_size
+from recordings.intake.history_timing import get_size, take_time
 from recordings.intake.reprocess import plan
 from recordings.intake.year_load import Clock, Load, LoadPlan
 from recordings.ledger.ledger import Ledger
@@ -105,8 +105,8 @@ def take_sample(load: Load, day: int, ticks: list[float]) -> dict[str, Any]:
     }
     own_calls_s, load.own_calls_s = load.own_calls_s, []
     load.tick(0)  # what the operator reset is in batches then
-    seconds = {name: _time(ask) for name, ask in questions.items()}
-    seconds["listing of a tick"] = _time(load.scan)
+    seconds = {name: take_time(ask, _TIMES) for name, ask in questions.items()}
+    seconds["listing of a tick"] = take_time(load.scan, _TIMES)
     seconds["a recording by the ledger's calls"] = statistics.median(own_calls_s) if own_calls_s else 0.0
     seconds["tick with arrivals"] = statistics.median(ticks)
     return {
@@ -160,15 +160,6 @@ def _look_at_end(load: Load) -> dict[str, Any]:
         "waiting": ledger.count_waiting(),
         "bytes": get_size(ledger),
     }
-
-
-def _time(ask: Callable[[], Any]) -> float:
-    seconds = []
-    for _ in range(_TIMES):
-        began = time.perf_counter()
-        ask()
-        seconds.append(time.perf_counter() - began)
-    return statistics.median(seconds)
 
 
 def _count_work(ledger: Ledger, ask: Callable[[], Any]) -> int | None:

@@ -100,15 +100,23 @@ def check_history() -> Iterator[CheckResult]:
     yield from check_outputs()
 
 
+_UNUSABLE = (SettingsError, LedgerError, OSError, UnknownStoreError)
+"""What ends a look at the ledger and the store."""
+
+
+def _make_failure(check: Check, error: Exception) -> CheckResult:
+    sentence = explain(error) if isinstance(error, OSError) else str(error)
+    return CheckResult(check, False, sentence, "Do what the message says, then look again.")
+
+
 def check_counts() -> CheckResult:
     """Count all deliveries of the ledger anew, and correct what differs."""
     try:
         settings = Settings.read()
         with Workspace.open(settings.store, settings.ledger) as workspace:
             audit = workspace.ledger.audit_counts()
-    except (SettingsError, LedgerError, OSError, UnknownStoreError) as error:
-        sentence = explain(error) if isinstance(error, OSError) else str(error)
-        return CheckResult(COUNTS, False, sentence, "Do what the message says, then look again.")
+    except _UNUSABLE as error:
+        return _make_failure(COUNTS, error)
     return CheckResult(COUNTS, None if audit.wrong else True, audit.sentence)
 
 
@@ -128,9 +136,8 @@ def check_outputs() -> Iterator[CheckResult]:
                 passed = None if each.has_results else False
                 yield CheckResult(OUTPUTS, passed, f"{name}: {'; '.join(each.found)}", remedy)
             done = workspace.ledger.count_totals().states[State.DONE]
-    except (SettingsError, LedgerError, OSError, UnknownStoreError) as error:
-        sentence = explain(error) if isinstance(error, OSError) else str(error)
-        yield CheckResult(OUTPUTS, False, sentence, "Do what the message says, then look again.")
+    except _UNUSABLE as error:
+        yield _make_failure(OUTPUTS, error)
         return
     if not lacking:
         yield CheckResult(OUTPUTS, True, f"all outputs of {done:,} finished recordings are there")

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-import soundfile
-
 from recordings.intake.audit import FOLDER_AUDIT, SAMPLE_AUDIT, AuditLimits, audit_outputs
-from recordings.intake.bucket_scan import BucketScanCursor, BucketScanLimits
-from recordings.intake.intake import scan_bucket
 from recordings.intake.missing import Restoration
 from recordings.ledger.audits import Audit
 from recordings.ledger.ledger import Ledger
 from recordings.steps.enriched import EnrichOptions
-from recordings.workspace import Workspace
 from tests.recordings.backends import BucketBackend
-from tests.recordings.intake.test_missing import make_anew
+from tests.recordings.intake.test_missing import finish_in_bucket, make_anew
 from tests.recordings.step_pipeline import StepPipeline
 
 NOTHING = Restoration({}, ())
@@ -126,12 +119,7 @@ def test_a_bucket_has_the_sample_alone(
     make_bucket: Callable[..., BucketBackend], sqlite_ledger: Ledger, tmp_path: Path
 ) -> None:
     backend = make_bucket()
-    pipeline = StepPipeline(tmp_path, Workspace(backend.store, sqlite_ledger))
-    sound = io.BytesIO()
-    soundfile.write(sound, np.zeros(2000, np.int16), 16_000, format="WAV")
-    backend.put(b"a.wav", sound.getvalue())
-    scan_bucket(pipeline.workspace, BucketScanCursor(), BucketScanLimits())
-    make_anew(pipeline)
+    pipeline = finish_in_bucket(backend, sqlite_ledger, tmp_path)
     assert audit(pipeline) == NOTHING
     bucket, _, place = backend.store.locate("transcripts/a.wav.srt").removeprefix("s3://").partition("/")
     backend.client.delete_object(Bucket=bucket, Key=place)

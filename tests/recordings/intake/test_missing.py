@@ -40,6 +40,17 @@ def make_anew(pipeline: StepPipeline) -> dict[str, int]:
     return worked
 
 
+def finish_in_bucket(backend: BucketBackend, ledger: Ledger, folder: Path) -> StepPipeline:
+    """A bucket with one finished recording, ``a.wav``."""
+    pipeline = StepPipeline(folder, Workspace(backend.store, ledger))
+    sound = io.BytesIO()
+    soundfile.write(sound, np.zeros(2000, np.int16), 16_000, format="WAV")
+    backend.put(b"a.wav", sound.getvalue())
+    scan_bucket(pipeline.workspace, BucketScanCursor(), BucketScanLimits())
+    make_anew(pipeline)
+    return pipeline
+
+
 ALL = {"normalized": 1, "transcript": 1, "enriched": 1}
 
 
@@ -131,12 +142,7 @@ def test_outputs_in_a_bucket_are_made_anew(
     make_bucket: Callable[..., BucketBackend], sqlite_ledger: Ledger, tmp_path: Path
 ) -> None:
     backend = make_bucket()
-    pipeline = StepPipeline(tmp_path, Workspace(backend.store, sqlite_ledger))
-    sound = io.BytesIO()
-    soundfile.write(sound, np.zeros(2000, np.int16), 16_000, format="WAV")
-    backend.put(b"a.wav", sound.getvalue())
-    scan_bucket(pipeline.workspace, BucketScanCursor(), BucketScanLimits())
-    make_anew(pipeline)
+    pipeline = finish_in_bucket(backend, sqlite_ledger, tmp_path)
     assert list_missing(pipeline) == {}
     client, store = backend.client, backend.store
     for key in ("transcripts/a.wav.srt", "whisper_json/a.wav.json"):
